@@ -1,0 +1,1 @@
+//! The action catalogue and the ports it goes through.

@@ -1,0 +1,1 @@
+//! What it takes to run untoil; tests of the SSM documents it ships.

@@ -1,0 +1,1 @@
+//! One alarm's way: from a stored delivery to a closed incident.

@@ -1,0 +1,1 @@
+//! Whether now: (request, ledger, policy, now) to a judgement; the only maker of a permit.

@@ -1,0 +1,1 @@
+//! Bytes to alarms: one file per source, and the signatures that prove who sent them.

@@ -1,0 +1,1 @@
+//! The append-only record: the trait, the one in memory, and the conformance suite every store passes.

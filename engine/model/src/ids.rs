@@ -1,0 +1,205 @@
+//! Identifiers. Each is a newtype with one `parse`; inside the engine no string is an id.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// A text that is not an identifier of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a {kind}: {why}")]
+pub struct IdError {
+    kind: &'static str,
+    text: String,
+    why: &'static str,
+}
+
+impl IdError {
+    fn new(kind: &'static str, text: &str, why: &'static str) -> Self {
+        Self { kind, text: text.chars().take(80).collect(), why }
+    }
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $max:literal, $ok:expr, $why:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let ok: fn(char) -> bool = $ok;
+                if text.is_empty() || text.len() > $max || !text.chars().all(ok) {
+                    return Err(IdError::new($kind, text, $why));
+                }
+                Ok(Self(text.to_owned()))
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+fn is_slug(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_'
+}
+
+text_id!(
+    /// A kind of sender: `sns`, `cloudwatch`, `newrelic`, `alertmanager`, `generic`.
+    Source, "source", 40, is_slug, "use 1 to 40 of a-z, 0-9, `-`, `_`"
+);
+text_id!(
+    /// The folder name of a rule.
+    RuleName, "rule name", 60, is_slug, "use 1 to 60 of a-z, 0-9, `-`, `_`"
+);
+text_id!(
+    /// The first 16 hexadecimal digits of the SHA-256 of a rule's manifest and script.
+    RuleVersion, "rule version", 16, |c| c.is_ascii_hexdigit(), "it is up to 16 hexadecimal digits"
+);
+text_id!(
+    /// A kind of thing to do: `ecs.scale`, `ssm.document`.
+    ActionKind, "action", 40, |c| is_slug(c) || c == '.', "use 1 to 40 of a-z, 0-9, `.`, `-`, `_`"
+);
+text_id!(
+    /// The identity of an alarm over time, led by its source: `cloudwatch:arn:aws:…`.
+    ///
+    /// At most 2,048 bytes, any printable text: an alarm's ARN may hold spaces and Korean.
+    AlarmKey, "alarm key", 2048, |c| !c.is_control(), "use 1 to 2,048 bytes without control characters"
+);
+text_id!(
+    /// One episode of an alarm key: a ULID, so that ids sort by the time of opening.
+    IncidentId, "incident", 26, |c| c.is_ascii_uppercase() || c.is_ascii_digit(), "it is a ULID of 26 characters"
+);
+text_id!(
+    /// One run of one plan: the incident's id and a number, `01J…-1`. Fits an SSM parameter.
+    RunId, "run", 40, |c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '-', "it is an incident's id, `-` and a number"
+);
+
+impl IncidentId {
+    /// The id of the incident that `alarm` opens at `at`.
+    ///
+    /// Made from its arguments alone (48 bits of time, 80 bits of hash), so that a replay of the
+    /// same delivery names the same incident.
+    #[must_use]
+    pub fn derive(at: Timestamp, alarm: &AlarmKey, delivery: &str) -> Self {
+        const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        let mut hash = Sha256::new();
+        hash.update(alarm.as_str().as_bytes());
+        hash.update([0]);
+        hash.update(delivery.as_bytes());
+        let hash = hash.finalize();
+        let mut bits = u128::from(u64::try_from(at.as_millisecond()).unwrap_or(0)) << 80;
+        for (i, byte) in hash.iter().take(10).enumerate() {
+            bits |= u128::from(*byte) << (8 * (9 - i));
+        }
+        let mut text = String::with_capacity(26);
+        for i in (0..26).rev() {
+            let digit = usize::try_from((bits >> (5 * i)) & 31).unwrap_or(0);
+            text.push(char::from(CROCKFORD[digit]));
+        }
+        Self(text)
+    }
+
+    /// The id of the `n`th run of this incident, counted from 1.
+    #[must_use]
+    pub fn run(&self, n: u32) -> RunId {
+        RunId(format!("{}-{n}", self.0))
+    }
+}
+
+impl RunId {
+    /// The incident that this run belongs to.
+    #[must_use]
+    pub fn incident(&self) -> IncidentId {
+        IncidentId(self.0.split('-').next().unwrap_or_default().to_owned())
+    }
+
+    /// What a call of this run carries so that it can be found again: `untoil:<run>:<step>:<attempt>`.
+    ///
+    /// At most 46 characters; SSM's `Comment` takes 100, ECS's `startedBy` 128.
+    #[must_use]
+    pub fn marker(&self, step: u32, attempt: u32) -> String {
+        format!("untoil:{}:{step}:{attempt}", self.0)
+    }
+}
+
+/// The position of an entry in the journal, counted from 1. Zero stands before the first entry.
+#[derive(
+    Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// Before the first entry.
+    pub const START: Self = Self(0);
+
+    /// The next position.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incident_id_is_a_ulid_that_sorts_by_time_and_repeats() {
+        let key: AlarmKey = "cloudwatch:arn".parse().unwrap();
+        let early = IncidentId::derive("2026-01-01T00:00:00Z".parse().unwrap(), &key, "sns/a");
+        let late = IncidentId::derive("2026-01-01T00:00:01Z".parse().unwrap(), &key, "sns/a");
+        assert!(early < late);
+        assert_eq!(early.as_str().len(), 26);
+        assert_eq!(early.as_str().parse::<IncidentId>().unwrap(), early);
+        let again = IncidentId::derive("2026-01-01T00:00:00Z".parse().unwrap(), &key, "sns/a");
+        assert_eq!(early, again);
+    }
+
+    #[test]
+    fn a_marker_fits_an_ssm_comment_and_names_its_run() {
+        let key: AlarmKey = "k".parse().unwrap();
+        let run = IncidentId::derive(Timestamp::UNIX_EPOCH, &key, "d").run(12);
+        assert!(run.marker(3, 2).len() <= 46);
+        assert_eq!(run.incident().run(12), run);
+    }
+
+    #[test]
+    fn ids_refuse_what_they_are_not() {
+        assert!("".parse::<Source>().is_err());
+        assert!("Sns".parse::<Source>().is_err());
+        assert!("a\u{0}b".parse::<AlarmKey>().is_err());
+        assert!("../x".parse::<RuleName>().is_err());
+    }
+}

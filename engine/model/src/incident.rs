@@ -1,0 +1,496 @@
+//! An incident: the fold of its entries. [`Incident::apply`] is the only transition function.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Alarm, AlarmState, Body, Entry, Facts, Hash, IncidentId, Lease, Part, Progress, Reason, RuleName,
+    RuleVersion, Run, RunId, RunKind, RunOutcome, Seq, Standing, StepOutcome, Verdict,
+};
+
+/// How an incident ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// A run of ours was effective.
+    Healed,
+    /// It cleared before, or without, any act of ours.
+    HealedItself,
+    /// It cleared after we had given up.
+    HealedByOthers,
+}
+
+/// Where an incident stands in its way from firing to closed.
+#[derive(Debug, Clone, PartialEq)]
+enum Phase {
+    /// Opened; no rule was looked for yet.
+    New,
+    /// No rule answers.
+    Unmatched,
+    /// A rule answers and is to be asked.
+    Matched,
+    /// It proposed something that waits for its judgement.
+    Proposed,
+    /// The guard said: not yet.
+    Held { reason: Reason, until: Timestamp },
+    /// The guard said yes; steps go on.
+    Running,
+    /// All steps are done; waiting for the alarm to clear and to stay clear.
+    Watching { since: Timestamp },
+    /// Nothing more will be done; waiting for the alarm to clear.
+    Stopped,
+    /// The last run was effective and a lease is still out.
+    Lent,
+    /// Over.
+    Closed(Ending),
+}
+
+/// What the engine has to do next for an incident. Live running and recovery ask the same question.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// Look for a rule.
+    Match,
+    /// Read the rule's facts and ask it: `plan` where the run has no step yet, `next` after that.
+    Ask,
+    /// Have the newest part of the run judged.
+    Judge,
+    /// Judge again at `until`, or when a person has answered or the alarm has cleared.
+    Wait {
+        /// At the latest.
+        until: Timestamp,
+    },
+    /// Record the intent of this step and make its call.
+    Call {
+        /// Which step.
+        step: u32,
+    },
+    /// The intent is recorded and its end is not: after a crash, look; never call again blindly.
+    Find {
+        /// Which step.
+        step: u32,
+    },
+    /// The call was accepted: follow it to its end.
+    Settle {
+        /// Which step.
+        step: u32,
+    },
+    /// Steps cannot go on: conclude the run.
+    Conclude,
+    /// Verify: has the alarm cleared, and does it stay clear?
+    Watch {
+        /// When the last step finished.
+        since: Timestamp,
+    },
+    /// Plan the return of the lease.
+    GiveBack,
+    /// The alarm has cleared and nothing is left to do: close.
+    Close {
+        /// How it ended.
+        ending: Ending,
+    },
+    /// Wait for the world: the alarm, or a person.
+    Nothing,
+}
+
+/// A summary of a run that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastRun {
+    /// Its id.
+    pub id: RunId,
+    /// Why it existed.
+    pub kind: RunKind,
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// Whether a step that writes may have taken effect.
+    pub acted: bool,
+}
+
+/// One episode of an alarm, from firing to resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Incident {
+    /// Its id.
+    pub id: IncidentId,
+    /// The last entry that was applied.
+    pub seq: Seq,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// The alarm as it opened the incident.
+    pub first: Alarm,
+    /// The alarm as it was last heard of or looked at.
+    pub alarm: Alarm,
+    /// Since when the alarm has been clear, if it is.
+    pub clear_since: Option<Timestamp>,
+    /// How often the sender has spoken of it since, duplicates included.
+    pub repeats: u32,
+    /// The rule that answers it.
+    pub rule: Option<(RuleName, RuleVersion)>,
+    /// The facts as last read.
+    pub facts: Facts,
+    /// Facts that could not be read, and why.
+    pub missing: BTreeMap<String, String>,
+    /// The run that goes on.
+    pub run: Option<Run>,
+    /// The runs that are over.
+    pub past: Vec<PastRun>,
+    /// The last plan a person allowed: its hash and who.
+    pub approved: Option<(Hash, String)>,
+    /// The last plan a person refused: its hash and who.
+    pub rejected: Option<(Hash, String)>,
+    /// The temporary change that is out.
+    pub lease: Option<(Lease, Timestamp)>,
+    /// Every reason for which a person was called.
+    pub escalations: Vec<Reason>,
+    /// The last denial.
+    pub denied: Option<Reason>,
+    phase: Phase,
+}
+
+impl Incident {
+    /// The incident that an `opened` entry begins; `None` for any other entry.
+    #[must_use]
+    pub fn open(entry: &Entry) -> Option<Self> {
+        let (Some(id), Body::Opened { alarm, .. }) = (&entry.incident, &entry.body) else {
+            return None;
+        };
+        Some(Self {
+            id: id.clone(),
+            seq: entry.seq,
+            opened_at: entry.at,
+            first: (**alarm).clone(),
+            alarm: (**alarm).clone(),
+            clear_since: None,
+            repeats: 0,
+            rule: None,
+            facts: Facts::new(),
+            missing: BTreeMap::new(),
+            run: None,
+            past: Vec::new(),
+            approved: None,
+            rejected: None,
+            lease: None,
+            escalations: Vec::new(),
+            denied: None,
+            phase: Phase::New,
+        })
+    }
+
+    /// Folds one incident's entries, in order; `None` if the first does not open it.
+    pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Option<Self> {
+        let mut entries = entries.into_iter();
+        let mut incident = Self::open(entries.next()?)?;
+        for entry in entries {
+            incident.apply(entry);
+        }
+        Some(incident)
+    }
+
+    /// Moves on by one entry. Entries of other incidents, and those already applied, change nothing.
+    pub fn apply(&mut self, entry: &Entry) {
+        if entry.incident.as_ref() != Some(&self.id) || entry.seq <= self.seq {
+            return;
+        }
+        self.seq = entry.seq;
+        if let Phase::Closed(_) = self.phase {
+            return;
+        }
+        match &entry.body {
+            Body::Observed { alarm, standing, .. } | Body::Looked { alarm, standing } => {
+                self.hear(entry, alarm, *standing);
+            }
+            Body::Unmatched {} => self.phase = Phase::Unmatched,
+            Body::Matched { rule, version, .. } => {
+                self.rule = Some((rule.clone(), version.clone()));
+                self.phase = Phase::Matched;
+            }
+            Body::FactsRead { facts, missing } => {
+                self.facts = facts.clone();
+                self.missing = missing.clone();
+            }
+            Body::RuleFailed { .. } => self.stop_run(),
+            Body::Approved { plan, .. } => self.approved = Some((*plan, entry.actor.to_string())),
+            Body::Rejected { plan, .. } => self.rejected = Some((*plan, entry.actor.to_string())),
+            Body::Planned { .. } | Body::Judged { .. } => self.plan(entry),
+            Body::Started { .. }
+            | Body::Sent { .. }
+            | Body::Backoff { .. }
+            | Body::Finished { .. } => self.step(entry),
+            Body::Concluded { run, outcome, .. } => self.conclude(run, *outcome),
+            Body::LeaseDropped { .. } => {
+                self.lease = None;
+                if self.phase == Phase::Lent {
+                    self.phase = Phase::Stopped;
+                }
+            }
+            Body::Escalated { reason, .. } => self.escalations.push(reason.clone()),
+            Body::Closed { ending } => self.phase = Phase::Closed(*ending),
+            Body::Opened { .. }
+            | Body::EngineStarted { .. }
+            | Body::EngineStopped {}
+            | Body::RuleLoaded { .. }
+            | Body::RuleBroken { .. }
+            | Body::RuleRemoved { .. }
+            | Body::Paused { .. }
+            | Body::Resumed { .. }
+            | Body::Received { .. }
+            | Body::Unreadable { .. }
+            | Body::Understood { .. }
+            | Body::Decoded { .. } => {}
+        }
+    }
+
+    fn hear(&mut self, entry: &Entry, alarm: &Alarm, standing: Standing) {
+        self.repeats = self.repeats.saturating_add(1);
+        match standing {
+            Standing::Duplicate | Standing::OutOfOrder | Standing::NothingOpen => {}
+            Standing::Again => {
+                self.alarm = alarm.clone();
+                let cleared = self.clear_since.take().is_some();
+                // It fires anew after an effective run whose lease is still out: ask the rule again.
+                if cleared && self.phase == Phase::Lent && self.run.is_none() {
+                    self.phase = Phase::Matched;
+                }
+            }
+            Standing::Cleared => {
+                self.alarm = alarm.clone();
+                self.clear_since.get_or_insert(entry.at);
+            }
+            Standing::Lost => {
+                // No data is not success: the alarm is neither clear nor known to fire.
+                self.alarm = alarm.clone();
+                self.clear_since = None;
+            }
+        }
+    }
+
+    fn plan(&mut self, entry: &Entry) {
+        match &entry.body {
+            Body::Planned { run, plan, .. } => {
+                let part = Part { plan: (**plan).clone(), verdict: None };
+                let fresh = self.run.as_ref().is_none_or(|going| going.id != *run);
+                if fresh {
+                    self.run = Some(Run {
+                        id: run.clone(),
+                        kind: plan.kind,
+                        parts: Vec::new(),
+                        steps: Vec::new(),
+                    });
+                }
+                if let Some(going) = &mut self.run {
+                    going.parts.push(part);
+                }
+                self.phase = if plan.steps.is_empty() {
+                    let since = self.run.as_ref().and_then(Run::finished_at).unwrap_or(entry.at);
+                    Phase::Watching { since }
+                } else {
+                    Phase::Proposed
+                };
+            }
+            Body::Judged { run, verdict, .. } => {
+                let Some(going) = self.run.as_mut().filter(|going| going.id == *run) else { return };
+                let Some(part) = going.parts.last_mut() else { return };
+                part.verdict = Some(verdict.clone());
+                match verdict {
+                    Verdict::Allow {} => {
+                        let steps = part.plan.steps.clone();
+                        going.steps.extend(steps.into_iter().map(|step| (step, Progress::Waiting)));
+                        self.phase = Phase::Running;
+                    }
+                    Verdict::Hold { reason, until } => {
+                        self.phase = Phase::Held { reason: reason.clone(), until: *until };
+                    }
+                    Verdict::Deny { reason } => {
+                        self.denied = Some(reason.clone());
+                        // A run that has acted is still verified; one that has not is dropped.
+                        if self.run.as_ref().is_none_or(|going| going.steps.is_empty()) {
+                            self.stop_run();
+                        } else {
+                            self.phase = Phase::Running;
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn step(&mut self, entry: &Entry) {
+        let Some(run) = &mut self.run else { return };
+        let (at, progress) = match &entry.body {
+            Body::Started { step, attempt, marker, .. } => {
+                let marker = marker.clone();
+                (step, Progress::Started { at: entry.at, attempt: *attempt, marker })
+            }
+            Body::Sent { step, handle, .. } => {
+                (step, Progress::Sent { at: entry.at, handle: handle.clone() })
+            }
+            Body::Backoff { step, .. } => (step, Progress::Waiting),
+            Body::Finished { step, outcome, .. } => {
+                (step, Progress::Finished { at: entry.at, outcome: outcome.clone() })
+            }
+            _ => return,
+        };
+        if at.run != run.id {
+            return;
+        }
+        let n = usize::try_from(at.step).unwrap_or(usize::MAX);
+        let Some(slot) = run.steps.get_mut(n) else { return };
+        if let (Progress::Finished { outcome: StepOutcome::Done { .. }, .. }, Some(lease)) =
+            (&progress, &slot.0.lease)
+        {
+            let first = self.lease.as_ref().filter(|(out, _)| out.target == lease.target);
+            let before = first.map_or(lease.before, |(out, _)| out.before);
+            self.lease = Some((Lease { before, ..lease.clone() }, entry.at));
+        }
+        slot.1 = progress;
+        let all_done = run.steps.iter().all(|(_, progress)| {
+            matches!(progress, Progress::Finished { outcome: StepOutcome::Done { .. }, .. })
+        });
+        if all_done && !run.part().is_some_and(|part| part.plan.more) {
+            self.phase = Phase::Watching { since: entry.at };
+        }
+    }
+
+    fn conclude(&mut self, id: &RunId, outcome: RunOutcome) {
+        let Some(run) = self.run.take_if(|run| run.id == *id) else { return };
+        let returned = run.kind == RunKind::Return && outcome == RunOutcome::Effective;
+        self.past.push(PastRun { id: run.id.clone(), kind: run.kind, outcome, acted: run.has_acted() });
+        if returned {
+            self.lease = None;
+        }
+        self.phase = match (outcome, &self.lease) {
+            (RunOutcome::Effective, Some(_)) => Phase::Lent,
+            _ => Phase::Stopped,
+        };
+    }
+
+    fn stop_run(&mut self) {
+        self.phase = Phase::Stopped;
+        if let Some(run) = self.run.take() {
+            let acted = run.has_acted();
+            let outcome = RunOutcome::Inconclusive;
+            self.past.push(PastRun { id: run.id, kind: run.kind, outcome, acted });
+        }
+    }
+
+    /// The next run's id.
+    #[must_use]
+    pub fn next_run(&self) -> RunId {
+        match &self.run {
+            Some(run) => run.id.clone(),
+            None => self.id.run(u32::try_from(self.past.len()).unwrap_or(u32::MAX).saturating_add(1)),
+        }
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed(_))
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        match self.phase {
+            Phase::Closed(ending) => Some(ending),
+            _ => None,
+        }
+    }
+
+    /// Why it is held, if it is.
+    pub fn held(&self) -> Option<&Reason> {
+        match &self.phase {
+            Phase::Held { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// One word for lists: `new`, `unmatched`, `planned`, `held`, `running`, `watching`, `open`, `lent`, `closed`.
+    #[must_use]
+    pub fn phase(&self) -> &'static str {
+        match self.phase {
+            Phase::New | Phase::Matched => "new",
+            Phase::Unmatched => "unmatched",
+            Phase::Proposed => "planned",
+            Phase::Held { .. } => "held",
+            Phase::Running => "running",
+            Phase::Watching { .. } => "watching",
+            Phase::Stopped => "open",
+            Phase::Lent => "lent",
+            Phase::Closed(_) => "closed",
+        }
+    }
+
+    /// Whether the alarm is clear as far as anybody said.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        self.alarm.state == AlarmState::Resolved
+    }
+
+    fn ending_now(&self) -> Ending {
+        if self.past.iter().any(|run| run.outcome == RunOutcome::Effective && run.acted) {
+            Ending::Healed
+        } else if self.escalations.is_empty() {
+            Ending::HealedItself
+        } else {
+            Ending::HealedByOthers
+        }
+    }
+
+    /// What has to be done next. The same for a live engine and for one that has just started again.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        match &self.phase {
+            Phase::New if self.is_clear() => Work::Close { ending: self.ending_now() },
+            Phase::New => Work::Match,
+            Phase::Matched if self.is_clear() && self.lease.is_none() => {
+                Work::Close { ending: self.ending_now() }
+            }
+            Phase::Matched => Work::Ask,
+            Phase::Proposed => Work::Judge,
+            Phase::Held { until, .. } => {
+                let answered = self.held_plan().is_some_and(|plan| {
+                    let said = |answer: &Option<(Hash, String)>| {
+                        answer.as_ref().is_some_and(|(hash, _)| *hash == plan)
+                    };
+                    said(&self.approved) || said(&self.rejected)
+                });
+                if answered || self.is_clear() { Work::Judge } else { Work::Wait { until: *until } }
+            }
+            Phase::Running => self.step_work(),
+            Phase::Watching { since } => Work::Watch { since: *since },
+            Phase::Lent if self.is_clear() => Work::GiveBack,
+            Phase::Unmatched | Phase::Stopped if self.is_clear() => {
+                Work::Close { ending: self.ending_now() }
+            }
+            Phase::Lent | Phase::Unmatched | Phase::Stopped | Phase::Closed(_) => Work::Nothing,
+        }
+    }
+
+    fn held_plan(&self) -> Option<Hash> {
+        self.run.as_ref().and_then(Run::part).map(|part| part.plan.hash())
+    }
+
+    fn step_work(&self) -> Work {
+        let Some(run) = &self.run else { return Work::Nothing };
+        let denied = run
+            .part()
+            .is_some_and(|part| matches!(part.verdict, Some(Verdict::Deny { .. })));
+        for (n, (_, progress)) in run.steps.iter().enumerate() {
+            let step = u32::try_from(n).unwrap_or(u32::MAX);
+            match progress {
+                Progress::Waiting => return Work::Call { step },
+                Progress::Started { .. } => return Work::Find { step },
+                Progress::Sent { .. } => return Work::Settle { step },
+                Progress::Finished { outcome: StepOutcome::Done { .. }, .. } => {}
+                Progress::Finished { .. } => return Work::Conclude,
+            }
+        }
+        if denied {
+            return Work::Conclude;
+        }
+        // All done and the rule wants to be asked again; otherwise the phase would be `Watching`.
+        Work::Ask
+    }
+}

@@ -1,0 +1,30 @@
+//! The nouns of untoil.
+//!
+//! Everything here is a value: no I/O, no clock, no async. The two things to know are
+//! [`Entry`], one self-contained line of the journal, and [`Incident::apply`], the only function
+//! that turns entries into the state of an incident: running, recovery, tests and the console all
+//! fold the same entries through it.
+
+mod alarm;
+mod delivery;
+mod entry;
+mod ids;
+mod incident;
+mod mode;
+mod period;
+mod plan;
+mod reason;
+mod run;
+mod target;
+
+pub use alarm::{Alarm, AlarmState};
+pub use delivery::{Delivery, DeliveryId};
+pub use entry::{Actor, Body, Broken, Draft, Entry, Hash, Standing, Stream};
+pub use ids::{ActionKind, AlarmKey, IdError, IncidentId, RuleName, RuleVersion, RunId, Seq, Source};
+pub use incident::{Ending, Incident, Work};
+pub use mode::{EngineMode, Mode};
+pub use period::{Period, PeriodError};
+pub use plan::{Class, FactValue, Facts, Lease, Limits, Plan, Rate, RunKind, Step, StepRef, Verify};
+pub use reason::Reason;
+pub use run::{Part, Progress, Run, RunOutcome, Sample, StepOutcome, StepResult, Verdict};
+pub use target::{Target, TargetError};

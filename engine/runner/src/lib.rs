@@ -1,0 +1,1 @@
+//! Permit to calls to entries; verification and recovery.

@@ -1,0 +1,3 @@
+//! The untoil binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The journal on a database; the only crate that names the database client.

@@ -1,0 +1,1 @@
+//! Where rule scripts run: Rhai locked down, manifests, checker and rule book.

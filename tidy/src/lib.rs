@@ -1,0 +1,1 @@
+//! Keeps the shape: dependency direction, absences, lengths, documents.
