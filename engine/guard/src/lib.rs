@@ -1,1 +1,19 @@
-//! Whether now: (request, ledger, policy, now) to a judgement; the only maker of a permit.
+//! Whether now.
+//!
+//! [`judge`] is a pure function of a plan, the [`Ledger`], the [`Policy`] and the time. [`Guard`]
+//! makes it one atomic step with its record: it judges, appends the `judged` entry on condition that
+//! neither the ledger nor the incident has grown, and judges again when one has. Only then is there a
+//! [`Permit`], and nobody else can make one. Right before each call [`Guard::clear`] looks again and
+//! turns a permit into a [`Clearance`], without which no port can write.
+
+mod gates;
+mod guard;
+mod ledger;
+mod permit;
+mod policy;
+
+pub use gates::{Opinion, Request, judge};
+pub use guard::{Guard, GuardError, Judged};
+pub use ledger::{Ledger, Reservation};
+pub use permit::{Clearance, Judgement, Permit};
+pub use policy::Policy;

@@ -1,1 +1,136 @@
-//! The append-only record: the trait, the one in memory, and the conformance suite every store passes.
+//! The append-only record, as the engine sees it.
+//!
+//! [`Journal`] is all that the engine knows of storage. Three promises carry everything else:
+//!
+//! - **Accepted is kept.** When [`Journal::receive`] or [`Journal::append`] returns `Ok`, the record
+//!   survives `kill -9` and power loss.
+//! - **One order, one chain.** Entries have one place each, without gaps, and each carries the hash
+//!   of the one before it. Readers behind a cursor never miss an entry that committed late.
+//! - **Conditions are atomic.** A [`Batch`] may say which [`Stream`]s must not have grown; if one has,
+//!   nothing is written. Judging and reserving are one step because of it, also across instances.
+//!
+//! [`MemoryJournal`] is for tests and rule tests. The suite in [`conformance`] is what every store
+//! must pass.
+
+mod batch;
+pub mod conformance;
+mod memory;
+mod verify;
+
+pub use batch::{AppendError, Batch, Expect, JournalError, Put, Receipt};
+pub use memory::{MemoryJournal, received};
+pub use verify::{Verified, verify};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use untoil_model::{Delivery, DeliveryId, Entry, Hash, IncidentId, Seq, Stream};
+
+/// The append-only record. All methods are safe to call from many tasks at once.
+#[async_trait]
+pub trait Journal: Send + Sync + std::fmt::Debug {
+    /// Keeps a delivery and its `received` entry, durably, unless its id was kept before.
+    ///
+    /// Idempotent by [`DeliveryId`]: the second time answers [`Receipt::Seen`] and changes nothing.
+    ///
+    /// # Errors
+    /// [`JournalError::Overloaded`] at once when the queue of writes is full: nothing was kept and
+    /// the sender should come back. [`JournalError::Unavailable`] when it is not known to be kept.
+    async fn receive(&self, delivery: Delivery) -> Result<Receipt, JournalError>;
+
+    /// Writes all drafts of a batch, in order, or none; returns them in their places.
+    ///
+    /// # Errors
+    /// [`AppendError::Conflict`] when a stream that the batch names has grown: read it and decide
+    /// again. [`AppendError::Journal`] otherwise; after `Unavailable` it is not known whether it was
+    /// written, so read before writing again.
+    async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError>;
+
+    /// Up to `limit` entries of a stream after a place, in order.
+    ///
+    /// # Errors
+    /// [`JournalError`] when the store cannot be read or holds something that is not an entry.
+    async fn read(
+        &self,
+        stream: &Stream,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Entry>, JournalError>;
+
+    /// The newest `limit` entries of a stream, newest first.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    async fn latest(&self, stream: &Stream, limit: usize) -> Result<Vec<Entry>, JournalError>;
+
+    /// Entries after a place with their kept text and hashes, unchecked: what `audit verify` reads.
+    ///
+    /// # Errors
+    /// [`JournalError`] when the store cannot be read.
+    async fn raw(&self, after: Seq, limit: usize) -> Result<Vec<RawEntry>, JournalError>;
+
+    /// Deliveries that were kept and not yet decided, oldest first.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    async fn pending(&self, limit: usize) -> Result<Vec<DeliveryId>, JournalError>;
+
+    /// A kept delivery, byte for byte.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    async fn delivery(&self, id: &DeliveryId) -> Result<Option<Delivery>, JournalError>;
+
+    /// Incidents that were opened and not closed, oldest first, after `after` in that order.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    async fn open_incidents(
+        &self,
+        after: Option<&IncidentId>,
+        limit: usize,
+    ) -> Result<Vec<IncidentId>, JournalError>;
+
+    /// Incidents of any state, newest first, before `before`.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    async fn incidents(
+        &self,
+        before: Option<&IncidentId>,
+        limit: usize,
+    ) -> Result<Vec<IncidentId>, JournalError>;
+
+    /// How far a reader has come; [`Seq::START`] for a new one.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    async fn cursor(&self, reader: &str) -> Result<Seq, JournalError>;
+
+    /// Moves a reader's cursor and its memos in one atomic step. It never moves backwards.
+    ///
+    /// # Errors
+    /// [`JournalError`] when it is not known to be kept.
+    async fn advance(&self, reader: &str, to: Seq, memos: Vec<Put>) -> Result<(), JournalError>;
+
+    /// What a reader noted under a key.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    async fn memo(&self, reader: &str, key: &str) -> Result<Option<String>, JournalError>;
+
+    /// The place of the last entry, kept up to date: what readers wait on.
+    fn head(&self) -> watch::Receiver<Seq>;
+}
+
+/// An entry as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawEntry {
+    /// Where it is kept.
+    pub seq: Seq,
+    /// Its canonical JSON.
+    pub text: String,
+    /// The hash it is chained to.
+    pub prev: Hash,
+    /// Its own hash.
+    pub hash: Hash,
+}

@@ -1,0 +1,96 @@
+//! Authority as a value.
+//!
+//! ```compile_fail
+//! // A permit cannot be made outside this crate …
+//! let permit = untoil_guard::Permit { run: todo!(), part: 0, plan: todo!(), first_step: 0 };
+//! ```
+//! ```compile_fail
+//! // … nor used twice.
+//! fn twice(c: untoil_guard::Clearance) -> (untoil_guard::Clearance, untoil_guard::Clearance) { (c, c) }
+//! ```
+
+use jiff::Timestamp;
+use untoil_model::{Plan, Reason, RunId, Step, StepRef};
+
+/// The right to run one part of one plan once. Made by [`crate::Guard`] only, consumed by the runner.
+#[derive(Debug)]
+pub struct Permit {
+    pub(crate) run: RunId,
+    pub(crate) part: u32,
+    pub(crate) plan: Plan,
+    pub(crate) first_step: u32,
+}
+
+impl Permit {
+    /// The run it is for.
+    pub fn run(&self) -> &RunId {
+        &self.run
+    }
+
+    /// Which asking of the rule it is for, from 0.
+    pub fn part(&self) -> u32 {
+        self.part
+    }
+
+    /// What it allows.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The number, in the run, of the plan's first step.
+    pub fn first_step(&self) -> u32 {
+        self.first_step
+    }
+}
+
+/// The right to make one call: this step, this attempt, until this time. Consumed by the port.
+#[derive(Debug)]
+pub struct Clearance {
+    pub(crate) at: StepRef,
+    pub(crate) step: Step,
+    pub(crate) attempt: u32,
+    pub(crate) not_after: Timestamp,
+}
+
+impl Clearance {
+    /// Which step of which run.
+    pub fn at(&self) -> &StepRef {
+        &self.at
+    }
+
+    /// What may be done.
+    pub fn step(&self) -> &Step {
+        &self.step
+    }
+
+    /// Which try, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// After this the call must not begin; hosts are told, too.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// What the call carries so that it can be found again.
+    pub fn marker(&self) -> String {
+        self.at.run.marker(self.at.step, self.attempt)
+    }
+}
+
+/// What the guard says.
+#[derive(Debug)]
+pub enum Judgement {
+    /// Now, with the right to do it.
+    Allow(Permit),
+    /// Not yet.
+    Hold {
+        /// Why.
+        reason: Reason,
+        /// Judge again then, at the latest.
+        until: Timestamp,
+    },
+    /// No.
+    Deny(Reason),
+}

@@ -1,0 +1,96 @@
+//! What is written in one atomic step, and how that can fail.
+
+use untoil_model::{Broken, DeliveryId, Draft, Seq, Stream};
+
+/// What became of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipt {
+    /// It is kept; its `received` entry has this place.
+    Stored(Seq),
+    /// It was kept before.
+    Seen,
+}
+
+/// A stream that must not have grown beyond a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expect {
+    /// Which one; not [`Stream::All`].
+    pub stream: Stream,
+    /// The place of its last entry as the writer knows it; [`Seq::START`] for an empty one.
+    pub at: Seq,
+}
+
+/// Drafts that are written together or not at all.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    /// The entries, in order; at most [`Batch::DRAFTS_MAX`].
+    pub drafts: Vec<untoil_model::Draft>,
+    /// The conditions.
+    pub expects: Vec<Expect>,
+    /// The delivery that these entries decide; it stops being pending.
+    pub decides: Option<DeliveryId>,
+}
+
+impl Batch {
+    /// A delivery carries at most 2,000 alarms, and each needs at most three entries.
+    pub const DRAFTS_MAX: usize = 8_000;
+
+    /// Drafts without conditions.
+    #[must_use]
+    pub fn of(drafts: Vec<Draft>) -> Self {
+        Self { drafts, ..Self::default() }
+    }
+
+    /// The same batch, on condition that `stream` ends at `at`.
+    #[must_use]
+    pub fn expect(mut self, stream: Stream, at: Seq) -> Self {
+        self.expects.push(Expect { stream, at });
+        self
+    }
+
+    /// The same batch, deciding a delivery.
+    #[must_use]
+    pub fn deciding(mut self, delivery: DeliveryId) -> Self {
+        self.decides = Some(delivery);
+        self
+    }
+}
+
+/// A reader's note: kept with its cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// Its name.
+    pub key: String,
+    /// Its text; `None` takes it away.
+    pub value: Option<String>,
+}
+
+/// Why the journal could not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JournalError {
+    /// The queue of writes is full. Nothing was written.
+    #[error("the journal takes no more writes at the moment; come back in a second")]
+    Overloaded,
+    /// The store does not answer, or not in time. A write may or may not have happened.
+    #[error("the journal's store failed: {0}")]
+    Unavailable(String),
+    /// What is kept is not what was written.
+    #[error("the journal is damaged: {0}; run `untoil audit verify`")]
+    Damaged(#[from] Broken),
+}
+
+/// Why a batch was not written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// A stream has grown since the writer read it. Nothing was written.
+    #[error("{stream:?} has moved on to entry {at}")]
+    Conflict {
+        /// Which one.
+        stream: Stream,
+        /// Where it ends now.
+        at: Seq,
+    },
+    /// The journal itself failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}

@@ -1,0 +1,1 @@
+//! What every store must do, as checks that a store's own tests call with a fresh journal.
