@@ -14,10 +14,12 @@
 
 mod batch;
 pub mod conformance;
+mod fold;
 mod memory;
 mod verify;
 
 pub use batch::{AppendError, Batch, Expect, JournalError, Put, Receipt};
+pub use fold::{catch_up, load};
 pub use memory::{MemoryJournal, received};
 pub use verify::{Verified, verify};
 

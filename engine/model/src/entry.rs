@@ -43,6 +43,18 @@ impl Hash {
         Self(hash.finalize().into())
     }
 
+    /// The 32 bytes themselves, as stores keep them.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The hash that a store kept as bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The first 16 hexadecimal digits, enough for people.
     #[must_use]
     pub fn short(&self) -> String {

@@ -275,6 +275,7 @@ impl Incident {
                         kind: plan.kind,
                         parts: Vec::new(),
                         steps: Vec::new(),
+                        tries: BTreeMap::new(),
                     });
                 }
                 if let Some(going) = &mut self.run {
@@ -336,6 +337,9 @@ impl Incident {
         }
         let n = usize::try_from(at.step).unwrap_or(usize::MAX);
         let Some(slot) = run.steps.get_mut(n) else { return };
+        if let Body::Started { attempt, .. } = &entry.body {
+            run.tries.insert(at.step, *attempt);
+        }
         if let (Progress::Finished { outcome: StepOutcome::Done { .. }, .. }, Some(lease)) =
             (&progress, &slot.0.lease)
         {
