@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use untoil_guard::Clearance;
-use untoil_model::{ActionKind, Class, Facts, Lease, Period, Reason, Step, StepOutcome, StepRef, Target};
+use untoil_model::{
+    ActionKind, Class, Facts, Lease, Period, Reason, Step, StepOutcome, StepRef, Target,
+};
 
 use crate::{CallError, Eyes, Hands, ReadError};
 

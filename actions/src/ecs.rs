@@ -1,1 +1,163 @@
 //! (being written)
+
+use async_trait::async_trait;
+use untoil_guard::Clearance;
+use untoil_model::{Class, Reason, Step};
+
+use crate::{
+    Action, Ask, Bounds, CallError, Eyes, Following, Found, Hands, Need, Order, ReadError, Repeat,
+    Spec,
+};
+
+/// `ecs.scale`.
+#[derive(Debug, Clone, Copy)]
+pub struct Scale;
+
+#[async_trait]
+impl Action for Scale {
+    fn spec(&self) -> &'static Spec {
+        const {
+            &Spec {
+                kind: "ecs.scale",
+                summary: "",
+                params: &[],
+                bounds: &[],
+                repeat: Repeat::Never,
+                examples: &[],
+            }
+        }
+    }
+    fn check_bounds(&self, _bounds: &Bounds) -> Result<(), String> {
+        Ok(())
+    }
+    fn resolve(&self, _ask: &Ask<'_>) -> Result<Step, Reason> {
+        Err(Reason::Other { code: "being_written".into(), detail: String::new() })
+    }
+    fn needs(&self, _bounds: &Bounds) -> Vec<Need> {
+        Vec::new()
+    }
+    async fn call(
+        &self,
+        _hands: &Hands,
+        _may: Clearance,
+        _order: &Order<'_>,
+    ) -> Result<String, CallError> {
+        Err(CallError::NotSent { why: "being written".into() })
+    }
+    async fn follow(
+        &self,
+        _eyes: &Eyes,
+        _order: &Order<'_>,
+        _handle: &str,
+    ) -> Result<Following, ReadError> {
+        Err(ReadError::Unavailable { why: "being written".into() })
+    }
+    async fn find(&self, _eyes: &Eyes, _order: &Order<'_>) -> Result<Found, ReadError> {
+        Ok(Found::NotSeen)
+    }
+    fn class(&self) -> Class {
+        Class::B
+    }
+}
+
+/// `ecs.redeploy`.
+#[derive(Debug, Clone, Copy)]
+pub struct Redeploy;
+
+#[async_trait]
+impl Action for Redeploy {
+    fn spec(&self) -> &'static Spec {
+        const {
+            &Spec {
+                kind: "ecs.redeploy",
+                summary: "",
+                params: &[],
+                bounds: &[],
+                repeat: Repeat::Never,
+                examples: &[],
+            }
+        }
+    }
+    fn check_bounds(&self, _bounds: &Bounds) -> Result<(), String> {
+        Ok(())
+    }
+    fn resolve(&self, _ask: &Ask<'_>) -> Result<Step, Reason> {
+        Err(Reason::Other { code: "being_written".into(), detail: String::new() })
+    }
+    fn needs(&self, _bounds: &Bounds) -> Vec<Need> {
+        Vec::new()
+    }
+    async fn call(
+        &self,
+        _hands: &Hands,
+        _may: Clearance,
+        _order: &Order<'_>,
+    ) -> Result<String, CallError> {
+        Err(CallError::NotSent { why: "being written".into() })
+    }
+    async fn follow(
+        &self,
+        _eyes: &Eyes,
+        _order: &Order<'_>,
+        _handle: &str,
+    ) -> Result<Following, ReadError> {
+        Err(ReadError::Unavailable { why: "being written".into() })
+    }
+    async fn find(&self, _eyes: &Eyes, _order: &Order<'_>) -> Result<Found, ReadError> {
+        Ok(Found::NotSeen)
+    }
+    fn class(&self) -> Class {
+        Class::C
+    }
+}
+
+/// `ecs.stop_task`.
+#[derive(Debug, Clone, Copy)]
+pub struct StopTask;
+
+#[async_trait]
+impl Action for StopTask {
+    fn spec(&self) -> &'static Spec {
+        const {
+            &Spec {
+                kind: "ecs.stop_task",
+                summary: "",
+                params: &[],
+                bounds: &[],
+                repeat: Repeat::Never,
+                examples: &[],
+            }
+        }
+    }
+    fn check_bounds(&self, _bounds: &Bounds) -> Result<(), String> {
+        Ok(())
+    }
+    fn resolve(&self, _ask: &Ask<'_>) -> Result<Step, Reason> {
+        Err(Reason::Other { code: "being_written".into(), detail: String::new() })
+    }
+    fn needs(&self, _bounds: &Bounds) -> Vec<Need> {
+        Vec::new()
+    }
+    async fn call(
+        &self,
+        _hands: &Hands,
+        _may: Clearance,
+        _order: &Order<'_>,
+    ) -> Result<String, CallError> {
+        Err(CallError::NotSent { why: "being written".into() })
+    }
+    async fn follow(
+        &self,
+        _eyes: &Eyes,
+        _order: &Order<'_>,
+        _handle: &str,
+    ) -> Result<Following, ReadError> {
+        Err(ReadError::Unavailable { why: "being written".into() })
+    }
+    async fn find(&self, _eyes: &Eyes, _order: &Order<'_>) -> Result<Found, ReadError> {
+        Ok(Found::NotSeen)
+    }
+    fn class(&self) -> Class {
+        Class::C
+    }
+}

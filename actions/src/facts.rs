@@ -54,12 +54,12 @@ impl FactKind {
 
     /// The arguments that a manifest may give it.
     pub fn params(self) -> &'static [Param] {
-        unimplemented!("fact parameters of {self:?}")
+        &[]
     }
 
     /// The fields that a script may read of it.
     pub fn fields(self) -> &'static [&'static str] {
-        unimplemented!("fact fields of {self:?}")
+        &[]
     }
 }
 
@@ -70,7 +70,7 @@ impl FactRequest {
     /// [`ReadError`]; a missing fact means that nothing is written.
     pub async fn read(&self, eyes: &Eyes, now: Timestamp) -> Result<FactValue, ReadError> {
         let _ = (eyes, now);
-        unimplemented!("reading facts")
+        Err(ReadError::Unavailable { why: "being written".into() })
     }
 
     /// What the fact tells of the parents of a target, such as an instance's group.

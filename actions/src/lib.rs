@@ -16,14 +16,14 @@ mod slack;
 mod ssm;
 
 pub use action::{
-    Action, Ask, Bounds, Example, Following, Found, Missing, Need, Order, Param, ParamKind, Proposal,
-    Repeat, Spec,
+    Action, Ask, Bounds, Example, Following, Found, Missing, Need, Order, Param, ParamKind,
+    Proposal, Repeat, Spec,
 };
 pub use catalogue::Catalogue;
 pub use facts::{FactKind, FactRequest};
 pub use ports::{
     AlarmLook, AsgReads, AsgWrites, Automation, CallError, ChatWrites, Command, CommandState,
     Deployment, EcsReads, EcsWrites, Eyes, Group, GroupInstance, Hands, HttpReply, HttpRequest,
-    HttpWrites, ManagedInstance, MetricQuery, MetricReads, ReadError, SendCommand, Service, SsmReads,
-    SsmWrites, StartAutomation, Task,
+    HttpWrites, ManagedInstance, MetricQuery, MetricReads, ReadError, SendCommand, Service,
+    SsmReads, SsmWrites, StartAutomation, Task,
 };
