@@ -1,28 +1,47 @@
 //! What was allowed, what is still going on, and what is paused: the fold of the ledger stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use untoil_model::{Body, Entry, RuleName, RunId, RunOutcome, Seq, Target, Verdict};
+use untoil_model::{
+    Body, Entry, Period, RuleName, RunId, RunKind, RunOutcome, Seq, Target, Verdict,
+};
+
+use crate::targets::{overlap, within};
+use crate::{RUN_GATE, RUN_RETURN};
 
 /// One run that was allowed to write, or to diagnose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
     /// The run.
     pub run: RunId,
+    /// Why it exists. A return holds its lock and counts in no limit.
+    pub kind: RunKind,
     /// When its first part was allowed.
     pub at: Timestamp,
+    /// When its newest part was allowed.
+    pub allowed_at: Timestamp,
     /// By which rule.
     pub rule: RuleName,
     /// On what.
     pub target: Target,
-    /// What that belongs to.
+    /// What that belongs to, and whatever else its steps act on: locked with it.
     pub parents: Vec<Target>,
     /// Since when it counts as writing, if it does.
     pub writes_at: Option<Timestamp>,
     /// When and how it ended, if it has.
     pub ended: Option<(Timestamp, RunOutcome)>,
 }
+
+impl Reservation {
+    /// All that it holds while it goes on.
+    pub fn holds(&self) -> impl Iterator<Item = &Target> {
+        std::iter::once(&self.target).chain(&self.parents)
+    }
+}
+
+/// Reservations in the order of their times, so that a window is a range and not a search.
+type Times = BTreeSet<(Timestamp, RunId)>;
 
 /// The guard's memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,44 +52,207 @@ pub struct Ledger {
     pub runs: BTreeMap<RunId, Reservation>,
     /// What is paused: scope → who and why.
     pub paused: BTreeMap<String, (String, String)>,
+    /// Runs that write and are not over: they hold locks.
+    live: BTreeSet<RunId>,
+    /// Remedies that write, by when they began to.
+    writes: Times,
+    by_rule: BTreeMap<RuleName, Times>,
+    by_target: BTreeMap<(RuleName, Target), Times>,
+    /// Runs that began by reading only, by when.
+    diagnoses: Times,
+    /// Writing runs that are over, by when they ended.
+    ended: Times,
 }
 
+/// Which reservations a limit counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Counted<'a> {
+    /// Writing runs of one rule on one target.
+    Target(&'a RuleName, &'a Target),
+    /// Writing runs of one rule.
+    Rule(&'a RuleName),
+    /// All writing runs.
+    Global,
+    /// All runs that only read when they began.
+    Diagnoses,
+}
+
+/// The longest a limit can look back. Runs that ended longer ago than this are forgotten, so a plan
+/// or policy with a longer window is refused rather than counted short.
+pub(crate) const LOOK_BACK: Period = Period::hours(31 * 24);
+
 impl Ledger {
-    /// Moves on by one entry of the ledger stream. Entries already folded in change nothing.
+    /// Moves on by one entry of the ledger stream. Other entries, and those already folded in, change
+    /// nothing.
     pub fn apply(&mut self, entry: &Entry) {
-        if entry.seq <= self.seq {
+        if entry.seq <= self.seq || !entry.body.is_ledger() {
             return;
         }
         self.seq = entry.seq;
-        match &entry.body {
-            Body::Judged {
-                run, verdict: Verdict::Allow {}, rule, target, parents, writes, ..
-            } => {
-                let reservation = self.runs.entry(run.clone()).or_insert_with(|| Reservation {
-                    run: run.clone(),
-                    at: entry.at,
-                    rule: rule.clone(),
-                    target: target.clone(),
-                    parents: parents.clone(),
-                    writes_at: None,
-                    ended: None,
-                });
-                if *writes {
-                    reservation.writes_at.get_or_insert(entry.at);
-                }
+        if let Body::Judged { .. } = &entry.body {
+            self.reserve(entry);
+        } else if let Body::Concluded { run, outcome, .. } = &entry.body {
+            self.end(run, entry.at, *outcome);
+        } else if let Body::Paused { scope, reason } = &entry.body {
+            self.paused.insert(scope.clone(), (entry.actor.to_string(), reason.clone()));
+        } else if let Body::Resumed { scope, .. } = &entry.body {
+            self.paused.remove(scope);
+        }
+    }
+
+    fn reserve(&mut self, entry: &Entry) {
+        let Body::Judged {
+            run,
+            verdict: Verdict::Allow {},
+            rule,
+            target,
+            parents,
+            writes,
+            gates,
+            ..
+        } = &entry.body
+        else {
+            return;
+        };
+        let returns = gates.get(RUN_GATE).is_some_and(|kind| kind == RUN_RETURN);
+        let fresh = !self.runs.contains_key(run);
+        let reservation = self.runs.entry(run.clone()).or_insert_with(|| Reservation {
+            run: run.clone(),
+            kind: if returns { RunKind::Return } else { RunKind::Remedy },
+            at: entry.at,
+            allowed_at: entry.at,
+            rule: rule.clone(),
+            target: target.clone(),
+            parents: Vec::new(),
+            writes_at: None,
+            ended: None,
+        });
+        reservation.allowed_at = entry.at;
+        for parent in parents {
+            if !reservation.parents.contains(parent) {
+                reservation.parents.push(parent.clone());
             }
-            Body::Concluded { run, outcome, .. } => {
-                if let Some(reservation) = self.runs.get_mut(run) {
-                    reservation.ended = Some((entry.at, *outcome));
-                }
+        }
+        let begins_to_write = *writes && reservation.writes_at.is_none();
+        if begins_to_write {
+            reservation.writes_at = Some(entry.at);
+            self.live.insert(run.clone());
+        }
+        let slot = (entry.at, run.clone());
+        if begins_to_write && !returns {
+            let on = (rule.clone(), reservation.target.clone());
+            self.writes.insert(slot.clone());
+            self.by_rule.entry(rule.clone()).or_default().insert(slot.clone());
+            self.by_target.entry(on).or_default().insert(slot);
+        } else if fresh && !*writes {
+            self.diagnoses.insert(slot);
+        }
+    }
+
+    fn end(&mut self, run: &RunId, at: Timestamp, outcome: RunOutcome) {
+        let Some(reservation) = self.runs.get_mut(run).filter(|run| run.ended.is_none()) else {
+            return;
+        };
+        reservation.ended = Some((at, outcome));
+        self.live.remove(run);
+        self.ended.insert((at, run.clone()));
+    }
+
+    /// Forgets runs that ended longer ago than any limit can look back.
+    pub fn prune(&mut self, now: Timestamp) {
+        let horizon = now.saturating_sub(LOOK_BACK.duration()).unwrap_or(Timestamp::MIN);
+        while let Some((at, run)) = self.ended.first().cloned() {
+            if at > horizon {
+                return;
             }
-            Body::Paused { scope, reason } => {
-                self.paused.insert(scope.clone(), (entry.actor.to_string(), reason.clone()));
+            self.ended.pop_first();
+            let Some(over) = self.runs.remove(&run) else { continue };
+            self.diagnoses.remove(&(over.at, run.clone()));
+            if let Some(writes_at) = over.writes_at {
+                let slot = (writes_at, run);
+                self.writes.remove(&slot);
+                forget(&mut self.by_rule, &over.rule, &slot);
+                forget(&mut self.by_target, &(over.rule, over.target), &slot);
             }
-            Body::Resumed { scope, .. } => {
-                self.paused.remove(scope);
+        }
+    }
+
+    /// The reservations in the window (`now` − `per`, now], oldest first.
+    ///
+    /// Those after `now` count, too: a clock that was set back must not make room.
+    pub(crate) fn window(
+        &self,
+        scope: Counted<'_>,
+        per: Period,
+        now: Timestamp,
+    ) -> Vec<&(Timestamp, RunId)> {
+        let times = match scope {
+            Counted::Target(rule, target) => self.by_target.get(&(rule.clone(), target.clone())),
+            Counted::Rule(rule) => self.by_rule.get(rule),
+            Counted::Global => Some(&self.writes),
+            Counted::Diagnoses => Some(&self.diagnoses),
+        };
+        let after = now.saturating_sub(per.duration()).unwrap_or(Timestamp::MIN);
+        let mut window: Vec<_> =
+            times.into_iter().flatten().rev().take_while(|(at, _)| *at > after).collect();
+        window.reverse();
+        window
+    }
+
+    /// The remedies of a rule on a target that wrote and are over, newest first.
+    ///
+    /// The lock lets them follow one another, so the order of their beginnings is that of their ends.
+    pub(crate) fn over<'a>(
+        &'a self,
+        rule: &RuleName,
+        target: &Target,
+    ) -> impl Iterator<Item = &'a Reservation> {
+        let slots = self.by_target.get(&(rule.clone(), target.clone()));
+        let runs = slots.into_iter().flat_map(|slots| slots.iter().rev());
+        runs.filter_map(|(_, run)| self.runs.get(run)).filter(|run| run.ended.is_some())
+    }
+
+    /// When the writing run that ended last, after `after`, on one of these targets ended, and which.
+    pub(crate) fn rest(&self, targets: &[&Target], after: Timestamp) -> Option<(Timestamp, RunId)> {
+        let newest = self.ended.iter().rev().take_while(|(at, _)| *at > after);
+        let mut runs = newest.filter(|(_, run)| {
+            self.runs
+                .get(run)
+                .is_some_and(|run| run.writes_at.is_some() && targets.contains(&&run.target))
+        });
+        runs.next().cloned()
+    }
+
+    /// Another run that goes on and holds one of these targets, with the target it holds.
+    pub(crate) fn holder(&self, run: &RunId, wanted: &[&Target]) -> Option<(&Target, &RunId)> {
+        let others = self.live.iter().filter(|live| *live != run);
+        others.filter_map(|live| self.runs.get(live)).find_map(|other| {
+            let held = other.holds().find(|held| wanted.iter().any(|want| overlap(held, want)))?;
+            Some((held, &other.run))
+        })
+    }
+
+    /// The pause that covers this rule or one of these targets, as scope, by whom and why.
+    ///
+    /// A scope that this version cannot read pauses everything.
+    pub(crate) fn pause(&self, rule: &RuleName, targets: &[&Target]) -> Option<(&str, &str, &str)> {
+        let covers = |scope: &str| match scope.parse::<crate::Scope>() {
+            Ok(crate::Scope::All) | Err(_) => true,
+            Ok(crate::Scope::Rule(paused)) => paused == *rule,
+            Ok(crate::Scope::Target(paused)) => {
+                targets.iter().any(|target| within(target, &paused))
             }
-            _ => {}
+        };
+        let hit = self.paused.iter().find(|(scope, _)| covers(scope));
+        hit.map(|(scope, (by, why))| (scope.as_str(), by.as_str(), why.as_str()))
+    }
+}
+
+fn forget<K: Ord>(index: &mut BTreeMap<K, Times>, key: &K, slot: &(Timestamp, RunId)) {
+    if let Some(times) = index.get_mut(key) {
+        times.remove(slot);
+        if times.is_empty() {
+            index.remove(key);
         }
     }
 }

@@ -6,14 +6,21 @@
 //! [`Permit`], and nobody else can make one. Right before each call [`Guard::clear`] looks again and
 //! turns a permit into a [`Clearance`], without which no port can write.
 
+mod answer;
+mod clear;
 mod gates;
 mod guard;
 mod ledger;
+mod limits;
+mod pause;
 mod permit;
 mod policy;
+mod targets;
 
-pub use gates::{Opinion, Request, judge};
+pub use answer::{Answer, AnswerError, Say};
+pub use gates::{GATES, Gate, Opinion, RUN_GATE, RUN_RETURN, Request, judge};
 pub use guard::{Guard, GuardError, Judged};
 pub use ledger::{Ledger, Reservation};
+pub use pause::{PauseError, Scope};
 pub use permit::{Clearance, Judgement, Permit};
 pub use policy::Policy;

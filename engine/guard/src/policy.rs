@@ -9,6 +9,8 @@ use untoil_model::{Period, Rate, Target};
 pub struct Policy {
     /// Limits over all rules together; every one must pass.
     pub global: Vec<Rate>,
+    /// Limits over all runs that only read or tell; every one must pass.
+    pub diagnoses: Vec<Rate>,
     /// Targets that are never touched, nor anything that belongs to them.
     pub protected: Vec<Target>,
     /// The engine's own targets: denied like protected ones, under their own reason.
@@ -35,6 +37,10 @@ impl Default for Policy {
             global: vec![
                 Rate { n: 30, per: Period::hours(1) },
                 Rate { n: 5, per: Period::mins(1) },
+            ],
+            diagnoses: vec![
+                Rate { n: 60, per: Period::hours(1) },
+                Rate { n: 10, per: Period::mins(1) },
             ],
             protected: Vec::new(),
             itself: Vec::new(),

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Alarm, AlarmState, Body, Entry, Facts, Hash, IncidentId, Lease, Part, Progress, Reason, RuleName,
-    RuleVersion, Run, RunId, RunKind, RunOutcome, Seq, Standing, StepOutcome, Verdict,
+    Alarm, AlarmState, Body, Entry, Facts, Hash, IncidentId, Lease, Part, Plan, Progress, Reason,
+    RuleName, RuleVersion, Run, RunId, RunKind, RunOutcome, Seq, Standing, StepOutcome, Verdict,
 };
 
 /// How an incident ended.
@@ -134,10 +134,20 @@ pub struct Incident {
     pub run: Option<Run>,
     /// The runs that are over.
     pub past: Vec<PastRun>,
+    /// The newest plan that was to heal it; a return and later escalations go by it.
+    pub remedy: Option<Plan>,
     /// The last plan a person allowed: its hash and who.
     pub approved: Option<(Hash, String)>,
     /// The last plan a person refused: its hash and who.
     pub rejected: Option<(Hash, String)>,
+    /// When a person last allowed or refused a plan of the run that goes on.
+    pub answered_at: Option<Timestamp>,
+    /// When the newest part was first held, while it is held.
+    pub held_first: Option<Timestamp>,
+    /// Since when it is held for the reason (by its code) that holds it now.
+    pub held_since: Option<Timestamp>,
+    /// How many tries of each step of the run that goes on have begun.
+    pub tries: BTreeMap<u32, u32>,
     /// The temporary change that is out.
     pub lease: Option<(Lease, Timestamp)>,
     /// Every reason for which a person was called.
@@ -167,8 +177,13 @@ impl Incident {
             missing: BTreeMap::new(),
             run: None,
             past: Vec::new(),
+            remedy: None,
             approved: None,
             rejected: None,
+            answered_at: None,
+            held_first: None,
+            held_since: None,
+            tries: BTreeMap::new(),
             lease: None,
             escalations: Vec::new(),
             denied: None,
@@ -209,8 +224,14 @@ impl Incident {
                 self.missing = missing.clone();
             }
             Body::RuleFailed { .. } => self.stop_run(),
-            Body::Approved { plan, .. } => self.approved = Some((*plan, entry.actor.to_string())),
-            Body::Rejected { plan, .. } => self.rejected = Some((*plan, entry.actor.to_string())),
+            Body::Approved { plan, .. } => {
+                self.approved = Some((*plan, entry.actor.to_string()));
+                self.answered_at = Some(entry.at);
+            }
+            Body::Rejected { plan, .. } => {
+                self.rejected = Some((*plan, entry.actor.to_string()));
+                self.answered_at = Some(entry.at);
+            }
             Body::Planned { .. } | Body::Judged { .. } => self.plan(entry),
             Body::Started { .. }
             | Body::Sent { .. }
@@ -267,9 +288,22 @@ impl Incident {
     fn plan(&mut self, entry: &Entry) {
         match &entry.body {
             Body::Planned { run, plan, .. } => {
+                if plan.kind == RunKind::Remedy {
+                    self.remedy = Some((**plan).clone());
+                }
                 let part = Part { plan: (**plan).clone(), verdict: None };
+                self.held_first = None;
+                self.held_since = None;
                 let fresh = self.run.as_ref().is_none_or(|going| going.id != *run);
+                // An answer is good for one plan once: it outlives only a plan that was never allowed.
+                let allowed = |part: &Part| matches!(part.verdict, Some(Verdict::Allow {}));
+                if fresh || self.run.as_ref().and_then(Run::part).is_some_and(allowed) {
+                    self.approved = None;
+                    self.rejected = None;
+                    self.answered_at = None;
+                }
                 if fresh {
+                    self.tries.clear();
                     self.run = Some(Run {
                         id: run.clone(),
                         kind: plan.kind,
@@ -289,9 +323,22 @@ impl Incident {
                 };
             }
             Body::Judged { run, verdict, .. } => {
-                let Some(going) = self.run.as_mut().filter(|going| going.id == *run) else { return };
+                let Some(going) = self.run.as_mut().filter(|going| going.id == *run) else {
+                    return;
+                };
                 let Some(part) = going.parts.last_mut() else { return };
-                part.verdict = Some(verdict.clone());
+                let before = part.verdict.replace(verdict.clone());
+                (self.held_first, self.held_since) = match (before, verdict) {
+                    (Some(Verdict::Hold { reason: before, .. }), Verdict::Hold { reason, .. })
+                        if before.code() == reason.code() =>
+                    {
+                        (self.held_first, self.held_since)
+                    }
+                    (_, Verdict::Hold { .. }) => {
+                        (self.held_first.or(Some(entry.at)), Some(entry.at))
+                    }
+                    (_, Verdict::Allow {} | Verdict::Deny { .. }) => (None, None),
+                };
                 match verdict {
                     Verdict::Allow {} => {
                         let steps = part.plan.steps.clone();
@@ -338,6 +385,10 @@ impl Incident {
         let n = usize::try_from(at.step).unwrap_or(usize::MAX);
         let Some(slot) = run.steps.get_mut(n) else { return };
         if let Body::Started { attempt, .. } = &entry.body {
+            let tries = self.tries.entry(at.step).or_default();
+            *tries = (*tries).max(*attempt);
+        }
+        if let Body::Started { attempt, .. } = &entry.body {
             run.tries.insert(at.step, *attempt);
         }
         if let (Progress::Finished { outcome: StepOutcome::Done { .. }, .. }, Some(lease)) =
@@ -359,7 +410,12 @@ impl Incident {
     fn conclude(&mut self, id: &RunId, outcome: RunOutcome) {
         let Some(run) = self.run.take_if(|run| run.id == *id) else { return };
         let returned = run.kind == RunKind::Return && outcome == RunOutcome::Effective;
-        self.past.push(PastRun { id: run.id.clone(), kind: run.kind, outcome, acted: run.has_acted() });
+        self.past.push(PastRun {
+            id: run.id.clone(),
+            kind: run.kind,
+            outcome,
+            acted: run.has_acted(),
+        });
         if returned {
             self.lease = None;
         }
@@ -383,7 +439,9 @@ impl Incident {
     pub fn next_run(&self) -> RunId {
         match &self.run {
             Some(run) => run.id.clone(),
-            None => self.id.run(u32::try_from(self.past.len()).unwrap_or(u32::MAX).saturating_add(1)),
+            None => {
+                self.id.run(u32::try_from(self.past.len()).unwrap_or(u32::MAX).saturating_add(1))
+            }
         }
     }
 
@@ -406,6 +464,14 @@ impl Incident {
     pub fn held(&self) -> Option<&Reason> {
         match &self.phase {
             Phase::Held { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Until when it is held at the latest, if it is.
+    pub fn held_until(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Held { until, .. } => Some(until),
             _ => None,
         }
     }
@@ -453,14 +519,22 @@ impl Incident {
             }
             Phase::Matched => Work::Ask,
             Phase::Proposed => Work::Judge,
-            Phase::Held { until, .. } => {
-                let answered = self.held_plan().is_some_and(|plan| {
-                    let said = |answer: &Option<(Hash, String)>| {
-                        answer.as_ref().is_some_and(|(hash, _)| *hash == plan)
-                    };
-                    said(&self.approved) || said(&self.rejected)
-                });
-                if answered || self.is_clear() { Work::Judge } else { Work::Wait { until: *until } }
+            Phase::Held { reason, until } => {
+                let asked =
+                    matches!(reason, Reason::ApprovalMissing { .. } | Reason::StalePlan { .. });
+                let answered = asked
+                    && self.held_plan().is_some_and(|plan| {
+                        let said = |answer: &Option<(Hash, String)>| {
+                            answer.as_ref().is_some_and(|(hash, _)| *hash == plan)
+                        };
+                        said(&self.approved) || said(&self.rejected)
+                    });
+                let remedy = self.run.as_ref().is_some_and(|run| run.kind == RunKind::Remedy);
+                if answered || (remedy && self.is_clear()) {
+                    Work::Judge
+                } else {
+                    Work::Wait { until: *until }
+                }
             }
             Phase::Running => self.step_work(),
             Phase::Watching { since } => Work::Watch { since: *since },
@@ -478,9 +552,8 @@ impl Incident {
 
     fn step_work(&self) -> Work {
         let Some(run) = &self.run else { return Work::Nothing };
-        let denied = run
-            .part()
-            .is_some_and(|part| matches!(part.verdict, Some(Verdict::Deny { .. })));
+        let denied =
+            run.part().is_some_and(|part| matches!(part.verdict, Some(Verdict::Deny { .. })));
         for (n, (_, progress)) in run.steps.iter().enumerate() {
             let step = u32::try_from(n).unwrap_or(u32::MAX);
             match progress {

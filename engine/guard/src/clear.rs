@@ -1,0 +1,179 @@
+//! The last look, right before a call.
+
+use jiff::Timestamp;
+use untoil_model::{
+    EngineMode, Incident, Period, Plan, Progress, Reason, Run, RunKind, Step, StepOutcome, StepRef,
+    Verdict,
+};
+
+use crate::gates::{after, not_clear, paused, protection, since};
+use crate::{Clearance, Guard, GuardError, Ledger, Permit};
+
+/// How long a clearance is good for. SSM is told to give up delivering a command after 60 s
+/// (`TimeoutSeconds=60`), and the host checks this time itself: a minute to send it, one to deliver.
+const GOOD_FOR: Period = Period::mins(2);
+
+/// How long after the step before it has finished a later step may still begin. Steps follow one
+/// another at once, so a longer gap means that the engine was down and the world has moved on.
+const LATER_WITHIN: Period = Period::hours(1);
+
+impl Guard {
+    /// Looks again right before a call: kill switch, mode, protection, resolved, age, and that the
+    /// plan, the step and the try are those that come next. `attempt` counts from 1.
+    ///
+    /// What it says holds for the journal as it was read: the caller must append the step's `started`
+    /// entry on condition that the incident has not grown since.
+    ///
+    /// # Errors
+    /// [`GuardError`] when the journal cannot be read: nothing may happen then.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the runner names exactly what it is about to do"
+    )]
+    pub async fn clear(
+        &self,
+        permit: &Permit,
+        step: u32,
+        attempt: u32,
+        incident: &mut Incident,
+        now: Timestamp,
+    ) -> Result<Result<Clearance, Reason>, GuardError> {
+        self.follow(incident).await?;
+        let ledger = self.ledger(now).await?;
+        let look = Look { permit, n: step, attempt, incident, now };
+        Ok(look.again(self, &ledger))
+    }
+}
+
+struct Look<'a> {
+    permit: &'a Permit,
+    n: u32,
+    attempt: u32,
+    incident: &'a Incident,
+    now: Timestamp,
+}
+
+impl Look<'_> {
+    fn again(&self, guard: &Guard, ledger: &Ledger) -> Result<Clearance, Reason> {
+        let Permit { plan, run: id, .. } = self.permit;
+        let (run, step) = self.allowed()?;
+        if let Some(reason) = paused(ledger, plan) {
+            return Err(reason);
+        }
+        if guard.engine() == EngineMode::DryRun {
+            return Err(Reason::DryRun {});
+        }
+        if let Some(reason) = protection(plan, guard.policy()) {
+            return Err(reason);
+        }
+        self.still_needed(run)?;
+        self.is_next(run)?;
+        let Some(reserved) = ledger.runs.get(id).filter(|run| run.ended.is_none()) else {
+            return Err(refuse("reservation", format!("run `{id}` is over, or was never allowed")));
+        };
+        let (from, within) = match self.before(run) {
+            Some(at) => (at, LATER_WITHIN),
+            None => (reserved.allowed_at, guard.policy().call_within),
+        };
+        let ready = after(from, step.after);
+        if self.now > after(ready, within) {
+            let late = since(ready, self.now);
+            return Err(refuse("call_within", format!("it is {late} late, at most {within}")));
+        }
+        Ok(Clearance {
+            at: StepRef { run: id.clone(), step: self.n },
+            step: step.clone(),
+            attempt: self.attempt,
+            not_after: after(self.now, GOOD_FOR),
+        })
+    }
+
+    /// The run and the step, if the journal still says that exactly this plan is allowed.
+    fn allowed(&self) -> Result<(&Run, &Step), Reason> {
+        let permit = self.permit;
+        let changed = |now: &str| Reason::StalePlan {
+            approved: permit.plan.hash().short(),
+            now: now.to_owned(),
+        };
+        let run = self.incident.run.as_ref().filter(|run| run.id == permit.run);
+        let Some(run) = run.filter(|_| !self.incident.is_closed()) else {
+            return Err(changed("nothing: the run is over"));
+        };
+        let part = run.part().ok_or_else(|| changed("nothing"))?;
+        let same = run.parts.len() == usize_of(permit.part).saturating_add(1);
+        if !same || part.plan != permit.plan {
+            return Err(changed(&part.plan.hash().short()));
+        }
+        if !matches!(part.verdict, Some(Verdict::Allow {})) {
+            return Err(changed("not allowed"));
+        }
+        let step = step_of(&permit.plan, permit.first_step, self.n);
+        let step = step.filter(|step| {
+            run.steps.get(usize_of(self.n)).is_some_and(|(planned, _)| planned == *step)
+        });
+        let step =
+            step.ok_or_else(|| refuse("step", format!("the plan has no step {}", self.n)))?;
+        Ok((run, step))
+    }
+
+    fn still_needed(&self, run: &Run) -> Result<(), Reason> {
+        let clear = self.incident.is_clear();
+        match run.kind {
+            RunKind::Remedy if clear && !self.has_written(run) => Err(Reason::ResolvedBeforeAct {}),
+            RunKind::Return if !clear => Err(not_clear(self.incident.alarm.state.as_str())),
+            RunKind::Remedy | RunKind::Return => Ok(()),
+        }
+    }
+
+    /// Whether the call of a writing step of this run has begun before.
+    fn has_written(&self, run: &Run) -> bool {
+        let began = |n: usize| u32::try_from(n).is_ok_and(|n| self.incident.tries.contains_key(&n));
+        run.steps.iter().enumerate().any(|(n, (step, _))| step.class.writes() && began(n))
+    }
+
+    /// The steps before it are done, it has not begun, and this is its next try.
+    fn is_next(&self, run: &Run) -> Result<(), Reason> {
+        for (n, (_, progress)) in run.steps.iter().enumerate().take(usize_of(self.n)) {
+            if !matches!(progress, Progress::Finished { outcome: StepOutcome::Done { .. }, .. }) {
+                return Err(refuse("order", format!("step {n} is not done")));
+            }
+        }
+        match run.steps.get(usize_of(self.n)) {
+            Some((_, Progress::Waiting)) => {}
+            Some((
+                _,
+                Progress::Started { .. } | Progress::Sent { .. } | Progress::Finished { .. },
+            ))
+            | None => return Err(refuse("at_most_once", format!("step {} has begun", self.n))),
+        }
+        let next = self.incident.tries.get(&self.n).copied().unwrap_or(0).saturating_add(1);
+        if self.attempt != next {
+            let detail = format!("try {} of step {} is not its next, {next}", self.attempt, self.n);
+            return Err(refuse("at_most_once", detail));
+        }
+        Ok(())
+    }
+
+    /// When the step before it finished, if this is not the first of its part.
+    fn before(&self, run: &Run) -> Option<Timestamp> {
+        if self.n == self.permit.first_step {
+            return None;
+        }
+        match run.steps.get(usize_of(self.n.checked_sub(1)?))? {
+            (_, Progress::Finished { at, .. }) => Some(*at),
+            (_, Progress::Waiting | Progress::Started { .. } | Progress::Sent { .. }) => None,
+        }
+    }
+}
+
+fn step_of(plan: &Plan, first: u32, n: u32) -> Option<&Step> {
+    plan.steps.get(usize_of(n.checked_sub(first)?))
+}
+
+fn usize_of(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+fn refuse(check: &str, detail: String) -> Reason {
+    Reason::PrecheckFailed { check: check.to_owned(), detail }
+}
