@@ -67,15 +67,11 @@ impl Kept {
         let (last, prev) = self.last();
         let (entry, text) = Entry::seal(draft, last.next(), prev);
         if let Some(incident) = &entry.incident {
-            match &entry.body {
-                Body::Opened { .. } => {
-                    self.incidents.insert(incident.clone());
-                    self.open.insert(incident.clone());
-                }
-                Body::Closed { .. } => {
-                    self.open.remove(incident);
-                }
-                _ => {}
+            if matches!(entry.body, Body::Opened { .. }) {
+                self.incidents.insert(incident.clone());
+                self.open.insert(incident.clone());
+            } else if matches!(entry.body, Body::Closed { .. }) {
+                self.open.remove(incident);
             }
         }
         self.entries.push((entry.clone(), text));
@@ -106,6 +102,7 @@ impl Journal for MemoryJournal {
     }
 
     async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
+        batch.check_size()?;
         let entries = {
             let mut kept = self.kept();
             for expect in &batch.expects {

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Alarm, AlarmKey, DeliveryId, EngineMode, Ending, Facts, IncidentId, Mode, Plan, Reason, RuleName,
-    RuleVersion, RunId, RunOutcome, Sample, Seq, Step, StepOutcome, StepRef, Target, Verdict,
+    Alarm, AlarmKey, DeliveryId, Ending, EngineMode, Facts, IncidentId, Mode, Plan, Reason,
+    RuleName, RuleVersion, RunId, RunOutcome, Sample, Seq, Step, StepOutcome, StepRef, Target,
+    Verdict,
 };
 
 /// A SHA-256 in lower-case hexadecimal.
@@ -159,7 +160,10 @@ pub enum Standing {
 /// What happened. An unknown variant is an error: an old binary refuses a newer journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[expect(missing_docs, reason = "fields are named for what they are; each variant says what happened")]
+#[expect(
+    missing_docs,
+    reason = "fields are named for what they are; each variant says what happened"
+)]
 pub enum Body {
     /// The engine began to work.
     EngineStarted { version: String, mode: EngineMode, config: Hash },
@@ -291,11 +295,13 @@ impl Body {
     /// Whether the guard's ledger counts it. Judging is conditional on no such entry in between.
     #[must_use]
     pub fn is_ledger(&self) -> bool {
-        match self {
-            Self::Judged { verdict, .. } => matches!(verdict, Verdict::Allow {}),
-            Self::Paused { .. } | Self::Resumed { .. } | Self::Concluded { .. } => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Judged { verdict: Verdict::Allow {}, .. }
+                | Self::Paused { .. }
+                | Self::Resumed { .. }
+                | Self::Concluded { .. }
+        )
     }
 }
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Alarm, AlarmState, Body, Entry, Facts, Hash, IncidentId, Lease, Part, Plan, Progress, Reason,
-    RuleName, RuleVersion, Run, RunId, RunKind, RunOutcome, Seq, Standing, StepOutcome, Verdict,
+    RuleName, RuleVersion, Run, RunId, RunKind, RunOutcome, Seq, Standing, StepOutcome, StepRef,
+    Verdict,
 };
 
 /// How an incident ended.
@@ -232,11 +233,20 @@ impl Incident {
                 self.rejected = Some((*plan, entry.actor.to_string()));
                 self.answered_at = Some(entry.at);
             }
-            Body::Planned { .. } | Body::Judged { .. } => self.plan(entry),
-            Body::Started { .. }
-            | Body::Sent { .. }
-            | Body::Backoff { .. }
-            | Body::Finished { .. } => self.step(entry),
+            Body::Planned { run, plan, .. } => self.planned(entry.at, run, plan),
+            Body::Judged { run, verdict, .. } => self.judged(entry.at, run, verdict),
+            Body::Started { step, attempt, marker, .. } => {
+                let (attempt, marker) = (*attempt, marker.clone());
+                self.step(entry.at, step, Progress::Started { at: entry.at, attempt, marker });
+            }
+            Body::Sent { step, handle, .. } => {
+                self.step(entry.at, step, Progress::Sent { at: entry.at, handle: handle.clone() });
+            }
+            Body::Backoff { step, .. } => self.step(entry.at, step, Progress::Waiting),
+            Body::Finished { step, outcome, .. } => {
+                let outcome = outcome.clone();
+                self.step(entry.at, step, Progress::Finished { at: entry.at, outcome });
+            }
             Body::Concluded { run, outcome, .. } => self.conclude(run, *outcome),
             Body::LeaseDropped { .. } => {
                 self.lease = None;
@@ -285,125 +295,91 @@ impl Incident {
         }
     }
 
-    fn plan(&mut self, entry: &Entry) {
-        match &entry.body {
-            Body::Planned { run, plan, .. } => {
-                if plan.kind == RunKind::Remedy {
-                    self.remedy = Some((**plan).clone());
-                }
-                let part = Part { plan: (**plan).clone(), verdict: None };
-                self.held_first = None;
-                self.held_since = None;
-                let fresh = self.run.as_ref().is_none_or(|going| going.id != *run);
-                // An answer is good for one plan once: it outlives only a plan that was never allowed.
-                let allowed = |part: &Part| matches!(part.verdict, Some(Verdict::Allow {}));
-                if fresh || self.run.as_ref().and_then(Run::part).is_some_and(allowed) {
-                    self.approved = None;
-                    self.rejected = None;
-                    self.answered_at = None;
-                }
-                if fresh {
-                    self.tries.clear();
-                    self.run = Some(Run {
-                        id: run.clone(),
-                        kind: plan.kind,
-                        parts: Vec::new(),
-                        steps: Vec::new(),
-                        tries: BTreeMap::new(),
-                    });
-                }
-                if let Some(going) = &mut self.run {
-                    going.parts.push(part);
-                }
-                self.phase = if plan.steps.is_empty() {
-                    let since = self.run.as_ref().and_then(Run::finished_at).unwrap_or(entry.at);
-                    Phase::Watching { since }
+    fn planned(&mut self, at: Timestamp, run: &RunId, plan: &Plan) {
+        if plan.kind == RunKind::Remedy {
+            self.remedy = Some(plan.clone());
+        }
+        self.held_first = None;
+        self.held_since = None;
+        let fresh = self.run.as_ref().is_none_or(|going| going.id != *run);
+        // An answer is good for one plan once: it outlives only a plan that was never allowed.
+        let allowed = |part: &Part| matches!(part.verdict, Some(Verdict::Allow {}));
+        if fresh || self.run.as_ref().and_then(Run::part).is_some_and(allowed) {
+            self.approved = None;
+            self.rejected = None;
+            self.answered_at = None;
+        }
+        if fresh {
+            self.tries.clear();
+            let (id, kind) = (run.clone(), plan.kind);
+            self.run = Some(Run { id, kind, parts: Vec::new(), steps: Vec::new() });
+        }
+        if let Some(going) = &mut self.run {
+            going.parts.push(Part { plan: plan.clone(), verdict: None });
+        }
+        self.phase = if plan.steps.is_empty() {
+            let since = self.run.as_ref().and_then(Run::finished_at).unwrap_or(at);
+            Phase::Watching { since }
+        } else {
+            Phase::Proposed
+        };
+    }
+
+    fn judged(&mut self, at: Timestamp, run: &RunId, verdict: &Verdict) {
+        let Some(going) = self.run.as_mut().filter(|going| going.id == *run) else { return };
+        let Some(part) = going.parts.last_mut() else { return };
+        let before = part.verdict.replace(verdict.clone());
+        (self.held_first, self.held_since) = match (before, verdict) {
+            (Some(Verdict::Hold { reason: before, .. }), Verdict::Hold { reason, .. })
+                if before.code() == reason.code() =>
+            {
+                (self.held_first, self.held_since)
+            }
+            (_, Verdict::Hold { .. }) => (self.held_first.or(Some(at)), Some(at)),
+            (_, Verdict::Allow {} | Verdict::Deny { .. }) => (None, None),
+        };
+        match verdict {
+            Verdict::Allow {} => {
+                let steps = part.plan.steps.clone();
+                going.steps.extend(steps.into_iter().map(|step| (step, Progress::Waiting)));
+                self.phase = Phase::Running;
+            }
+            Verdict::Hold { reason, until } => {
+                self.phase = Phase::Held { reason: reason.clone(), until: *until };
+            }
+            Verdict::Deny { reason } => {
+                self.denied = Some(reason.clone());
+                // A run that has begun is still concluded; one that has not is dropped.
+                if going.steps.is_empty() {
+                    self.stop_run();
                 } else {
-                    Phase::Proposed
-                };
-            }
-            Body::Judged { run, verdict, .. } => {
-                let Some(going) = self.run.as_mut().filter(|going| going.id == *run) else {
-                    return;
-                };
-                let Some(part) = going.parts.last_mut() else { return };
-                let before = part.verdict.replace(verdict.clone());
-                (self.held_first, self.held_since) = match (before, verdict) {
-                    (Some(Verdict::Hold { reason: before, .. }), Verdict::Hold { reason, .. })
-                        if before.code() == reason.code() =>
-                    {
-                        (self.held_first, self.held_since)
-                    }
-                    (_, Verdict::Hold { .. }) => {
-                        (self.held_first.or(Some(entry.at)), Some(entry.at))
-                    }
-                    (_, Verdict::Allow {} | Verdict::Deny { .. }) => (None, None),
-                };
-                match verdict {
-                    Verdict::Allow {} => {
-                        let steps = part.plan.steps.clone();
-                        going.steps.extend(steps.into_iter().map(|step| (step, Progress::Waiting)));
-                        self.phase = Phase::Running;
-                    }
-                    Verdict::Hold { reason, until } => {
-                        self.phase = Phase::Held { reason: reason.clone(), until: *until };
-                    }
-                    Verdict::Deny { reason } => {
-                        self.denied = Some(reason.clone());
-                        // A run that has acted is still verified; one that has not is dropped.
-                        if self.run.as_ref().is_none_or(|going| going.steps.is_empty()) {
-                            self.stop_run();
-                        } else {
-                            self.phase = Phase::Running;
-                        }
-                    }
+                    self.phase = Phase::Running;
                 }
             }
-            _ => {}
         }
     }
 
-    fn step(&mut self, entry: &Entry) {
-        let Some(run) = &mut self.run else { return };
-        let (at, progress) = match &entry.body {
-            Body::Started { step, attempt, marker, .. } => {
-                let marker = marker.clone();
-                (step, Progress::Started { at: entry.at, attempt: *attempt, marker })
-            }
-            Body::Sent { step, handle, .. } => {
-                (step, Progress::Sent { at: entry.at, handle: handle.clone() })
-            }
-            Body::Backoff { step, .. } => (step, Progress::Waiting),
-            Body::Finished { step, outcome, .. } => {
-                (step, Progress::Finished { at: entry.at, outcome: outcome.clone() })
-            }
-            _ => return,
-        };
-        if at.run != run.id {
-            return;
-        }
+    fn step(&mut self, now: Timestamp, at: &StepRef, progress: Progress) {
+        let Some(run) = self.run.as_mut().filter(|run| run.id == at.run) else { return };
         let n = usize::try_from(at.step).unwrap_or(usize::MAX);
         let Some(slot) = run.steps.get_mut(n) else { return };
-        if let Body::Started { attempt, .. } = &entry.body {
+        if let Progress::Started { attempt, .. } = &progress {
             let tries = self.tries.entry(at.step).or_default();
             *tries = (*tries).max(*attempt);
-        }
-        if let Body::Started { attempt, .. } = &entry.body {
-            run.tries.insert(at.step, *attempt);
         }
         if let (Progress::Finished { outcome: StepOutcome::Done { .. }, .. }, Some(lease)) =
             (&progress, &slot.0.lease)
         {
             let first = self.lease.as_ref().filter(|(out, _)| out.target == lease.target);
             let before = first.map_or(lease.before, |(out, _)| out.before);
-            self.lease = Some((Lease { before, ..lease.clone() }, entry.at));
+            self.lease = Some((Lease { before, ..lease.clone() }, now));
         }
         slot.1 = progress;
         let all_done = run.steps.iter().all(|(_, progress)| {
             matches!(progress, Progress::Finished { outcome: StepOutcome::Done { .. }, .. })
         });
         if all_done && !run.part().is_some_and(|part| part.plan.more) {
-            self.phase = Phase::Watching { since: entry.at };
+            self.phase = Phase::Watching { since: now };
         }
     }
 
@@ -454,26 +430,17 @@ impl Incident {
     /// How it ended, if it has.
     #[must_use]
     pub fn ending(&self) -> Option<Ending> {
-        match self.phase {
-            Phase::Closed(ending) => Some(ending),
-            _ => None,
-        }
+        if let Phase::Closed(ending) = self.phase { Some(ending) } else { None }
     }
 
     /// Why it is held, if it is.
     pub fn held(&self) -> Option<&Reason> {
-        match &self.phase {
-            Phase::Held { reason, .. } => Some(reason),
-            _ => None,
-        }
+        if let Phase::Held { reason, .. } = &self.phase { Some(reason) } else { None }
     }
 
     /// Until when it is held at the latest, if it is.
     pub fn held_until(&self) -> Option<Timestamp> {
-        match self.phase {
-            Phase::Held { until, .. } => Some(until),
-            _ => None,
-        }
+        if let Phase::Held { until, .. } = self.phase { Some(until) } else { None }
     }
 
     /// One word for lists: `new`, `unmatched`, `planned`, `held`, `running`, `watching`, `open`, `lent`, `closed`.

@@ -20,11 +20,15 @@ mod target;
 pub use alarm::{Alarm, AlarmState};
 pub use delivery::{Delivery, DeliveryId};
 pub use entry::{Actor, Body, Broken, Draft, Entry, Hash, Standing, Stream};
-pub use ids::{ActionKind, AlarmKey, IdError, IncidentId, RuleName, RuleVersion, RunId, Seq, Source};
+pub use ids::{
+    ActionKind, AlarmKey, IdError, IncidentId, RuleName, RuleVersion, RunId, Seq, Source,
+};
 pub use incident::{Ending, Incident, Work};
 pub use mode::{EngineMode, Mode};
 pub use period::{Period, PeriodError};
-pub use plan::{Class, FactValue, Facts, Lease, Limits, Plan, Rate, RunKind, Step, StepRef, Verify};
+pub use plan::{
+    Class, FactValue, Facts, Lease, Limits, Plan, Rate, RunKind, Step, StepRef, Verify,
+};
 pub use reason::Reason;
 pub use run::{Part, Progress, Run, RunOutcome, Sample, StepOutcome, StepResult, Verdict};
 pub use target::{Target, TargetError};

@@ -106,9 +106,12 @@ mod tests {
 
     #[test]
     fn periods_read_and_print_as_operators_write_them() {
-        for (text, secs, back) in
-            [("90s", 90, "90s"), ("20m", 1200, "20m"), ("24h", 86_400, "24h"), ("7d", 604_800, "7d")]
-        {
+        for (text, secs, back) in [
+            ("90s", 90, "90s"),
+            ("20m", 1200, "20m"),
+            ("24h", 86_400, "24h"),
+            ("7d", 604_800, "7d"),
+        ] {
             let period: Period = text.parse().unwrap();
             assert_eq!((period.as_secs(), period.to_string().as_str()), (secs, back));
         }
@@ -116,7 +119,8 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "5", "m", "-5m", "1.5h", "5 m", "999999999999d", "401d", "５m", "시간"] {
+        for text in ["", "5", "m", "-5m", "1.5h", "5 m", "999999999999d", "401d", "５m", "시간"]
+        {
             assert!(text.parse::<Period>().is_err(), "{text}");
         }
     }

@@ -118,7 +118,9 @@ impl FromStr for Rate {
         let n: u32 = n.trim().parse().map_err(|_| wrong())?;
         let per: Period = per.trim().parse().map_err(|_| wrong())?;
         if n == 0 || n > 10_000 || per == Period::ZERO {
-            return Err(format!("`{text}` allows nothing or everything: use 1 to 10000, and a time above 0"));
+            return Err(format!(
+                "`{text}` allows nothing or everything: use 1 to 10000, and a time above 0"
+            ));
         }
         Ok(Self { n, per })
     }

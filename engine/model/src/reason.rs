@@ -1,5 +1,7 @@
 //! Why something was not done, or why a person is needed. Each reason carries the number that caused it.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +11,10 @@ use crate::{ActionKind, Period, Rate, RuleName, RunId, Target};
 /// and never changes once released; the words people read are made from it in their language.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[expect(missing_docs, reason = "fields are named for what they are; each variant says what it means")]
+#[expect(
+    missing_docs,
+    reason = "fields are named for what they are; each variant says what it means"
+)]
 pub enum Reason {
     /// The alarm changed state too long ago to act on.
     Stale { age: Period, max_age: Period },
@@ -155,6 +160,87 @@ impl Reason {
             | Self::Other { .. } => true,
         }
     }
+}
+
+/// One plain English line, with the numbers. Notifiers have words of their own.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stale { age, max_age } => {
+                write!(f, "the alarm is {age} old; alarms older than {max_age} are not acted on")
+            }
+            Self::ResolvedBeforeAct {} => f.write_str("the alarm cleared before anything was done"),
+            Self::KillSwitch { scope, by, reason } => {
+                write!(f, "`{scope}` is paused by {by}: {reason}")
+            }
+            Self::DryRun {} => f.write_str("the engine runs dry and cannot write"),
+            Self::Shadow {} => f.write_str("the rule is in shadow: it only shows what it would do"),
+            Self::RuleOff {} => f.write_str("the rule is off"),
+            Self::ProtectedTarget { target } => write!(f, "`{target}` is protected"),
+            Self::SelfTarget { target } => write!(f, "`{target}` is, or hosts, the engine itself"),
+            Self::EmptyTargets {} => f.write_str("the plan acts on nothing"),
+            Self::TooManyTargets { n, max } => {
+                write!(f, "the plan acts on {n} targets; {max} are allowed at once")
+            }
+            Self::Cooldown { target, until, last } => {
+                write!(f, "`{target}` rests until {until} after run {last}")
+            }
+            Self::LimitRule { limit, used, next_at, .. } => {
+                write!(f, "the rule's limit of {limit} is used up ({used}); next at {next_at}")
+            }
+            Self::LimitTarget { target, limit, used, next_at, .. } => {
+                write!(
+                    f,
+                    "the limit of {limit} on `{target}` is used up ({used}); next at {next_at}"
+                )
+            }
+            Self::LimitGlobal { limit, used, next_at, .. } => {
+                write!(
+                    f,
+                    "the limit of {limit} over all rules is used up ({used}); next at {next_at}"
+                )
+            }
+            Self::TargetBusy { target, holder } => write!(f, "`{target}` is held by run {holder}"),
+            Self::ApprovalMissing { plan, until } => {
+                write!(f, "plan {} waits for a person until {until}", short(plan))
+            }
+            Self::ApprovalExpired { after } => write!(f, "nobody answered within {after}"),
+            Self::ApprovalRejected { by } => write!(f, "{by} refused it"),
+            Self::StalePlan { approved, now } => {
+                write!(f, "plan {} was approved, but it is now {}", short(approved), short(now))
+            }
+            Self::PrecheckFailed { check, detail } => write!(f, "{check}: {detail}"),
+            Self::FactUnavailable { fact, why } => write!(f, "`{fact}` could not be read: {why}"),
+            Self::ParamInvalid { param, why } => write!(f, "`{param}`: {why}"),
+            Self::UnknownOutcome { action, target, why } => {
+                write!(f, "nobody can tell whether `{action}` on `{target}` took effect: {why}")
+            }
+            Self::StepRefused { action, target, code, why } => {
+                write!(f, "`{action}` on `{target}` was refused with `{code}`: {why}")
+            }
+            Self::RuleFailed { rule, error } => write!(f, "rule `{rule}` failed: {error}"),
+            Self::Ineffective { waited } => write!(f, "the alarm did not clear within {waited}"),
+            Self::Harmful { detail } => write!(f, "it got worse: {detail}"),
+            Self::Inconclusive { detail } => {
+                write!(f, "it cannot be told whether it helped: {detail}")
+            }
+            Self::LeaseOver { target, before, after } => {
+                write!(f, "`{target}` is still at {after}, was {before}, and its lease is over")
+            }
+            Self::LeaseChanged { target, expected, found } => {
+                write!(
+                    f,
+                    "`{target}` is at {found}, not at {expected} as we left it; it is left alone"
+                )
+            }
+            Self::Unreadable { why } => write!(f, "a delivery could not be read: {why}"),
+            Self::Other { code, detail } => write!(f, "{code}: {detail}"),
+        }
+    }
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! One run of a plan: its parts, its steps' progress and how it ended.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -150,8 +148,6 @@ pub struct Run {
     pub parts: Vec<Part>,
     /// All steps with their progress.
     pub steps: Vec<(Step, Progress)>,
-    /// How often each step's call was begun.
-    pub tries: BTreeMap<u32, u32>,
 }
 
 impl Run {

@@ -102,14 +102,27 @@ mod tests {
 
     #[test]
     fn targets_have_one_spelling() {
-        for text in ["ec2/i-0a1b2c3d", "ec2/i-0a1b2c3d4e5f67890", "ecs/workers/contact-sync", "asg/web"] {
+        for text in
+            ["ec2/i-0a1b2c3d", "ec2/i-0a1b2c3d4e5f67890", "ecs/workers/contact-sync", "asg/web"]
+        {
             assert_eq!(text.parse::<Target>().unwrap().as_str(), text);
         }
     }
 
     #[test]
     fn wide_or_broken_targets_are_refused() {
-        for text in ["", "ec2", "ec2/", "ec2/*", "ec2/i-xyz", "ecs/workers", "ecs/a/b/c", "asg/a b", "EC2/i-0a1b2c3d", "ec2/i-0a1b2c3d/x"] {
+        for text in [
+            "",
+            "ec2",
+            "ec2/",
+            "ec2/*",
+            "ec2/i-xyz",
+            "ecs/workers",
+            "ecs/a/b/c",
+            "asg/a b",
+            "EC2/i-0a1b2c3d",
+            "ec2/i-0a1b2c3d/x",
+        ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }

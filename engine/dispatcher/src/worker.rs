@@ -1,0 +1,208 @@
+//! One incident's worker: asks the incident what is next, does it, and asks again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use untoil_guard::{GuardError, Judgement, Permit};
+use untoil_journal::{AppendError, Batch, JournalError, catch_up, load};
+use untoil_model::{Body, Draft, Incident, Work};
+use untoil_runner::RunnerError;
+
+use crate::dispatcher::Place;
+use crate::{Tools, asking};
+
+/// First wait after the journal failed; doubles up to [`AGAIN_MAX`].
+const AGAIN_FIRST: Duration = Duration::from_millis(200);
+/// Longest wait after the journal failed.
+const AGAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Works on an incident until nothing is left to do for now.
+pub(crate) async fn work(tools: Tools, place: Place, news: Arc<Notify>, stop: CancellationToken) {
+    let mut wait = AGAIN_FIRST;
+    let mut permit = None;
+    while !stop.is_cancelled() {
+        match turn(&tools, &place, &news, &stop, &mut permit).await {
+            Ok(Turn::On) => wait = AGAIN_FIRST,
+            Ok(Turn::Left) => return,
+            Err(error) => {
+                tracing::error!(incident.id = %place.incident, %error, "an incident waits for the journal");
+                permit = None;
+                tools.clock.sleep(wait).await;
+                wait = wait.saturating_mul(2).min(AGAIN_MAX);
+            }
+        }
+    }
+}
+
+enum Turn {
+    On,
+    Left,
+}
+
+async fn turn(
+    tools: &Tools,
+    place: &Place,
+    news: &Notify,
+    stop: &CancellationToken,
+    permit: &mut Option<Permit>,
+) -> Result<Turn, RunnerError> {
+    let Some(mut incident) = load(&*tools.journal, &place.incident).await? else {
+        return Ok(Turn::Left);
+    };
+    loop {
+        if stop.is_cancelled() {
+            return Ok(Turn::Left);
+        }
+        catch_up(&*tools.journal, &mut incident).await?;
+        match incident.work() {
+            Work::Nothing => {
+                let lease_over = lease_end(&incident);
+                if lease_over.is_none() && place.leave(news) {
+                    return Ok(Turn::Left);
+                }
+                rest(tools, news, stop, lease_over).await;
+                if lease_over.is_some_and(|at| tools.clock.now() >= at) {
+                    tools.runner.lease_over(&mut incident).await?;
+                }
+            }
+            Work::Wait { until } => {
+                let began = tools.clock.now();
+                if began < until {
+                    rest(tools, news, stop, Some(until)).await;
+                }
+                if tools.clock.now() >= until {
+                    judge(tools, &mut incident, permit).await?;
+                }
+            }
+            work => {
+                let desk = Desk { tools, news, stop };
+                one(&desk, &mut incident, permit, work).await?;
+            }
+        }
+    }
+}
+
+/// What a worker works with.
+struct Desk<'a> {
+    tools: &'a Tools,
+    news: &'a Notify,
+    stop: &'a CancellationToken,
+}
+
+/// Does one thing for an incident. What only looks and waits ends at once on `stop`; a call is
+/// carried to its record.
+async fn one(
+    desk: &Desk<'_>,
+    incident: &mut Incident,
+    permit: &mut Option<Permit>,
+    work: Work,
+) -> Result<(), RunnerError> {
+    let Desk { tools, news, stop } = *desk;
+    let runner = &tools.runner;
+    match work {
+        Work::Match => write(tools, incident, vec![Body::Unmatched {}]).await,
+        Work::Ask => {
+            let bodies = asking::ask(tools, incident).await;
+            write(tools, incident, bodies).await
+        }
+        Work::Judge => judge(tools, incident, permit).await,
+        Work::Call { step } => {
+            if permit.as_ref().is_none_or(|permit| !covers(permit, incident, step)) {
+                *permit = tools.guard.resume(incident);
+            }
+            let Some(permit) = permit else { return runner.conclude(incident).await };
+            tokio::select! {
+                () = runner.wait_before(incident, step) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+            runner.call(permit, incident, step).await
+        }
+        Work::Find { step } => tokio::select! {
+            found = runner.find(incident, step) => found,
+            () = stop.cancelled() => Ok(()),
+        },
+        Work::Settle { step } => tokio::select! {
+            settled = runner.settle(incident, step) => settled,
+            () = stop.cancelled() => Ok(()),
+        },
+        Work::Conclude => runner.conclude(incident).await,
+        Work::Watch { since } => tokio::select! {
+            watched = runner.watch(incident, since, news) => watched,
+            () = stop.cancelled() => Ok(()),
+        },
+        Work::GiveBack => runner.give_back(incident).await,
+        Work::Close { ending } => runner.close(incident, ending).await,
+        Work::Nothing | Work::Wait { .. } => Ok(()),
+    }
+}
+
+fn covers(permit: &Permit, incident: &Incident, step: u32) -> bool {
+    incident.run.as_ref().is_some_and(|run| run.id == *permit.run())
+        && step >= permit.first_step()
+        && usize::try_from(step - permit.first_step()).is_ok_and(|n| n < permit.plan().steps.len())
+}
+
+async fn judge(
+    tools: &Tools,
+    incident: &mut Incident,
+    permit: &mut Option<Permit>,
+) -> Result<(), RunnerError> {
+    match tools.guard.judge(incident, tools.clock.now()).await {
+        Ok(judged) => {
+            if let Judgement::Allow(allowed) = judged.judgement {
+                *permit = Some(allowed);
+            }
+            Ok(())
+        }
+        // Others were faster each time: it is judged again on the next turn.
+        Err(GuardError::Contended(_)) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+async fn write(
+    tools: &Tools,
+    incident: &mut Incident,
+    bodies: Vec<Body>,
+) -> Result<(), RunnerError> {
+    let now = tools.clock.now();
+    let drafts =
+        bodies.into_iter().map(|body| Draft::of(&incident.id, now, tools.actor.clone(), body));
+    match tools.journal.append(Batch::of(drafts.collect())).await {
+        Ok(_) => {}
+        Err(AppendError::Journal(e)) => return Err(e.into()),
+        Err(AppendError::Conflict { stream, at }) => {
+            let why = format!("a batch without conditions met one at {stream:?} {at}");
+            return Err(JournalError::Unavailable(why).into());
+        }
+    }
+    Ok(catch_up(&*tools.journal, incident).await?)
+}
+
+/// Rests until there is news of the incident, or a time comes.
+async fn rest(tools: &Tools, news: &Notify, stop: &CancellationToken, until: Option<Timestamp>) {
+    let due = async {
+        match until {
+            Some(until) => tools.clock.sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = news.notified() => {}
+        () = due => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// When the incident's lease is over and nobody was told yet.
+fn lease_end(incident: &Incident) -> Option<Timestamp> {
+    let (lease, since) = incident.lease.as_ref()?;
+    let told = incident.escalations.iter().any(|reason| {
+        matches!(reason, untoil_model::Reason::LeaseOver { target, .. } if *target == lease.target)
+    });
+    let term = SignedDuration::try_from(lease.term.duration()).unwrap_or_default();
+    (!told && !incident.is_closed()).then(|| since.saturating_add(term).unwrap_or(Timestamp::MAX))
+}

@@ -1,0 +1,59 @@
+//! Writing entries of an incident, and folding them.
+
+use std::sync::Arc;
+
+use untoil_clock::Clock;
+use untoil_guard::GuardError;
+use untoil_journal::{AppendError, Batch, Journal, JournalError, catch_up};
+use untoil_model::{Actor, Body, Draft, Incident};
+
+/// Why the runner cannot go on. What it was doing is in the journal and is taken up again.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// The record cannot be made or read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The guard cannot judge.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The incident is not where the caller thinks it is.
+    #[error("incident `{incident}` has no {what}")]
+    Misplaced {
+        /// Which one.
+        incident: String,
+        /// What it lacks.
+        what: &'static str,
+    },
+}
+
+/// The pen: appends entries in the engine's name.
+#[derive(Debug, Clone)]
+pub(crate) struct Pen {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) actor: Actor,
+}
+
+impl Pen {
+    /// Writes entries of an incident together, and folds the incident on.
+    pub(crate) async fn write(
+        &self,
+        incident: &mut Incident,
+        bodies: Vec<Body>,
+    ) -> Result<(), RunnerError> {
+        let at = self.clock.now();
+        let drafts = bodies.into_iter().map(|body| {
+            let about = matches!(body, Body::Looked { .. } | Body::Closed { .. });
+            let draft = Draft::of(&incident.id, at, self.actor.clone(), body);
+            if about { draft.about(&incident.alarm.key) } else { draft }
+        });
+        match self.journal.append(Batch::of(drafts.collect())).await {
+            Ok(_) => {}
+            Err(AppendError::Journal(e)) => return Err(e.into()),
+            Err(AppendError::Conflict { .. }) => {
+                unreachable!("a batch without conditions has no conflict")
+            }
+        }
+        Ok(catch_up(&*self.journal, incident).await?)
+    }
+}

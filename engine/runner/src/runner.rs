@@ -1,0 +1,75 @@
+//! The runner and what it is made of.
+
+use std::sync::Arc;
+
+use untoil_actions::{Action, Catalogue, Eyes, Hands};
+use untoil_clock::Clock;
+use untoil_guard::Guard;
+use untoil_journal::Journal;
+use untoil_model::{Actor, Body, Ending, Incident, Step};
+
+use crate::RunnerError;
+use crate::record::Pen;
+
+/// Runs permits. Cheap to clone; all clones share their ports.
+#[derive(Debug, Clone)]
+pub struct Runner {
+    pub(crate) pen: Pen,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) eyes: Eyes,
+    pub(crate) hands: Option<Hands>,
+}
+
+impl Runner {
+    /// A runner. Without `hands` it can finish what an earlier, live process began, by looking; it
+    /// cannot call anything.
+    #[must_use]
+    pub fn new(
+        (journal, clock, actor): (Arc<dyn Journal>, Arc<dyn Clock>, Actor),
+        guard: Arc<Guard>,
+        catalogue: Arc<Catalogue>,
+        eyes: Eyes,
+        hands: Option<Hands>,
+    ) -> Self {
+        Self { pen: Pen { journal, clock, actor }, guard, catalogue, eyes, hands }
+    }
+
+    pub(crate) fn action(
+        &self,
+        step: &Step,
+        incident: &Incident,
+    ) -> Result<&dyn Action, RunnerError> {
+        let action = self.catalogue.of(&step.action).ok_or_else(|| RunnerError::Misplaced {
+            incident: incident.id.to_string(),
+            what: "action of that name in this binary's catalogue",
+        })?;
+        Ok(&**action)
+    }
+
+    /// Writes the end of an incident. A lease that is still out is named to people first.
+    ///
+    /// # Errors
+    /// [`RunnerError`] when the record cannot be made.
+    pub async fn close(&self, incident: &mut Incident, ending: Ending) -> Result<(), RunnerError> {
+        let mut bodies = Vec::new();
+        if let Some((lease, _)) = &incident.lease {
+            let reason =
+                incident.denied.clone().unwrap_or_else(|| untoil_model::Reason::LeaseOver {
+                    target: lease.target.clone(),
+                    before: lease.before,
+                    after: lease.after,
+                });
+            let target = lease.target.clone();
+            bodies.push(Body::LeaseDropped { target, reason: reason.clone() });
+            bodies.push(Body::Escalated { reason, mention: mention(incident) });
+        }
+        bodies.push(Body::Closed { ending });
+        self.pen.write(incident, bodies).await
+    }
+}
+
+/// Whom the incident's rule calls.
+pub(crate) fn mention(incident: &Incident) -> Option<String> {
+    incident.remedy.as_ref().and_then(|plan| plan.mention.clone())
+}

@@ -1,0 +1,320 @@
+//! One step: look again, record the intent, call, follow, and find again what was lost.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use untoil_actions::{Action, CallError, Following, Found, Order, ReadError, Repeat};
+use untoil_guard::{Clearance, Permit};
+use untoil_model::{Body, Hash, Incident, Progress, Reason, Step, StepOutcome, StepRef};
+
+use crate::{Runner, RunnerError};
+
+/// A throttled call is tried this often in all; with doubling waits that is about a minute.
+const THROTTLED_TRIES_MAX: u32 = 6;
+/// First wait after a throttled call; doubles, with jitter.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait between tries.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// A call whose outcome was lost is made again at most once, and only where that is harmless.
+const LOST_TRIES_MAX: u32 = 2;
+/// How long to look for a lost call. SSM's lists lag by up to about a minute (`GetCommandInvocation`'s
+/// official waiter retries for 100 s).
+const FIND_FOR: SignedDuration = SignedDuration::from_secs(90);
+/// Wait between two looks for a lost call.
+const FIND_EVERY: Duration = Duration::from_secs(5);
+/// Wait before following again after a failed read.
+const READ_AGAIN: Duration = Duration::from_secs(5);
+/// A call that has not answered by then is lost: longer than the ports' own time-outs.
+const CALL_MAX: Duration = Duration::from_mins(1);
+
+/// A step with its place, taken out of the incident.
+struct Placed {
+    step: Step,
+    at: StepRef,
+    tries: u32,
+    progress: Progress,
+}
+
+impl Runner {
+    fn placed(incident: &Incident, n: u32) -> Result<Placed, RunnerError> {
+        let misplaced =
+            || RunnerError::Misplaced { incident: incident.id.to_string(), what: "such step" };
+        let run = incident.run.as_ref().ok_or_else(misplaced)?;
+        let slot = usize::try_from(n).ok().and_then(|n| run.steps.get(n)).ok_or_else(misplaced)?;
+        Ok(Placed {
+            step: slot.0.clone(),
+            at: StepRef { run: run.id.clone(), step: n },
+            tries: incident.tries.get(&n).copied().unwrap_or(0),
+            progress: slot.1.clone(),
+        })
+    }
+
+    /// Waits before a step: what its rule asks for, or what a throttled call needs. Nothing is lost
+    /// by dropping it.
+    pub async fn wait_before(&self, incident: &Incident, n: u32) {
+        let Ok(placed) = Self::placed(incident, n) else { return };
+        if placed.tries > 0 {
+            return self.pen.clock.sleep(backoff(&placed.at, placed.tries)).await;
+        }
+        if placed.step.after.as_secs() == 0 {
+            return;
+        }
+        let from = incident.run.as_ref().and_then(untoil_model::Run::finished_at);
+        let wait = SignedDuration::try_from(placed.step.after.duration()).unwrap_or_default();
+        let until = from.unwrap_or_else(|| self.pen.clock.now()).saturating_add(wait);
+        if let Ok(until) = until {
+            self.pen.clock.sleep_until(until).await;
+        }
+    }
+
+    /// Begins a step: looks again, records the intent and calls.
+    ///
+    /// Afterwards the step is sent, finished, waiting for another try, or started with its outcome
+    /// unknown; the incident says which.
+    ///
+    /// # Errors
+    /// [`RunnerError`] when the record cannot be made; then nothing was called.
+    pub async fn call(
+        &self,
+        permit: &Permit,
+        incident: &mut Incident,
+        n: u32,
+    ) -> Result<(), RunnerError> {
+        let placed = Self::placed(incident, n)?;
+        let attempt = placed.tries + 1;
+        let action = self.action(&placed.step, incident)?;
+        let Some(hands) = &self.hands else {
+            return self.refuse(incident, &placed, attempt, &Reason::DryRun {}).await;
+        };
+        if let Err(reason) = action.look_again(&self.eyes, &placed.step).await {
+            return self.refuse(incident, &placed, attempt, &reason).await;
+        }
+        let now = self.pen.clock.now();
+        let may = match self.guard.clear(permit, n, attempt, incident, now).await? {
+            Ok(may) => may,
+            Err(reason) => return self.refuse(incident, &placed, attempt, &reason).await,
+        };
+        let marker = may.marker();
+        let started = Body::Started {
+            step: placed.at.clone(),
+            attempt,
+            does: Box::new(placed.step.clone()),
+            marker: marker.clone(),
+            not_after: may.not_after(),
+        };
+        self.pen.write(incident, vec![started]).await?;
+        let answer = self.make(action, hands, may, &placed).await;
+        self.record(incident, &placed, attempt, answer).await
+    }
+
+    async fn make(
+        &self,
+        action: &dyn Action,
+        hands: &untoil_actions::Hands,
+        may: Clearance,
+        placed: &Placed,
+    ) -> Result<String, CallError> {
+        let now = self.pen.clock.now();
+        let marker = may.marker();
+        let order =
+            Order { step: &placed.step, at: &placed.at, marker: &marker, started_at: now, now };
+        tokio::select! {
+            answer = action.call(hands, may, &order) => answer,
+            () = self.pen.clock.sleep(CALL_MAX) => Err(CallError::Unknown {
+                why: format!("no answer within {} s", CALL_MAX.as_secs()),
+            }),
+        }
+    }
+
+    async fn record(
+        &self,
+        incident: &mut Incident,
+        placed: &Placed,
+        attempt: u32,
+        answer: Result<String, CallError>,
+    ) -> Result<(), RunnerError> {
+        let step = placed.at.clone();
+        let body = match answer {
+            Ok(handle) => Body::Sent { step, attempt, handle },
+            Err(CallError::Refused { code, why, missing }) => {
+                let why = match missing {
+                    Some(missing) => format!(
+                        "{why}; missing permission `{}` on `{}`",
+                        missing.action, missing.resource
+                    ),
+                    None => why,
+                };
+                return self
+                    .finish(incident, placed, attempt, StepOutcome::Refused { code, why })
+                    .await;
+            }
+            // The services called here name no time to come back, so the wait is our own.
+            Err(CallError::Throttled { why, .. } | CallError::NotSent { why }) => {
+                return self.again(incident, placed, attempt, why).await;
+            }
+            // The step stays `started`: what comes next is to look for it.
+            Err(CallError::Unknown { why }) => {
+                tracing::warn!(step = %placed.at, why, "outcome of a call is unknown; looking for it");
+                return Ok(());
+            }
+        };
+        self.pen.write(incident, vec![body]).await
+    }
+
+    /// Nothing happened; the step waits for another try, a bounded number of times.
+    async fn again(
+        &self,
+        incident: &mut Incident,
+        placed: &Placed,
+        attempt: u32,
+        why: String,
+    ) -> Result<(), RunnerError> {
+        if attempt >= THROTTLED_TRIES_MAX {
+            let why = format!("{why}; gave up after {attempt} tries");
+            let outcome = StepOutcome::Refused { code: "throttled".into(), why };
+            return self.finish(incident, placed, attempt, outcome).await;
+        }
+        let step = placed.at.clone();
+        self.pen.write(incident, vec![Body::Backoff { step, attempt, why }]).await
+    }
+
+    async fn refuse(
+        &self,
+        incident: &mut Incident,
+        placed: &Placed,
+        attempt: u32,
+        reason: &Reason,
+    ) -> Result<(), RunnerError> {
+        let why = reason.to_string();
+        let outcome = StepOutcome::Refused { code: reason.code().to_owned(), why };
+        self.finish(incident, placed, attempt, outcome).await
+    }
+
+    async fn finish(
+        &self,
+        incident: &mut Incident,
+        placed: &Placed,
+        attempt: u32,
+        outcome: StepOutcome,
+    ) -> Result<(), RunnerError> {
+        let does = Box::new(placed.step.clone());
+        let body = Body::Finished { step: placed.at.clone(), attempt, does, outcome };
+        self.pen.write(incident, vec![body]).await
+    }
+
+    /// Looks for a call of which only the intent is known: after a lost answer, or after a crash.
+    ///
+    /// # Errors
+    /// [`RunnerError`] when the record cannot be made.
+    pub async fn find(&self, incident: &mut Incident, n: u32) -> Result<(), RunnerError> {
+        let placed = Self::placed(incident, n)?;
+        let Progress::Started { at: started_at, attempt, marker } = placed.progress.clone() else {
+            return Ok(());
+        };
+        let action = self.action(&placed.step, incident)?;
+        let give_up = started_at.saturating_add(FIND_FOR).unwrap_or(started_at);
+        let mut seen = self.look(action, &placed, (&marker, started_at)).await;
+        while matches!(seen, Ok(Found::NotSeen) | Err(ReadError::Unavailable { .. }))
+            && self.pen.clock.now() < give_up
+        {
+            self.pen.clock.sleep(FIND_EVERY).await;
+            seen = self.look(action, &placed, (&marker, started_at)).await;
+        }
+        let repeatable = action.spec().repeat == Repeat::Safe && attempt < LOST_TRIES_MAX;
+        let step = placed.at.clone();
+        match seen {
+            Ok(Found::Sent(handle)) => {
+                self.pen.write(incident, vec![Body::Sent { step, attempt, handle }]).await
+            }
+            Ok(Found::Ended(outcome)) => self.finish(incident, &placed, attempt, outcome).await,
+            Ok(Found::NotSent) if attempt < THROTTLED_TRIES_MAX => {
+                let why = "it provably did not go through".to_owned();
+                self.again(incident, &placed, attempt, why).await
+            }
+            Ok(Found::NotSeen) if repeatable => {
+                let why = "it cannot be found, and making it again is harmless".to_owned();
+                self.again(incident, &placed, attempt, why).await
+            }
+            Ok(Found::NotSent | Found::NotSeen) => {
+                let why = format!("no trace of `{marker}` was found, which proves nothing");
+                self.finish(incident, &placed, attempt, StepOutcome::Unknown { why }).await
+            }
+            Err(e) => {
+                let why = format!("it could not be looked for: {e}");
+                self.finish(incident, &placed, attempt, StepOutcome::Unknown { why }).await
+            }
+        }
+    }
+
+    async fn look(
+        &self,
+        action: &dyn Action,
+        placed: &Placed,
+        (marker, started_at): (&str, Timestamp),
+    ) -> Result<Found, ReadError> {
+        let now = self.pen.clock.now();
+        let order = Order { step: &placed.step, at: &placed.at, marker, started_at, now };
+        action.find(&self.eyes, &order).await
+    }
+
+    /// Follows an accepted call to its end, or until it should have settled.
+    ///
+    /// # Errors
+    /// [`RunnerError`] when the record cannot be made.
+    pub async fn settle(&self, incident: &mut Incident, n: u32) -> Result<(), RunnerError> {
+        let placed = Self::placed(incident, n)?;
+        let Progress::Sent { at: sent_at, handle } = placed.progress.clone() else { return Ok(()) };
+        let action = self.action(&placed.step, incident)?;
+        let attempt = placed.tries.max(1);
+        let marker = placed.at.run.marker(n, attempt);
+        let settle = SignedDuration::try_from(placed.step.settle.duration()).unwrap_or_default();
+        let give_up = sent_at.saturating_add(settle).unwrap_or(sent_at);
+        let outcome = loop {
+            let now = self.pen.clock.now();
+            let order = Order {
+                step: &placed.step,
+                at: &placed.at,
+                marker: &marker,
+                started_at: sent_at,
+                now,
+            };
+            let (wait, last) = match action.follow(&self.eyes, &order, &handle).await {
+                Ok(Following::Ended(outcome)) => break outcome,
+                Ok(Following::Going(wait)) => (wait, "it had not settled".to_owned()),
+                Err(e) => (READ_AGAIN, e.to_string()),
+            };
+            if self.pen.clock.now() >= give_up {
+                let why = format!("after {}: {last}", placed.step.settle);
+                break StepOutcome::Unknown { why };
+            }
+            self.pen.clock.sleep(wait).await;
+        };
+        self.finish(incident, &placed, attempt, outcome).await
+    }
+}
+
+/// Doubling waits with jitter. The jitter comes from the step's name, so that a run can be repeated
+/// while different runs still spread.
+fn backoff(at: &StepRef, attempt: u32) -> Duration {
+    let full = BACKOFF_FIRST.saturating_mul(1 << attempt.min(5)).min(BACKOFF_MAX);
+    let seed = Hash::of(format!("{at}#{attempt}").as_bytes()).short();
+    let part = u32::from_str_radix(&seed[..4], 16).unwrap_or(0);
+    full / 2 + full.mul_f64(f64::from(part) / 65_536.0) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_and_stay_inside_their_bounds() {
+        let key = "k".parse().unwrap();
+        let run = untoil_model::IncidentId::derive(Timestamp::UNIX_EPOCH, &key, "d").run(1);
+        let at = StepRef { run, step: 0 };
+        for attempt in 1..40 {
+            let wait = backoff(&at, attempt);
+            assert!(wait >= BACKOFF_FIRST && wait <= BACKOFF_MAX, "{attempt}: {wait:?}");
+        }
+        assert!(backoff(&at, 5) > backoff(&at, 1));
+    }
+}

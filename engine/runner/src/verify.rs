@@ -1,0 +1,240 @@
+//! Did it help? The alarm must clear and stay clear; no data is not success.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+use untoil_journal::catch_up;
+use untoil_model::{
+    Alarm, AlarmState, Body, Incident, Period, Plan, Reason, Run, RunKind, RunOutcome, Sample,
+    Standing, StepOutcome, Verdict,
+};
+
+use crate::runner::mention;
+use crate::{Runner, RunnerError};
+
+/// How often the alarm's origin is asked while waiting: alarms without an OK action never say it.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
+/// An alarm counts as worse when its distance from the threshold grew by this factor.
+const WORSE: f64 = 1.2;
+
+/// What watching came to.
+enum Seen {
+    Effective,
+    Ineffective,
+    Harmful(String),
+    NoData,
+}
+
+impl Runner {
+    /// Waits until the run's outcome is known, and concludes it. `news` is rung when the incident
+    /// has new entries from elsewhere. Nothing is lost by dropping it.
+    ///
+    /// # Errors
+    /// [`RunnerError`] when the record cannot be made or read.
+    pub async fn watch(
+        &self,
+        incident: &mut Incident,
+        since: Timestamp,
+        news: &Notify,
+    ) -> Result<(), RunnerError> {
+        let Some(plan) = plan_of(incident).cloned() else {
+            return Err(RunnerError::Misplaced { incident: incident.id.to_string(), what: "run" });
+        };
+        if plan.kind == RunKind::Return {
+            return self.end(incident, RunOutcome::Effective, None).await;
+        }
+        if !incident.run.as_ref().is_some_and(Run::has_acted) {
+            let detail = "the rule changed nothing, and the alarm still fires".to_owned();
+            let reason = (!incident.is_clear()).then_some(Reason::Inconclusive { detail });
+            return self.end(incident, RunOutcome::Inconclusive, reason).await;
+        }
+        let waited = plan.verify.clears_within;
+        match self.wait_for_clear(incident, (&plan, since), news).await? {
+            Seen::Effective => self.end(incident, RunOutcome::Effective, None).await,
+            Seen::Ineffective => {
+                let reason = Reason::Ineffective { waited };
+                self.end(incident, RunOutcome::Ineffective, Some(reason)).await
+            }
+            Seen::Harmful(detail) => {
+                self.end(incident, RunOutcome::Harmful, Some(Reason::Harmful { detail })).await
+            }
+            Seen::NoData => {
+                let detail = format!("the alarm had no data for {waited}");
+                let reason = Reason::Inconclusive { detail };
+                self.end(incident, RunOutcome::Inconclusive, Some(reason)).await
+            }
+        }
+    }
+
+    async fn wait_for_clear(
+        &self,
+        incident: &mut Incident,
+        (plan, since): (&Plan, Timestamp),
+        news: &Notify,
+    ) -> Result<Seen, RunnerError> {
+        let deadline = plus(since, plan.verify.clears_within);
+        let mut looked_at = since;
+        loop {
+            catch_up(&*self.pen.journal, incident).await?;
+            let now = self.pen.clock.now();
+            let wake = match incident.clear_since {
+                Some(clear) => {
+                    let held = plus(clear.max(since), plan.verify.holds_for);
+                    if now >= held {
+                        return Ok(Seen::Effective);
+                    }
+                    held
+                }
+                None if now >= deadline => return Ok(unhealed(incident)),
+                None => deadline,
+            };
+            let look_at = plus(looked_at, Period::secs(LOOK_EVERY.as_secs()));
+            if now >= look_at {
+                looked_at = now;
+                self.look_at_origin(incident).await?;
+                continue;
+            }
+            tokio::select! {
+                () = self.pen.clock.sleep_until(wake.min(look_at)) => {}
+                // A ring that came since the incident was read is kept, so it ends this wait at once.
+                () = news.notified() => {}
+            }
+        }
+    }
+
+    /// Asks CloudWatch for the alarm's state, and records it when it is news.
+    ///
+    /// # Errors
+    /// [`RunnerError`] when the record cannot be made; an unreadable origin is no error.
+    pub async fn look_at_origin(&self, incident: &mut Incident) -> Result<(), RunnerError> {
+        if incident.alarm.source.as_str() != "cloudwatch" || is_contributor(&incident.alarm) {
+            return Ok(());
+        }
+        let look = match self.eyes.metrics.alarm(&incident.alarm.name).await {
+            Ok(look) => look,
+            Err(e) => {
+                tracing::debug!(incident.id = %incident.id, error = %e, "the alarm's origin cannot be read");
+                return Ok(());
+            }
+        };
+        let (state, standing) = match look.state.as_str() {
+            "OK" => (AlarmState::Resolved, Standing::Cleared),
+            "ALARM" => (AlarmState::Firing, Standing::Again),
+            "INSUFFICIENT_DATA" => (AlarmState::NoData, Standing::Lost),
+            _ => return Ok(()),
+        };
+        let changed_at = look.changed_at.unwrap_or_else(|| self.pen.clock.now());
+        if state == incident.alarm.state || changed_at < incident.alarm.changed_at {
+            return Ok(());
+        }
+        let alarm =
+            Alarm { state, changed_at, reason: look.reason, value: None, ..incident.alarm.clone() };
+        self.pen.write(incident, vec![Body::Looked { alarm: Box::new(alarm), standing }]).await
+    }
+
+    /// Concludes a run whose steps cannot go on.
+    ///
+    /// # Errors
+    /// [`RunnerError`] when the record cannot be made.
+    pub async fn conclude(&self, incident: &mut Incident) -> Result<(), RunnerError> {
+        let (outcome, reason) = stopped(incident);
+        self.end(incident, outcome, reason).await
+    }
+
+    async fn end(
+        &self,
+        incident: &mut Incident,
+        outcome: RunOutcome,
+        why: Option<Reason>,
+    ) -> Result<(), RunnerError> {
+        let Some((run, plan)) = incident.run.as_ref().zip(plan_of(incident)) else {
+            return Err(RunnerError::Misplaced { incident: incident.id.to_string(), what: "run" });
+        };
+        let sample = Sample {
+            at: self.pen.clock.now(),
+            what: "alarm".into(),
+            saw: match incident.alarm.value {
+                Some(value) => format!("{}, {value}", incident.alarm.state.as_str()),
+                None => incident.alarm.state.as_str().to_owned(),
+            },
+        };
+        let mut bodies = vec![Body::Concluded {
+            run: run.id.clone(),
+            rule: plan.rule.clone(),
+            target: plan.target.clone(),
+            outcome,
+            why: why.clone(),
+            samples: vec![sample],
+        }];
+        let mention = mention(incident);
+        if let Some(reason) = why {
+            if let (RunKind::Return, Some((lease, _))) = (plan.kind, &incident.lease) {
+                let target = lease.target.clone();
+                bodies.push(Body::LeaseDropped { target, reason: reason.clone() });
+            }
+            bodies.push(Body::Escalated { reason, mention });
+        }
+        self.pen.write(incident, bodies).await
+    }
+}
+
+fn plan_of(incident: &Incident) -> Option<&Plan> {
+    incident.run.as_ref().and_then(Run::part).map(|part| &part.plan)
+}
+
+fn plus(at: Timestamp, period: Period) -> Timestamp {
+    let span = SignedDuration::try_from(period.duration()).unwrap_or_default();
+    at.saturating_add(span).unwrap_or(Timestamp::MAX)
+}
+
+/// A contributor has no alarm of its own name to ask for.
+fn is_contributor(alarm: &Alarm) -> bool {
+    alarm.key.as_str().contains('#')
+}
+
+/// Why a run that cannot go on ends, and whether a person must hear of it.
+fn stopped(incident: &Incident) -> (RunOutcome, Option<Reason>) {
+    let Some(run) = &incident.run else { return (RunOutcome::Inconclusive, None) };
+    let failed = run.results().into_iter().find_map(|result| match result.outcome {
+        StepOutcome::Done { .. } => None,
+        StepOutcome::Refused { code, why } => Some(match code.as_str() {
+            "resolved_before_act" => (RunOutcome::Inconclusive, None),
+            _ => (
+                RunOutcome::Ineffective,
+                Some(Reason::StepRefused {
+                    action: result.step.action,
+                    target: result.step.target,
+                    code,
+                    why,
+                }),
+            ),
+        }),
+        StepOutcome::Unknown { why } => Some((
+            RunOutcome::Inconclusive,
+            Some(Reason::UnknownOutcome {
+                action: result.step.action,
+                target: result.step.target,
+                why,
+            }),
+        )),
+    });
+    let denied = run.part().is_some_and(|part| matches!(part.verdict, Some(Verdict::Deny { .. })));
+    debug_assert!(failed.is_some() || denied, "only a failed step or a denial stops a run");
+    // A denial has already reached its people, where it must, in the judgement's own batch.
+    failed.unwrap_or((RunOutcome::Inconclusive, None))
+}
+
+fn unhealed(incident: &Incident) -> Seen {
+    match (incident.alarm.state, distance(&incident.first), distance(&incident.alarm)) {
+        (AlarmState::NoData, _, _) => Seen::NoData,
+        (_, Some(before), Some(after)) if after > before * WORSE && before > 0.0 => Seen::Harmful(
+            format!("the value moved from {before:.3} to {after:.3} beyond its threshold"),
+        ),
+        _ => Seen::Ineffective,
+    }
+}
+
+fn distance(alarm: &Alarm) -> Option<f64> {
+    Some((alarm.value? - alarm.threshold?).abs())
+}
