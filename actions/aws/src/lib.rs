@@ -1,1 +1,23 @@
-//! The ports over the AWS SDK; the only crate that names it.
+//! The ports of [`untoil_actions`] over the AWS SDK. Nothing else names an AWS crate.
+//!
+//! [`connect`] makes an [`Aws`] from the usual credential chain. Its [`Aws::eyes`] only read and may
+//! repeat a call; its [`Aws::writes`] send every request at most once, because nearly none of the
+//! calls that change something can be recognised as a repeat by AWS. What an answer, or its absence,
+//! proves is decided in one place, [`answer`]; `docs/aws.md` has the same table in words.
+//! [`doctor`] tells what is missing before an alarm does.
+
+pub mod answer;
+mod asg;
+mod call;
+mod cloudwatch;
+mod connect;
+pub mod doctor;
+mod ecs;
+mod identity;
+mod missing;
+mod ssm;
+mod ssm_automation;
+mod ssm_command;
+
+pub use connect::{Aws, AwsConfig, Credentials, Timeouts, Writes, connect};
+pub use identity::Identity;

@@ -1,0 +1,211 @@
+//! Clients: one set that may repeat a read, one that never repeats a write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use untoil_actions::{AsgWrites, EcsWrites, Eyes, SsmWrites};
+use untoil_clock::Clock;
+
+use crate::asg::{AsgEyes, AsgHands};
+use crate::cloudwatch::MetricEyes;
+use crate::ecs::{EcsEyes, EcsHands};
+use crate::ssm::{SsmEyes, SsmHands};
+
+/// How often a read is tried in all. Reads repeat freely; three tries ride out one bad second, and
+/// the engine itself looks again later.
+const READ_TRIES_MAX: u32 = 3;
+
+/// How long a request may take. Defaults suit a region next door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To a connection, with TLS.
+    pub connect: Duration,
+    /// To the answer of one try of a read.
+    pub read_try: Duration,
+    /// To the end of a read with all its tries.
+    pub read: Duration,
+    /// To the answer of a write; it has one try.
+    pub write: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            read_try: Duration::from_secs(5),
+            read: Duration::from_secs(12),
+            // Longer than a read: giving up early turns a slow success into an unknown outcome.
+            write: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Where credentials come from.
+#[derive(Clone, Default)]
+pub enum Credentials {
+    /// The default chain: environment, profile, web identity, container, instance role.
+    #[default]
+    Chain,
+    /// A fixed pair, for stand-ins of AWS in tests and trials.
+    Fixed {
+        /// The access key's id.
+        id: String,
+        /// Its secret. Never printed.
+        secret: String,
+    },
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Chain => f.write_str("Chain"),
+            Self::Fixed { id, .. } => write!(f, "Fixed({id}, …)"),
+        }
+    }
+}
+
+/// How to reach AWS.
+#[derive(Debug, Clone)]
+pub struct AwsConfig {
+    /// The region; without one, as the environment or the profile says.
+    pub region: Option<String>,
+    /// The address of every service; without one, `AWS_ENDPOINT_URL` or AWS itself.
+    pub endpoint: Option<String>,
+    /// Where credentials come from.
+    pub credentials: Credentials,
+    /// How long a request may take.
+    pub timeouts: Timeouts,
+    /// Tells whether a clearance is still good, and how far AWS's clock is away.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl AwsConfig {
+    /// Everything from the environment.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            region: None,
+            endpoint: None,
+            credentials: Credentials::default(),
+            timeouts: Timeouts::default(),
+            clock,
+        }
+    }
+}
+
+/// The ports of AWS that change something; `Hands` has two more, of other crates.
+#[derive(Debug, Clone)]
+pub struct Writes {
+    /// Systems Manager.
+    pub ssm: Arc<dyn SsmWrites>,
+    /// ECS.
+    pub ecs: Arc<dyn EcsWrites>,
+    /// EC2 Auto Scaling.
+    pub asg: Arc<dyn AsgWrites>,
+}
+
+/// What a port needs beside its client.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) region: String,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// AWS, reached with one set of credentials in one region. Cloning is cheap: clients are shared.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    pub(crate) shared: Shared,
+    pub(crate) sts: aws_sdk_sts::Client,
+    eyes: Eyes,
+    writes: Writes,
+}
+
+/// Makes the clients. Nothing is sent yet; credentials are looked for at the first call.
+pub async fn connect(config: AwsConfig) -> Aws {
+    let timeouts = config.timeouts;
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if let Some(region) = config.region {
+        loader = loader.region(Region::new(region));
+    }
+    if let Some(endpoint) = config.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    if let Credentials::Fixed { id, secret } = config.credentials {
+        let fixed = aws_sdk_sts::config::Credentials::new(id, secret, None, None, "fixed");
+        loader = loader.credentials_provider(fixed);
+    }
+    let sdk = loader.load().await;
+    let region = sdk.region().map_or_else(|| "*".to_owned(), ToString::to_string);
+    let shared = Shared { region, clock: config.clock };
+
+    let readers = readers(&sdk, timeouts);
+    let writers = writers(&sdk, timeouts);
+    let eyes = Eyes {
+        ssm: Arc::new(SsmEyes {
+            client: aws_sdk_ssm::Client::new(&readers),
+            shared: shared.clone(),
+        }),
+        ecs: Arc::new(EcsEyes {
+            client: aws_sdk_ecs::Client::new(&readers),
+            shared: shared.clone(),
+        }),
+        asg: Arc::new(AsgEyes { client: aws_sdk_autoscaling::Client::new(&readers) }),
+        metrics: Arc::new(MetricEyes { client: aws_sdk_cloudwatch::Client::new(&readers) }),
+    };
+    let writes = Writes {
+        ssm: Arc::new(SsmHands {
+            client: aws_sdk_ssm::Client::new(&writers),
+            shared: shared.clone(),
+        }),
+        ecs: Arc::new(EcsHands {
+            client: aws_sdk_ecs::Client::new(&writers),
+            shared: shared.clone(),
+        }),
+        asg: Arc::new(AsgHands {
+            client: aws_sdk_autoscaling::Client::new(&writers),
+            shared: shared.clone(),
+        }),
+    };
+    Aws { shared, sts: aws_sdk_sts::Client::new(&readers), eyes, writes }
+}
+
+fn readers(sdk: &SdkConfig, timeouts: Timeouts) -> SdkConfig {
+    let limits = TimeoutConfig::builder()
+        .connect_timeout(timeouts.connect)
+        .operation_attempt_timeout(timeouts.read_try)
+        .operation_timeout(timeouts.read);
+    sdk.to_builder()
+        .retry_config(RetryConfig::standard().with_max_attempts(READ_TRIES_MAX))
+        .timeout_config(limits.build())
+        .build()
+}
+
+fn writers(sdk: &SdkConfig, timeouts: Timeouts) -> SdkConfig {
+    let limits = TimeoutConfig::builder()
+        .connect_timeout(timeouts.connect)
+        .operation_timeout(timeouts.write);
+    sdk.to_builder().retry_config(RetryConfig::disabled()).timeout_config(limits.build()).build()
+}
+
+impl Aws {
+    /// The ports that read.
+    #[must_use]
+    pub fn eyes(&self) -> Eyes {
+        self.eyes.clone()
+    }
+
+    /// The ports that write. A dry run must not ask for them.
+    #[must_use]
+    pub fn writes(&self) -> Writes {
+        self.writes.clone()
+    }
+
+    /// The region that is used, or `*` when none is set; then every call fails as not sent.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.shared.region
+    }
+}
