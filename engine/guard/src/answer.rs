@@ -1,7 +1,7 @@
 //! A person's yes or no to a plan that waits for one.
 
 use jiff::Timestamp;
-use untoil_journal::{AppendError, Batch, JournalError};
+use untoil_journal::{AppendError, Batch, JournalError, load};
 use untoil_model::{Actor, Body, Draft, Entry, Incident, IncidentId, Stream};
 
 use crate::Guard;
@@ -133,7 +133,7 @@ impl Guard {
             return Err(AnswerError::TooLong(by.len() + answer.note.len()));
         }
         for _ in 0..TRIES {
-            let state = self.load(incident).await?;
+            let state = load(self.journal(), incident).await?;
             let state = state.ok_or_else(|| AnswerError::Unknown(incident.clone()))?;
             let body = body(&state, answer, now)?;
             let draft = Draft::of(incident, now, Actor::Human(by.to_owned()), body);

@@ -1,6 +1,7 @@
 //! The last look, right before a call.
 
 use jiff::Timestamp;
+use untoil_journal::catch_up;
 use untoil_model::{
     EngineMode, Incident, Period, Plan, Progress, Reason, Run, RunKind, Step, StepOutcome, StepRef,
     Verdict,
@@ -38,7 +39,7 @@ impl Guard {
         incident: &mut Incident,
         now: Timestamp,
     ) -> Result<Result<Clearance, Reason>, GuardError> {
-        self.follow(incident).await?;
+        catch_up(self.journal(), incident).await?;
         let ledger = self.ledger(now).await?;
         let look = Look { permit, n: step, attempt, incident, now };
         Ok(look.again(self, &ledger))

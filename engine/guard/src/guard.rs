@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard};
-use untoil_journal::{AppendError, Batch, Journal, JournalError};
+use untoil_journal::{AppendError, Batch, Journal, JournalError, catch_up};
 use untoil_model::{
-    Actor, Body, Draft, EngineMode, Entry, Incident, IncidentId, Part, Plan, Progress, Run,
-    RunKind, Seq, StepOutcome, Stream, Verdict,
+    Actor, Body, Draft, EngineMode, Entry, Incident, Part, Plan, Progress, Run, RunKind,
+    StepOutcome, Stream, Verdict,
 };
 
 use crate::{Judgement, Ledger, Opinion, Permit, Policy, Request, judge};
@@ -16,7 +16,7 @@ use crate::{Judgement, Ledger, Opinion, Permit, Policy, Request, judge};
 /// reads what moved, and the ledger moves 30 times an hour; this many in a row is no coincidence.
 pub(crate) const TRIES: u32 = 32;
 
-/// How many entries are read at a time.
+/// How many entries of the ledger are read at a time.
 const PAGE: usize = 500;
 
 /// The guard: the only maker of permits.
@@ -79,7 +79,7 @@ impl Guard {
         now: Timestamp,
     ) -> Result<Judged, GuardError> {
         for _ in 0..TRIES {
-            self.follow(incident).await?;
+            catch_up(self.journal(), incident).await?;
             let (run, part) = waiting(incident)?;
             let plan = part.plan.clone();
             let ledger = self.ledger(now).await?;
@@ -192,29 +192,6 @@ impl Guard {
 
     pub(crate) fn engine(&self) -> EngineMode {
         self.engine
-    }
-
-    /// An incident as the journal tells it, if there is one.
-    pub(crate) async fn load(&self, id: &IncidentId) -> Result<Option<Incident>, JournalError> {
-        let stream = Stream::Incident(id.clone());
-        let first = self.journal.read(&stream, Seq::START, 1).await?;
-        let Some(mut incident) = first.first().and_then(Incident::open) else { return Ok(None) };
-        self.follow(&mut incident).await?;
-        Ok(Some(incident))
-    }
-
-    /// Folds the incident on to the end of its stream.
-    pub(crate) async fn follow(&self, incident: &mut Incident) -> Result<(), JournalError> {
-        let stream = Stream::Incident(incident.id.clone());
-        loop {
-            let page = self.journal.read(&stream, incident.seq, PAGE).await?;
-            for entry in &page {
-                incident.apply(entry);
-            }
-            if page.len() < PAGE {
-                return Ok(());
-            }
-        }
     }
 
     /// The ledger, folded on to the end of its stream. The first use reads all of it.

@@ -1,11 +1,30 @@
 //! Authority as a value.
 //!
-//! ```compile_fail
-//! // A permit cannot be made outside this crate …
-//! let permit = untoil_guard::Permit { run: todo!(), part: 0, plan: todo!(), first_step: 0 };
+//! A permit can be read by anybody …
 //! ```
-//! ```compile_fail
-//! // … nor used twice.
+//! fn read(permit: &untoil_guard::Permit) -> (&untoil_model::RunId, u32, &untoil_model::Plan, u32) {
+//!     (permit.run(), permit.part(), permit.plan(), permit.first_step())
+//! }
+//! ```
+//! … but not made outside this crate (its fields are private, which is all that is wrong here) …
+//! ```compile_fail,E0451
+//! fn make(run: untoil_model::RunId, plan: untoil_model::Plan) -> untoil_guard::Permit {
+//!     untoil_guard::Permit { run, part: 0, plan, first_step: 0 }
+//! }
+//! ```
+//! … nor is there a call without one: a clearance cannot be made either.
+//! ```compile_fail,E0451
+//! use untoil_guard::Clearance;
+//! fn make(at: untoil_model::StepRef, step: untoil_model::Step, not_after: jiff::Timestamp) -> Clearance {
+//!     Clearance { at, step, attempt: 1, not_after }
+//! }
+//! ```
+//! A clearance is used once …
+//! ```
+//! fn once(c: untoil_guard::Clearance) -> untoil_guard::Clearance { c }
+//! ```
+//! … not twice.
+//! ```compile_fail,E0382
 //! fn twice(c: untoil_guard::Clearance) -> (untoil_guard::Clearance, untoil_guard::Clearance) { (c, c) }
 //! ```
 

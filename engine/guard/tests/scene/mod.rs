@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use untoil_guard::{Guard, Judged, Judgement, Permit, Policy};
-use untoil_journal::{Batch, Journal as _, MemoryJournal};
+use untoil_journal::{Batch, Journal as _, MemoryJournal, catch_up};
 use untoil_model::*;
 
 /// Noon of a day; `at(90)` is 90 seconds later.
@@ -109,9 +109,8 @@ impl Scene {
 
     /// Writes a body into the incident's stream and folds it in.
     pub(crate) async fn tell(&self, incident: &mut Incident, at: Timestamp, body: Body) {
-        for entry in self.write(vec![Draft::of(&incident.id, at, engine(), body)]).await {
-            incident.apply(&entry);
-        }
+        self.write(vec![Draft::of(&incident.id, at, engine(), body)]).await;
+        catch_up(self.journal.as_ref(), incident).await.unwrap();
     }
 
     /// Opens an incident for an alarm that began to fire at `at`.
