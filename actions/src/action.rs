@@ -56,6 +56,8 @@ pub enum ParamKind {
     Table,
     /// A length of time.
     Time,
+    /// Yes or no.
+    Flag,
 }
 
 /// One parameter of an action, or one bound of its `may:` entry.

@@ -1,112 +1,48 @@
-//! (being written)
+//! Acting on Auto Scaling groups and their instances.
 
-use async_trait::async_trait;
-use untoil_guard::Clearance;
-use untoil_model::{Class, Reason, Step};
+mod replace_instance;
+mod set_desired;
 
-use crate::{
-    Action, Ask, Bounds, CallError, Eyes, Following, Found, Hands, Need, Order, ReadError, Repeat,
-    Spec,
-};
+pub(crate) use replace_instance::ReplaceInstance;
+pub(crate) use set_desired::SetDesired;
 
-/// `asg.set_desired`.
-#[derive(Debug, Clone, Copy)]
-pub struct SetDesired;
+use untoil_model::{Reason, Target};
 
-#[async_trait]
-impl Action for SetDesired {
-    fn spec(&self) -> &'static Spec {
-        const {
-            &Spec {
-                kind: "asg.set_desired",
-                summary: "",
-                params: &[],
-                bounds: &[],
-                repeat: Repeat::Never,
-                examples: &[],
-            }
-        }
-    }
-    fn check_bounds(&self, _bounds: &Bounds) -> Result<(), String> {
-        Ok(())
-    }
-    fn resolve(&self, _ask: &Ask<'_>) -> Result<Step, Reason> {
-        Err(Reason::Other { code: "being_written".into(), detail: String::new() })
-    }
-    fn needs(&self, _bounds: &Bounds) -> Vec<Need> {
-        Vec::new()
-    }
-    async fn call(
-        &self,
-        _hands: &Hands,
-        _may: Clearance,
-        _order: &Order<'_>,
-    ) -> Result<String, CallError> {
-        Err(CallError::NotSent { why: "being written".into() })
-    }
-    async fn follow(
-        &self,
-        _eyes: &Eyes,
-        _order: &Order<'_>,
-        _handle: &str,
-    ) -> Result<Following, ReadError> {
-        Err(ReadError::Unavailable { why: "being written".into() })
-    }
-    async fn find(&self, _eyes: &Eyes, _order: &Order<'_>) -> Result<Found, ReadError> {
-        Ok(Found::NotSeen)
-    }
-    fn class(&self) -> Class {
-        Class::B
+use crate::args::{self, precheck, unread};
+use crate::{Bounds, Eyes, Group, Need, Param, ParamKind};
+
+/// The group in a `may:` entry.
+const GROUP: Param =
+    Param { name: "group", kind: ParamKind::Text(255), required: true, doc: "name of the group" };
+
+/// Whether a `may:` entry is about this group.
+fn covers(bounds: &Bounds, target: &Target) -> bool {
+    target.name() == args::text(bounds, "group")
+}
+
+/// Reading all groups (the API knows no less) and changing one.
+fn needs(bounds: &Bounds, action: &'static str) -> Vec<Need> {
+    let group = args::text(bounds, "group");
+    let resource = format!(
+        "arn:aws:autoscaling:${{region}}:${{account}}:autoScalingGroup:*:autoScalingGroupName/{group}"
+    );
+    vec![
+        Need { action: "autoscaling:DescribeAutoScalingGroups", resource: "*".into() },
+        Need { action, resource },
+    ]
+}
+
+/// The group, if it launches and terminates as it should. A group that may not launch would lose an
+/// instance for good; one that may not terminate grows instead.
+async fn able_group(eyes: &Eyes, target: &Target) -> Result<Group, Reason> {
+    let group = eyes.asg.group(target.name()).await.map_err(|error| unread("asg.group", error))?;
+    match group.suspended.iter().find(|name| matches!(name.as_str(), "Launch" | "Terminate")) {
+        Some(name) => Err(precheck("not_suspended", format!("its process `{name}` is suspended"))),
+        None => Ok(group),
     }
 }
 
-/// `asg.replace_instance`.
-#[derive(Debug, Clone, Copy)]
-pub struct ReplaceInstance;
-
-#[async_trait]
-impl Action for ReplaceInstance {
-    fn spec(&self) -> &'static Spec {
-        const {
-            &Spec {
-                kind: "asg.replace_instance",
-                summary: "",
-                params: &[],
-                bounds: &[],
-                repeat: Repeat::Never,
-                examples: &[],
-            }
-        }
-    }
-    fn check_bounds(&self, _bounds: &Bounds) -> Result<(), String> {
-        Ok(())
-    }
-    fn resolve(&self, _ask: &Ask<'_>) -> Result<Step, Reason> {
-        Err(Reason::Other { code: "being_written".into(), detail: String::new() })
-    }
-    fn needs(&self, _bounds: &Bounds) -> Vec<Need> {
-        Vec::new()
-    }
-    async fn call(
-        &self,
-        _hands: &Hands,
-        _may: Clearance,
-        _order: &Order<'_>,
-    ) -> Result<String, CallError> {
-        Err(CallError::NotSent { why: "being written".into() })
-    }
-    async fn follow(
-        &self,
-        _eyes: &Eyes,
-        _order: &Order<'_>,
-        _handle: &str,
-    ) -> Result<Following, ReadError> {
-        Err(ReadError::Unavailable { why: "being written".into() })
-    }
-    async fn find(&self, _eyes: &Eyes, _order: &Order<'_>) -> Result<Found, ReadError> {
-        Ok(Found::NotSeen)
-    }
-    fn class(&self) -> Class {
-        Class::C
-    }
+/// How many of its instances are in service and healthy.
+fn healthy(group: &Group) -> usize {
+    group.instances.iter().filter(|i| i.lifecycle == "InService" && i.health == "Healthy").count()
 }

@@ -1,163 +1,78 @@
-//! (being written)
+//! Acting on ECS services and their tasks.
 
-use async_trait::async_trait;
-use untoil_guard::Clearance;
-use untoil_model::{Class, Reason, Step};
+mod redeploy;
+mod scale;
+mod stop_task;
 
-use crate::{
-    Action, Ask, Bounds, CallError, Eyes, Following, Found, Hands, Need, Order, ReadError, Repeat,
-    Spec,
+pub(crate) use redeploy::Redeploy;
+pub(crate) use scale::Scale;
+pub(crate) use stop_task::StopTask;
+
+use untoil_model::{Reason, Target};
+
+use crate::args::{precheck, unread};
+use crate::{Eyes, Need, Param, ParamKind, ReadError, Service};
+
+/// The cluster in a `may:` entry.
+const CLUSTER: Param = Param {
+    name: "cluster",
+    kind: ParamKind::Text(255),
+    required: true,
+    doc: "name of the cluster",
+};
+/// The service in a `may:` entry.
+const SERVICE: Param = Param {
+    name: "service",
+    kind: ParamKind::Text(255),
+    required: true,
+    doc: "name of the service",
 };
 
-/// `ecs.scale`.
-#[derive(Debug, Clone, Copy)]
-pub struct Scale;
+/// Cluster and service of `ecs/cluster/service`.
+fn names(target: &Target) -> (&str, &str) {
+    target.name().split_once('/').unwrap_or((target.name(), ""))
+}
 
-#[async_trait]
-impl Action for Scale {
-    fn spec(&self) -> &'static Spec {
-        const {
-            &Spec {
-                kind: "ecs.scale",
-                summary: "",
-                params: &[],
-                bounds: &[],
-                repeat: Repeat::Never,
-                examples: &[],
-            }
-        }
+/// Whether a `may:` entry is about this service.
+fn covers(bounds: &crate::Bounds, target: &Target) -> bool {
+    names(target) == (crate::args::text(bounds, "cluster"), crate::args::text(bounds, "service"))
+}
+
+/// Reading and changing one service.
+fn needs(bounds: &crate::Bounds, action: &'static str) -> Vec<Need> {
+    let cluster = crate::args::text(bounds, "cluster");
+    let service = crate::args::text(bounds, "service");
+    let resource = format!("arn:aws:ecs:${{region}}:${{account}}:service/{cluster}/{service}");
+    vec![
+        Need { action: "ecs:DescribeServices", resource: resource.clone() },
+        Need { action, resource },
+    ]
+}
+
+/// The service, if nothing else is changing it: active, ECS's own controller, no deployment going on.
+///
+/// Other controllers keep their deployments elsewhere, so their rest cannot be seen here.
+async fn quiet_service(eyes: &Eyes, target: &Target) -> Result<Service, Reason> {
+    let (cluster, name) = names(target);
+    let service =
+        eyes.ecs.service(cluster, name).await.map_err(|error| unread("ecs.service", error))?;
+    if service.status != "ACTIVE" {
+        return Err(precheck("service_active", format!("its status is `{}`", service.status)));
     }
-    fn check_bounds(&self, _bounds: &Bounds) -> Result<(), String> {
-        Ok(())
+    if !service.controller.is_empty() && service.controller != "ECS" {
+        let detail = format!("its deployments belong to `{}`", service.controller);
+        return Err(precheck("controller_ecs", detail));
     }
-    fn resolve(&self, _ask: &Ask<'_>) -> Result<Step, Reason> {
-        Err(Reason::Other { code: "being_written".into(), detail: String::new() })
-    }
-    fn needs(&self, _bounds: &Bounds) -> Vec<Need> {
-        Vec::new()
-    }
-    async fn call(
-        &self,
-        _hands: &Hands,
-        _may: Clearance,
-        _order: &Order<'_>,
-    ) -> Result<String, CallError> {
-        Err(CallError::NotSent { why: "being written".into() })
-    }
-    async fn follow(
-        &self,
-        _eyes: &Eyes,
-        _order: &Order<'_>,
-        _handle: &str,
-    ) -> Result<Following, ReadError> {
-        Err(ReadError::Unavailable { why: "being written".into() })
-    }
-    async fn find(&self, _eyes: &Eyes, _order: &Order<'_>) -> Result<Found, ReadError> {
-        Ok(Found::NotSeen)
-    }
-    fn class(&self) -> Class {
-        Class::B
+    let settled = |rollout: &str| rollout.is_empty() || rollout == "COMPLETED";
+    match service.deployments.as_slice() {
+        [only] if settled(&only.rollout) => Ok(service),
+        [only] => Err(precheck("no_deployment", format!("its deployment is `{}`", only.rollout))),
+        all => Err(precheck("no_deployment", format!("it has {} deployments", all.len()))),
     }
 }
 
-/// `ecs.redeploy`.
-#[derive(Debug, Clone, Copy)]
-pub struct Redeploy;
-
-#[async_trait]
-impl Action for Redeploy {
-    fn spec(&self) -> &'static Spec {
-        const {
-            &Spec {
-                kind: "ecs.redeploy",
-                summary: "",
-                params: &[],
-                bounds: &[],
-                repeat: Repeat::Never,
-                examples: &[],
-            }
-        }
-    }
-    fn check_bounds(&self, _bounds: &Bounds) -> Result<(), String> {
-        Ok(())
-    }
-    fn resolve(&self, _ask: &Ask<'_>) -> Result<Step, Reason> {
-        Err(Reason::Other { code: "being_written".into(), detail: String::new() })
-    }
-    fn needs(&self, _bounds: &Bounds) -> Vec<Need> {
-        Vec::new()
-    }
-    async fn call(
-        &self,
-        _hands: &Hands,
-        _may: Clearance,
-        _order: &Order<'_>,
-    ) -> Result<String, CallError> {
-        Err(CallError::NotSent { why: "being written".into() })
-    }
-    async fn follow(
-        &self,
-        _eyes: &Eyes,
-        _order: &Order<'_>,
-        _handle: &str,
-    ) -> Result<Following, ReadError> {
-        Err(ReadError::Unavailable { why: "being written".into() })
-    }
-    async fn find(&self, _eyes: &Eyes, _order: &Order<'_>) -> Result<Found, ReadError> {
-        Ok(Found::NotSeen)
-    }
-    fn class(&self) -> Class {
-        Class::C
-    }
-}
-
-/// `ecs.stop_task`.
-#[derive(Debug, Clone, Copy)]
-pub struct StopTask;
-
-#[async_trait]
-impl Action for StopTask {
-    fn spec(&self) -> &'static Spec {
-        const {
-            &Spec {
-                kind: "ecs.stop_task",
-                summary: "",
-                params: &[],
-                bounds: &[],
-                repeat: Repeat::Never,
-                examples: &[],
-            }
-        }
-    }
-    fn check_bounds(&self, _bounds: &Bounds) -> Result<(), String> {
-        Ok(())
-    }
-    fn resolve(&self, _ask: &Ask<'_>) -> Result<Step, Reason> {
-        Err(Reason::Other { code: "being_written".into(), detail: String::new() })
-    }
-    fn needs(&self, _bounds: &Bounds) -> Vec<Need> {
-        Vec::new()
-    }
-    async fn call(
-        &self,
-        _hands: &Hands,
-        _may: Clearance,
-        _order: &Order<'_>,
-    ) -> Result<String, CallError> {
-        Err(CallError::NotSent { why: "being written".into() })
-    }
-    async fn follow(
-        &self,
-        _eyes: &Eyes,
-        _order: &Order<'_>,
-        _handle: &str,
-    ) -> Result<Following, ReadError> {
-        Err(ReadError::Unavailable { why: "being written".into() })
-    }
-    async fn find(&self, _eyes: &Eyes, _order: &Order<'_>) -> Result<Found, ReadError> {
-        Ok(Found::NotSeen)
-    }
-    fn class(&self) -> Class {
-        Class::C
-    }
+/// Reads the service of a step.
+async fn service(eyes: &Eyes, target: &Target) -> Result<Service, ReadError> {
+    let (cluster, name) = names(target);
+    eyes.ecs.service(cluster, name).await
 }

@@ -6,12 +6,15 @@
 //! the hands consumes a [`untoil_guard::Clearance`], which only the guard makes.
 
 mod action;
+mod args;
 mod asg;
 mod catalogue;
 mod ecs;
 mod facts;
 mod http;
+mod marker;
 mod ports;
+mod sizing;
 mod slack;
 mod ssm;
 

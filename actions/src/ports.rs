@@ -312,7 +312,7 @@ pub trait EcsWrites: Send + Sync + Debug {
         cluster: &str,
         service: &str,
     ) -> Result<String, CallError>;
-    /// `StopTask`; the reason carries the marker.
+    /// `StopTask`; `reason` is complete and carries the marker already.
     async fn stop_task(
         &self,
         may: Clearance,
@@ -425,6 +425,8 @@ pub struct HttpRequest {
     pub url: String,
     /// A JSON body.
     pub body: String,
+    /// The `Idempotency-Key`: the marker without its attempt, so that a repeat carries the same key.
+    pub key: String,
 }
 
 /// Its answer.
@@ -439,6 +441,6 @@ pub struct HttpReply {
 /// Requests to other services.
 #[async_trait]
 pub trait HttpWrites: Send + Sync + Debug {
-    /// Sends it, with the marker as `Idempotency-Key`; never follows redirects.
+    /// Sends it, with its `key` as `Idempotency-Key`; never follows redirects.
     async fn send(&self, may: Clearance, what: &HttpRequest) -> Result<HttpReply, CallError>;
 }

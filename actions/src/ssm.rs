@@ -1,112 +1,29 @@
-//! (being written)
+//! Acting through Systems Manager: fixed documents on one host, and runbooks.
 
-use async_trait::async_trait;
-use untoil_guard::Clearance;
-use untoil_model::{Class, Reason, Step};
+mod answer;
+mod automate;
+mod document;
 
-use crate::{
-    Action, Ask, Bounds, CallError, Eyes, Following, Found, Hands, Need, Order, ReadError, Repeat,
-    Spec,
-};
+pub(crate) use automate::Automate;
+pub(crate) use document::Document;
 
-/// `ssm.document`.
-#[derive(Debug, Clone, Copy)]
-pub struct Document;
+use std::time::Duration;
 
-#[async_trait]
-impl Action for Document {
-    fn spec(&self) -> &'static Spec {
-        const {
-            &Spec {
-                kind: "ssm.document",
-                summary: "",
-                params: &[],
-                bounds: &[],
-                repeat: Repeat::Never,
-                examples: &[],
-            }
-        }
-    }
-    fn check_bounds(&self, _bounds: &Bounds) -> Result<(), String> {
-        Ok(())
-    }
-    fn resolve(&self, _ask: &Ask<'_>) -> Result<Step, Reason> {
-        Err(Reason::Other { code: "being_written".into(), detail: String::new() })
-    }
-    fn needs(&self, _bounds: &Bounds) -> Vec<Need> {
-        Vec::new()
-    }
-    async fn call(
-        &self,
-        _hands: &Hands,
-        _may: Clearance,
-        _order: &Order<'_>,
-    ) -> Result<String, CallError> {
-        Err(CallError::NotSent { why: "being written".into() })
-    }
-    async fn follow(
-        &self,
-        _eyes: &Eyes,
-        _order: &Order<'_>,
-        _handle: &str,
-    ) -> Result<Following, ReadError> {
-        Err(ReadError::Unavailable { why: "being written".into() })
-    }
-    async fn find(&self, _eyes: &Eyes, _order: &Order<'_>) -> Result<Found, ReadError> {
-        Ok(Found::NotSeen)
-    }
-    fn class(&self) -> Class {
-        Class::B
-    }
+use crate::Order;
+
+/// A command shows up in `ListCommands` within this time, or never was: SSM is eventually consistent.
+const SEEN_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long ago the intent was recorded.
+fn age(order: &Order<'_>) -> Duration {
+    Duration::try_from(order.now.duration_since(order.started_at)).unwrap_or(Duration::ZERO)
 }
 
-/// `ssm.automation`.
-#[derive(Debug, Clone, Copy)]
-pub struct Automate;
-
-#[async_trait]
-impl Action for Automate {
-    fn spec(&self) -> &'static Spec {
-        const {
-            &Spec {
-                kind: "ssm.automation",
-                summary: "",
-                params: &[],
-                bounds: &[],
-                repeat: Repeat::Never,
-                examples: &[],
-            }
-        }
-    }
-    fn check_bounds(&self, _bounds: &Bounds) -> Result<(), String> {
-        Ok(())
-    }
-    fn resolve(&self, _ask: &Ask<'_>) -> Result<Step, Reason> {
-        Err(Reason::Other { code: "being_written".into(), detail: String::new() })
-    }
-    fn needs(&self, _bounds: &Bounds) -> Vec<Need> {
-        Vec::new()
-    }
-    async fn call(
-        &self,
-        _hands: &Hands,
-        _may: Clearance,
-        _order: &Order<'_>,
-    ) -> Result<String, CallError> {
-        Err(CallError::NotSent { why: "being written".into() })
-    }
-    async fn follow(
-        &self,
-        _eyes: &Eyes,
-        _order: &Order<'_>,
-        _handle: &str,
-    ) -> Result<Following, ReadError> {
-        Err(ReadError::Unavailable { why: "being written".into() })
-    }
-    async fn find(&self, _eyes: &Eyes, _order: &Order<'_>) -> Result<Found, ReadError> {
-        Ok(Found::NotSeen)
-    }
-    fn class(&self) -> Class {
-        Class::C
+/// When to look again: soon at first, seldom later. SSM's own reads are limited per Region.
+fn next_look(order: &Order<'_>) -> Duration {
+    match age(order).as_secs() {
+        0..10 => Duration::from_secs(1),
+        10..60 => Duration::from_secs(3),
+        _ => Duration::from_secs(10),
     }
 }
