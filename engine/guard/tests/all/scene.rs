@@ -1,6 +1,4 @@
 //! Incidents with plans on a journal in memory, and a guard over it.
-#![expect(clippy::unwrap_used, reason = "a test's own data is well formed")]
-#![expect(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -192,8 +190,7 @@ impl Scene {
         &self,
         name: &str,
         plan: Plan,
-        from: i64,
-        to: i64,
+        (from, to): (i64, i64),
         how: RunOutcome,
     ) -> RunId {
         let mut incident = self.planned(name, plan, at(from)).await;

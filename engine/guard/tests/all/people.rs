@@ -1,9 +1,6 @@
 //! What people say: approvals, refusals, pauses.
-#![expect(clippy::unwrap_used, reason = "a test's own data is well formed")]
 
-mod scene;
-
-use scene::*;
+use crate::scene::*;
 use untoil_guard::*;
 use untoil_model::*;
 

@@ -1,9 +1,6 @@
 //! Rest, windows, locks, approvals and returns: what was before decides what may be now.
-#![expect(clippy::unwrap_used, reason = "a test's own data is well formed")]
 
-mod scene;
-
-use scene::*;
+use crate::scene::*;
 use untoil_guard::*;
 use untoil_model::*;
 
@@ -35,7 +32,8 @@ async fn rest_counts_from_the_end_and_doubles_with_each_run_that_did_not_help() 
         let mut last = None;
         for (n, how) in past.iter().enumerate() {
             let from = i64::try_from(n).unwrap() * HOUR;
-            let run = scene.ran(&format!("past-{n}"), again.clone(), from, from + 600, *how).await;
+            let run =
+                scene.ran(&format!("past-{n}"), again.clone(), (from, from + 600), *how).await;
             last = Some((run, from + 600));
         }
         let (last, end) = last.unwrap();
@@ -53,7 +51,7 @@ async fn rest_counts_from_the_end_and_doubles_with_each_run_that_did_not_help() 
 async fn any_rule_rests_after_any_rules_run_on_the_target() {
     let mut scene = Scene::default();
     scene.policy.rest = Period::mins(5);
-    let last = scene.ran("past", plan(&host(1)), 0, 600, Effective).await;
+    let last = scene.ran("past", plan(&host(1)), (0, 600), Effective).await;
     let mut other = plan(&host(1));
     other.rule = "other".parse().unwrap();
     let mut early = scene.planned("early", other.clone(), at(899)).await;
@@ -74,7 +72,7 @@ async fn a_rules_limit_on_a_target_slides_and_failed_runs_count() {
     let mut runs = Vec::new();
     for (n, how) in [Effective, Ineffective, Harmful].into_iter().enumerate() {
         let from = i64::try_from(n).unwrap() * HOUR;
-        runs.push(scene.ran(&format!("past-{n}"), again.clone(), from, from + 60, how).await);
+        runs.push(scene.ran(&format!("past-{n}"), again.clone(), (from, from + 60), how).await);
     }
     let limit = Rate { n: 3, per: Period::hours(24) };
     again.limits.target = limit;
@@ -96,7 +94,7 @@ async fn a_rules_limit_on_a_target_slides_and_failed_runs_count() {
 async fn a_limit_that_was_lowered_names_the_time_at_which_it_has_room_again() {
     let (scene, mut again) = wide();
     for n in 0..4 {
-        scene.ran(&format!("past-{n}"), again.clone(), n * HOUR, n * HOUR + 60, Effective).await;
+        scene.ran(&format!("past-{n}"), again.clone(), (n * HOUR, n * HOUR + 60), Effective).await;
     }
     again.limits.rule = Rate { n: 2, per: Period::hours(24) };
     let mut late = scene.planned("late", again, at(5 * HOUR)).await;
@@ -118,8 +116,8 @@ async fn rule_and_global_limits_count_over_all_targets() {
         plan.steps = vec![step(&host(n), Class::B)];
         plan
     };
-    let first = scene.ran("a", on(1, "one"), 0, 10, Effective).await;
-    let second = scene.ran("b", on(2, "one"), 20, 30, Effective).await;
+    let first = scene.ran("a", on(1, "one"), (0, 10), Effective).await;
+    let second = scene.ran("b", on(2, "one"), (20, 30), Effective).await;
     let limit = Rate { n: 2, per: Period::mins(1) };
     let mut third = on(3, "one");
     third.limits.rule = limit;
@@ -146,7 +144,7 @@ async fn reading_runs_have_a_bound_of_their_own_and_count_in_no_other() {
     reading.limits = Limits { target: limit, rule: limit, cooldown: Period::hours(1) };
     let mut runs = Vec::new();
     for n in 0..2 {
-        runs.push(scene.ran(&format!("r{n}"), reading.clone(), n, n + 1, Ineffective).await);
+        runs.push(scene.ran(&format!("r{n}"), reading.clone(), (n, n + 1), Ineffective).await);
     }
     let mut third = scene.planned("r3", reading.clone(), at(2)).await;
     let reason = Reason::LimitGlobal { limit, used: 2, runs, next_at: at(60) };

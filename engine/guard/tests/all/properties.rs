@@ -1,12 +1,9 @@
 //! What holds for any sequence of requests, ends and clocks.
-#![expect(clippy::unwrap_used, reason = "a test's own data is well formed")]
-
-mod scene;
 
 use std::collections::BTreeMap;
 
+use crate::scene::*;
 use proptest::prelude::*;
-use scene::*;
 use untoil_guard::*;
 use untoil_journal::Journal as _;
 use untoil_model::*;
@@ -178,7 +175,7 @@ async fn the_ledger_forgets_what_no_limit_can_look_back_on() {
         let from = day * 24 * HOUR;
         ids.push(
             scene
-                .ran(&format!("a-{n}"), plan(&host(n)), from, from + 60, RunOutcome::Effective)
+                .ran(&format!("a-{n}"), plan(&host(n)), (from, from + 60), RunOutcome::Effective)
                 .await,
         );
     }

@@ -1,11 +1,8 @@
 //! Judging as one step with its record, the last look before a call, answers and pauses.
-#![expect(clippy::unwrap_used, reason = "a test's own data is well formed")]
-
-mod scene;
 
 use std::sync::Arc;
 
-use scene::*;
+use crate::scene::*;
 use tokio::task::JoinSet;
 use untoil_guard::*;
 use untoil_journal::Journal as _;

@@ -1,9 +1,6 @@
 //! Every gate: what passes, what does not, and with which numbers.
-#![expect(clippy::unwrap_used, reason = "a test's own data is well formed")]
 
-mod scene;
-
-use scene::*;
+use crate::scene::*;
 use untoil_guard::*;
 use untoil_journal::Journal as _;
 use untoil_model::*;
@@ -18,7 +15,7 @@ async fn a_fresh_plan_of_an_automatic_rule_is_allowed_with_its_numbers() {
     };
     assert_eq!(authority, "rule disk-full@1a2b3c4d5e6f7a8b (auto)");
     let lines: Vec<_> = gates.iter().map(|(gate, note)| format!("{gate}: {note}\n")).collect();
-    expect_test::expect![[r#"
+    expect_test::expect![[r"
         approval: not needed
         cooldown: 30m after 0 that did not help, 5m after any
         engine_mode: live
@@ -31,7 +28,7 @@ async fn a_fresh_plan_of_an_automatic_rule_is_allowed_with_its_numbers() {
         staleness: 10s old, at most 10m
         target_lock: free
         targets: writes to 1, at most 1
-    "#]].assert_eq(&lines.concat());
+    "]].assert_eq(&lines.concat());
     assert_eq!(incident.work(), Work::Call { step: 0 });
 }
 
@@ -280,7 +277,7 @@ async fn gates_object_in_the_order_of_the_list() {
     let mut ran = plan(&host(1));
     ran.limits.target = Rate { n: 1, per: Period::hours(24) };
     let past = Scene { journal: scene.journal.clone(), ..Scene::default() };
-    past.ran("past", ran.clone(), -600, -300, RunOutcome::Effective).await;
+    past.ran("past", ran.clone(), (-600, -300), RunOutcome::Effective).await;
     let mut other = plan(&host(2));
     other.rule = "other".parse().unwrap();
     other.parents = vec![target("asg/web")];
