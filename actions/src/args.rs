@@ -44,10 +44,8 @@ fn check_one(kind: ParamKind, value: &Value) -> Result<(), String> {
             Some(Err(error)) => Err(error.to_string()),
             None => Err("it must be a length of time, such as `2h`".into()),
         },
-        ParamKind::Flag => match value.is_boolean() {
-            true => Ok(()),
-            false => Err("it must be `true` or `false`".into()),
-        },
+        ParamKind::Flag if value.is_boolean() => Ok(()),
+        ParamKind::Flag => Err("it must be `true` or `false`".into()),
         ParamKind::Table => {
             let rows = value.as_object().ok_or("it must be a table of texts")?;
             if rows.len() > ROWS_MAX {

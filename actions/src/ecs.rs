@@ -30,7 +30,7 @@ const SERVICE: Param = Param {
 
 /// Cluster and service of `ecs/cluster/service`.
 fn names(target: &Target) -> (&str, &str) {
-    target.name().split_once('/').unwrap_or((target.name(), ""))
+    target.name().split_once('/').unwrap_or_else(|| (target.name(), ""))
 }
 
 /// Whether a `may:` entry is about this service.

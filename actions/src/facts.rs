@@ -112,6 +112,8 @@ impl FactKind {
     }
 }
 
+/// Age of what was never heard of, in seconds: more than any bound, and still a whole number.
+const NEVER_SECS: i64 = 4_294_967_295;
 /// Longest name in AWS that a fact takes.
 const NAME: ParamKind = ParamKind::Text(255);
 /// Longest span of a metric: what fits 1,440 datapoints of a minute.
@@ -203,7 +205,7 @@ impl FactRequest {
         Ok(json!({
             "instance": instance.id,
             "ping": instance.ping,
-            "last_ping_age_secs": age.unwrap_or(i64::from(u32::MAX)),
+            "last_ping_age_secs": age.unwrap_or(NEVER_SECS),
             "platform": instance.platform,
             "agent_version": instance.agent_version,
             "group": group.unwrap_or_default(),

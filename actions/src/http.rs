@@ -32,17 +32,14 @@ impl Request {
     }
 
     fn allows(&self, url: &Url<'_>) -> Result<(), String> {
-        let wanted = match url.tls {
-            true => url.authority.to_owned(),
-            false => format!("http://{}", url.authority),
-        };
+        let wanted = url.host();
         if !url.tls && !url.is_loopback() {
             return Err(format!("`{}` is not loopback, so it must be `https`", url.authority));
         }
-        match self.hosts.contains(&wanted) {
-            true => Ok(()),
-            false => Err(format!("`{wanted}` is not one of the allowed hosts; see `http.hosts`")),
+        if self.hosts.contains(&wanted) {
+            return Ok(());
         }
+        Err(format!("`{wanted}` is not one of the allowed hosts; see `http.hosts`"))
     }
 }
 
@@ -272,7 +269,7 @@ impl Action for Request {
             body: args::text(params, "body").to_owned(),
             key: crate::marker::of_step(order.marker).to_owned(),
         };
-        judge(hands.http.send(may, &request).await?)
+        judge(&hands.http.send(may, &request).await?)
     }
 
     async fn follow(
@@ -297,7 +294,7 @@ impl Action for Request {
 }
 
 /// What a status says about the effect: 2xx it happened, 4xx it did not, anything else is open.
-fn judge(reply: HttpReply) -> Result<String, CallError> {
+fn judge(reply: &HttpReply) -> Result<String, CallError> {
     let body: String = reply.body.chars().take(ANSWER_MAX).collect();
     match reply.status {
         200..=299 => Ok(json!({ "status": reply.status, "body": body }).to_string()),

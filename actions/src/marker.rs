@@ -27,9 +27,9 @@ pub(crate) fn uuid(at: &StepRef) -> String {
     bytes.copy_from_slice(&hash.as_bytes()[..16]);
     bytes[6] = bytes[6] & 0x0f | 0x80;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex = |part: &[u8]| part.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let parts = [&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..]];
-    parts.map(hex).join("-")
+    let n = u128::from_be_bytes(bytes);
+    let hex = format!("{n:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 /// What hosts know a step by: SSM documents take 8 to 40 of `A-Z a-z 0-9 _ -`.

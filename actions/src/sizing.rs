@@ -31,7 +31,7 @@ pub(crate) const PARAMS: &[Param] = &[
     },
 ];
 
-/// Only growing: what every scaling `may:` entry can say beside its target.
+/// What every scaling `may:` entry can say beside its target.
 pub(crate) const MAX: Param = Param {
     name: "max",
     kind: ParamKind::Whole(1, COUNT_MAX),
@@ -102,10 +102,8 @@ impl Sizing {
             let why = format!("{from} → {wish} is smaller, and `may:` does not say `shrink: true`");
             return Err(invalid(param, why));
         }
-        let (edge, word, over) = match change > 0 {
-            true => (max, "maximum", wish > max),
-            false => (min, "minimum", wish < min),
-        };
+        let (edge, word, over) =
+            if change > 0 { (max, "maximum", wish > max) } else { (min, "minimum", wish < min) };
         if !over {
             return Ok(Self { from, to: wish, note: String::new() });
         }
@@ -171,9 +169,10 @@ pub(crate) fn give_back(lease: &Lease, found: i64, settle: Period) -> Result<Vec
     let mut steps = Vec::new();
     let mut from = lease.after;
     while from != lease.before {
-        let to = match from > lease.before {
-            true => from.saturating_sub(chunk).max(lease.before),
-            false => from.saturating_add(chunk).min(lease.before),
+        let to = if from > lease.before {
+            from.saturating_sub(chunk).max(lease.before)
+        } else {
+            from.saturating_add(chunk).min(lease.before)
         };
         let sizing = Sizing { from, to, note: String::new() };
         steps.push(Step {
