@@ -1,1 +1,37 @@
 //! Bytes to alarms: one file per source, and the signatures that prove who sent them.
+//!
+//! Two halves that meet in the journal. [`routes`] authenticates a sender, keeps its delivery as it
+//! came and answers; [`decode`] later turns the kept bytes into alarms, from the bytes alone, so that
+//! it can be repeated. Nothing here decides what to do about an alarm.
+//!
+//! To add a source: a file with `decode(&Delivery)`, a line in `decode.rs`, a page in
+//! `docs/sources/` and fixtures with goldens.
+
+mod bounds;
+mod decode;
+mod json;
+
+mod alertmanager;
+mod cloudwatch;
+mod cloudwatch_event;
+mod generic;
+mod newrelic;
+mod sns;
+
+mod auth;
+mod http;
+mod problem;
+mod sns_certificate;
+mod sns_ports;
+mod sns_signature;
+mod sns_url;
+
+pub use auth::{AuthError, Secret, SourceAuth};
+pub use decode::{DecodeError, Decoded, decode, sources};
+pub use http::{
+    BODY_BYTES_DEFAULT, BODY_BYTES_MIN, ConfigError, IntakeConfig, IntakeState, Ports, routes,
+};
+pub use sns::{TopicArn, TopicArnError};
+pub use sns_ports::{AwsSns, Certificates, FetchError, Subscriptions};
+pub use sns_signature::{SnsPolicy, SnsRefusal, SnsVerifier, Verified};
+pub use sns_url::{CertificateUrl, Origin, SubscribeUrl, UrlRefused};

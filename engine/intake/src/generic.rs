@@ -1,0 +1,104 @@
+//! Our own JSON, for senders that no decoder knows. Documented in `docs/sources/generic.md`.
+//!
+//! A key that is not known is refused: a misspelt one would silently be left out of a decision.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use untoil_model::{Alarm, AlarmState, Delivery};
+
+use crate::bounds::{self, ALARMS_MAX};
+use crate::{DecodeError, Decoded, json};
+
+/// The body. Readers of this version refuse keys they do not know, so a new key needs a new reader
+/// before its first sender; every key but four may be left out, so old senders stay readable.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    alarms: Vec<Said>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    key: String,
+    name: String,
+    state: AlarmState,
+    changed_at: Timestamp,
+    severity: Option<String>,
+    reason: Option<String>,
+    description: Option<String>,
+    account: Option<String>,
+    region: Option<String>,
+    namespace: Option<String>,
+    metric: Option<String>,
+    #[serde(default)]
+    dimensions: BTreeMap<String, String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    value: Option<f64>,
+    threshold: Option<f64>,
+    link: Option<String>,
+    origin: Option<String>,
+}
+
+/// What a delivery in our own JSON says.
+pub(crate) fn decode(delivery: &Delivery) -> Result<Decoded, DecodeError> {
+    let body: Body = serde_json::from_slice(&delivery.body).map_err(json::not_json)?;
+    if body.alarms.len() > ALARMS_MAX {
+        return Err(DecodeError::TooMany { what: "alarms in one delivery", max: ALARMS_MAX });
+    }
+    if body.alarms.is_empty() {
+        return Ok(Decoded::Note("a delivery without alarms".to_owned()));
+    }
+    let alarms = body.alarms.into_iter().map(|said| alarm(delivery, said));
+    Ok(Decoded::Alarms(alarms.collect::<Result<_, _>>()?))
+}
+
+fn alarm(delivery: &Delivery, said: Said) -> Result<Alarm, DecodeError> {
+    for (field, text) in [("key", &said.key), ("name", &said.name)] {
+        if text.trim().is_empty() {
+            return Err(DecodeError::Missing(field));
+        }
+    }
+    if said.key.len() > bounds::NAME_BYTES_MAX {
+        return Err(DecodeError::TooLong { what: "key", max: bounds::NAME_BYTES_MAX });
+    }
+    let link = match said.link {
+        None => None,
+        Some(text) => Some(bounds::link(&text).ok_or_else(|| {
+            DecodeError::wrong("link", &text, "an address that begins with `https://` or `http://`")
+        })?),
+    };
+    let mut dimensions = BTreeMap::new();
+    for (key, value) in &said.dimensions {
+        bounds::dimension(&mut dimensions, key, value)?;
+    }
+    let mut labels = BTreeMap::new();
+    for (key, value) in &said.labels {
+        bounds::label(&mut labels, key, value)?;
+    }
+    let named = |text: Option<String>| text.map(|text| bounds::name(&text));
+    Ok(Alarm {
+        key: bounds::key(&format!("generic:{}", said.key))?,
+        source: delivery.id.source.clone(),
+        name: bounds::name(&said.name),
+        state: said.state,
+        changed_at: Timestamp::from_microsecond(said.changed_at.as_microsecond())
+            .unwrap_or(said.changed_at),
+        severity: named(said.severity),
+        reason: bounds::prose(said.reason.as_deref().unwrap_or("")),
+        description: bounds::prose(said.description.as_deref().unwrap_or("")),
+        account: named(said.account),
+        region: named(said.region),
+        namespace: named(said.namespace),
+        metric: named(said.metric),
+        dimensions,
+        labels,
+        value: said.value,
+        threshold: said.threshold,
+        link,
+        origin: named(said.origin),
+    })
+}

@@ -1,0 +1,365 @@
+//! `POST /v1/events/{source}`: who sent it, keep it, answer.
+//!
+//! 202 is answered only after the journal has the delivery durably, and a delivery is kept before
+//! anything is done because of it. Whether it can be understood is not asked here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use futures::StreamExt as _;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use untoil_clock::Clock;
+use untoil_journal::{Journal, JournalError, Receipt};
+use untoil_model::{Delivery, DeliveryId, Hash, Source};
+
+use crate::auth::{AuthError, Judged, SourceAuth};
+use crate::problem::Problem;
+use crate::sns_ports::{Certificates, Subscriptions};
+use crate::sns_signature::{SnsRefusal, SnsVerifier, Verified};
+use crate::sns_url::SubscribeUrl;
+use crate::{bounds, decode};
+
+/// The largest body unless configured: SNS's 256 KiB are up to 1.5 MB once they are JSON in JSON.
+pub const BODY_BYTES_DEFAULT: usize = 2 * 1024 * 1024;
+/// A smaller limit would lose legal messages of SNS.
+pub const BODY_BYTES_MIN: usize = 1024 * 1024;
+/// A larger one would let a single request take a quarter of what all may take.
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What all bodies that are being read may take together; beyond it senders are asked to come back.
+const BODIES_KIB_MAX: usize = 64 * 1024;
+/// A body is read within this or dropped. Senders wait 15 s (SNS) or longer.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tries to confirm a subscription while SNS waits for the answer, 15 s; each takes up to 4 s.
+const CONFIRM_TRIES: u32 = 3;
+/// Between them.
+const CONFIRM_PAUSE: Duration = Duration::from_millis(300);
+/// Seconds after which a sender should come back to a full queue.
+const RETRY_SOON_SECS: u16 = 1;
+/// Seconds after which a sender should come back when something does not answer.
+const RETRY_LATER_SECS: u16 = 10;
+/// The longest `Idempotency-Key`: with it a delivery's id stays within its 200 bytes.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+/// The headers that are kept with a delivery. None of them is secret or decides anything.
+const KEPT_HEADERS: [&str; 2] = ["content-type", "x-amz-sns-message-type"];
+/// Of such a header's value.
+const KEPT_HEADER_BYTES_MAX: usize = 200;
+
+/// Which sources there are and how their senders prove who they are.
+#[derive(Debug, Clone)]
+pub struct IntakeConfig {
+    /// By the name in the path. A source that is not here answers 404.
+    pub sources: BTreeMap<Source, SourceAuth>,
+    /// The largest body in bytes, from [`BODY_BYTES_MIN`] to 16 MiB.
+    pub body_bytes_max: usize,
+}
+
+/// What the intake reaches the outside by.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// Fetches signing certificates.
+    pub certificates: Arc<dyn Certificates>,
+    /// Confirms subscriptions.
+    pub subscriptions: Arc<dyn Subscriptions>,
+}
+
+/// A configuration that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A source that nothing can decode.
+    #[error("no decoder for source `{0}`; there are {list}", list = decode::sources().join(", "))]
+    NoDecoder(Source),
+    /// A source's authentication.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The limit of a body.
+    #[error("the largest body is {0} bytes; give {BODY_BYTES_MIN} to {BODY_BYTES_MAX}")]
+    BodyLimit(usize),
+}
+
+/// Everything the routes need. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct IntakeState(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    sources: BTreeMap<Source, Gate>,
+    body_bytes_max: usize,
+    subscriptions: Arc<dyn Subscriptions>,
+    /// One permit a KiB of body in memory.
+    memory: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Gate {
+    auth: SourceAuth,
+    sns: Option<SnsVerifier>,
+}
+
+impl IntakeState {
+    /// Checks the configuration and puts the parts together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting and the way out.
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        clock: Arc<dyn Clock>,
+        config: IntakeConfig,
+        ports: Ports,
+    ) -> Result<Self, ConfigError> {
+        if !(BODY_BYTES_MIN..=BODY_BYTES_MAX).contains(&config.body_bytes_max) {
+            return Err(ConfigError::BodyLimit(config.body_bytes_max));
+        }
+        let mut sources = BTreeMap::new();
+        for (source, auth) in config.sources {
+            if !decode::sources().contains(&source.as_str()) {
+                return Err(ConfigError::NoDecoder(source));
+            }
+            auth.check(source.as_str())?;
+            let sns = match &auth {
+                SourceAuth::SnsSignature(policy) => {
+                    Some(SnsVerifier::new(policy.clone(), Arc::clone(&ports.certificates)))
+                }
+                SourceAuth::SharedSecretHeader { .. }
+                | SourceAuth::Bearer { .. }
+                | SourceAuth::Basic { .. } => None,
+            };
+            sources.insert(source, Gate { auth, sns });
+        }
+        Ok(Self(Arc::new(Parts {
+            journal,
+            clock,
+            sources,
+            body_bytes_max: config.body_bytes_max,
+            subscriptions: ports.subscriptions,
+            memory: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
+        })))
+    }
+}
+
+/// The intake's routes: `POST /v1/events/{source}`.
+pub fn routes(state: IntakeState) -> Router {
+    // Our own limit stands in `read`; it counts what was read rather than what was announced.
+    Router::new()
+        .route("/v1/events/{source}", post(receive))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(state)
+}
+
+#[derive(Serialize)]
+struct Accepted {
+    delivery: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    seen_before: bool,
+}
+
+async fn receive(
+    State(IntakeState(parts)): State<IntakeState>,
+    Path(source): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match accept(&parts, &source, &headers, body).await {
+        Ok((status, accepted)) => {
+            let json = serde_json::to_string(&accepted).expect("texts and a number are JSON");
+            (status, [(header::CONTENT_TYPE, "application/json")], json).into_response()
+        }
+        Err(problem) => {
+            let source = bounds::quote(&source);
+            tracing::warn!(
+                source.name = %source,
+                http.status = problem.status().as_u16(),
+                "a delivery to `{source}` was not accepted: {}",
+                problem.detail()
+            );
+            problem.into_response()
+        }
+    }
+}
+
+async fn accept(
+    parts: &Parts,
+    source: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Accepted), Problem> {
+    let unknown = || Problem::new(StatusCode::NOT_FOUND, "no such source is configured");
+    let source: Source = source.parse().map_err(|_| unknown())?;
+    let gate = parts.sources.get(&source).ok_or_else(unknown)?;
+    let judged = gate.auth.judge(headers);
+    if let Judged::Unknown(wanted) = judged {
+        return Err(Problem::unauthorized(wanted));
+    }
+    let Read { bytes, memory: _memory } = read(parts, headers, body).await?;
+    if bytes.is_empty() {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "the body is empty"));
+    }
+    let received_at = parts.clock.now();
+    let (sender, message, confirm) = match (judged, &gate.sns) {
+        (Judged::Sender(sender), _) => (sender, message_id(&source, headers, &bytes)?, None),
+        (Judged::BySignature, Some(verifier)) => {
+            let verified = verifier
+                .verify(&bytes, received_at)
+                .await
+                .map_err(|refusal| refused(refusal, headers))?;
+            let Verified { topic, message_id, confirm } = verified;
+            (topic.to_string(), message_id, confirm)
+        }
+        (Judged::BySignature, None) | (Judged::Unknown(_), _) => return Err(unknown()),
+    };
+    let delivery = Delivery {
+        id: DeliveryId { source, message },
+        sender,
+        received_at,
+        headers: kept(headers),
+        body: bytes,
+    };
+    keep(parts, delivery, confirm).await
+}
+
+/// Keeps a delivery and then, on a subscription's confirmation, confirms it. A confirmation that was
+/// seen before is confirmed again: the first time may have been cut short, and SNS takes both.
+async fn keep(
+    parts: &Parts,
+    delivery: Delivery,
+    confirm: Option<SubscribeUrl>,
+) -> Result<(StatusCode, Accepted), Problem> {
+    let id = delivery.id.to_string();
+    let receipt = parts.journal.receive(delivery).await.map_err(|error| match error {
+        JournalError::Overloaded => Problem::later(error.to_string(), RETRY_SOON_SECS),
+        JournalError::Unavailable(_) | JournalError::Damaged(_) => {
+            tracing::error!(delivery.id = %id, "failed to keep delivery `{id}`: {error}");
+            Problem::later("the journal does not answer; nothing was promised", RETRY_LATER_SECS)
+        }
+    })?;
+    if let Some(url) = confirm {
+        confirmed(parts, &url).await?;
+        tracing::info!(delivery.id = %id, "confirmed the subscription of delivery `{id}`");
+    }
+    Ok(match receipt {
+        Receipt::Stored(seq) => {
+            (StatusCode::ACCEPTED, Accepted { delivery: id, seq: Some(seq.0), seen_before: false })
+        }
+        Receipt::Seen => (StatusCode::OK, Accepted { delivery: id, seq: None, seen_before: true }),
+    })
+}
+
+/// Confirms, or has SNS send its request again.
+async fn confirmed(parts: &Parts, url: &SubscribeUrl) -> Result<(), Problem> {
+    let mut why = String::new();
+    for attempt in 1..=CONFIRM_TRIES {
+        match parts.subscriptions.confirm(url).await {
+            Ok(()) => return Ok(()),
+            Err(error) => why = error.to_string(),
+        }
+        if attempt < CONFIRM_TRIES {
+            parts.clock.sleep(CONFIRM_PAUSE).await;
+        }
+    }
+    let detail = format!("the subscription could not be confirmed, send it again: {why}");
+    Err(Problem::later(detail, RETRY_LATER_SECS))
+}
+
+fn refused(refusal: SnsRefusal, headers: &HeaderMap) -> Problem {
+    match refusal {
+        SnsRefusal::Later(why) => Problem::later(why, RETRY_LATER_SECS),
+        SnsRefusal::Refused(_) if headers.contains_key("x-amz-sns-rawdelivery") => Problem::new(
+            StatusCode::FORBIDDEN,
+            "raw message delivery carries no signature; turn it off for this subscription",
+        ),
+        SnsRefusal::Refused(why) => Problem::new(StatusCode::FORBIDDEN, why),
+    }
+}
+
+/// The sender's own id of the message, or the body's hash: the same body is the same message.
+fn message_id(source: &Source, headers: &HeaderMap, body: &[u8]) -> Result<String, Problem> {
+    let key = headers.get("idempotency-key").filter(|_| source.as_str() == "generic");
+    let Some(key) = key else {
+        return Ok(Hash::of(body).to_string());
+    };
+    let text = key.to_str().unwrap_or("");
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if text.trim().is_empty() || text.len() > IDEMPOTENCY_KEY_BYTES_MAX || !is_plain {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "`Idempotency-Key` is 1 to 128 printable ASCII characters",
+        ));
+    }
+    // Led by a word, so that no key is ever taken for a body's hash.
+    Ok(format!("key:{text}"))
+}
+
+fn kept(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let kept = KEPT_HEADERS.iter().filter_map(|name| {
+        let value = headers.get(*name)?.to_str().ok()?;
+        (value.len() <= KEPT_HEADER_BYTES_MAX).then(|| ((*name).to_owned(), value.to_owned()))
+    });
+    kept.collect()
+}
+
+/// A body and its share of the memory.
+struct Read {
+    bytes: Vec<u8>,
+    memory: Option<OwnedSemaphorePermit>,
+}
+
+/// Reads a body, bounded in size, time and memory.
+async fn read(parts: &Parts, headers: &HeaderMap, body: Body) -> Result<Read, Problem> {
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|bytes: usize| bytes > parts.body_bytes_max) {
+        return Err(too_large(parts));
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, read_all(parts, body)).await {
+        Ok(read) => read,
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took longer than 10 s")),
+    }
+}
+
+async fn read_all(parts: &Parts, body: Body) -> Result<Read, Problem> {
+    let mut chunks = body.into_data_stream();
+    let mut read = Read { bytes: Vec::new(), memory: None };
+    while let Some(chunk) = chunks.next().await {
+        let chunk: Bytes =
+            chunk.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body broke off"))?;
+        if read.bytes.len() + chunk.len() > parts.body_bytes_max {
+            return Err(too_large(parts));
+        }
+        grow(parts, &mut read, chunk.len())?;
+        read.bytes.extend_from_slice(&chunk);
+    }
+    Ok(read)
+}
+
+/// Takes memory for `more` bytes, in steps of a KiB.
+fn grow(parts: &Parts, read: &mut Read, more: usize) -> Result<(), Problem> {
+    let held = read.memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+    let wanted = (read.bytes.len() + more).div_ceil(1024);
+    let missing = u32::try_from(wanted.saturating_sub(held)).unwrap_or(u32::MAX);
+    if missing == 0 {
+        return Ok(());
+    }
+    let Ok(permit) = Arc::clone(&parts.memory).try_acquire_many_owned(missing) else {
+        return Err(Problem::later("too many large deliveries at once", RETRY_SOON_SECS));
+    };
+    match &mut read.memory {
+        Some(held) => held.merge(permit),
+        None => read.memory = Some(permit),
+    }
+    Ok(())
+}
+
+fn too_large(parts: &Parts) -> Problem {
+    let max = parts.body_bytes_max;
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {max} bytes"))
+}

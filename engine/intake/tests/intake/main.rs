@@ -1,0 +1,10 @@
+//! The intake from outside: goldens, signatures, HTTP, the corpus, and whatever bytes there are.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its stand-ins fails")]
+
+mod corpus;
+mod goldens;
+mod http;
+mod never_panics;
+mod outside;
+mod signatures;
+mod stand_in;

@@ -1,0 +1,158 @@
+//! Whatever bytes arrive, decoding ends in a value.
+
+use std::path::Path;
+
+use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
+use proptest::test_runner::Config;
+use untoil_intake::{Decoded, decode, sources};
+
+use crate::goldens::delivery;
+
+/// Decodes as every source; what comes out is inside its bounds and JSON.
+fn check(body: &[u8]) {
+    for source in sources() {
+        match decode(&delivery(source, body.to_vec())) {
+            Ok(Decoded::Alarms(alarms)) => {
+                assert!(!alarms.is_empty() && alarms.len() <= 2_000);
+                for alarm in alarms {
+                    assert!(alarm.name.len() <= 1_024 && alarm.reason.len() <= 4_096);
+                    assert!(!alarm.name.chars().any(char::is_control), "{:?}", alarm.name);
+                    let text = serde_json::to_string(&alarm).unwrap();
+                    assert_eq!(serde_json::from_str::<untoil_model::Alarm>(&text).unwrap(), alarm);
+                }
+            }
+            Ok(Decoded::Note(note)) => assert!(note.len() <= 2_048, "{note}"),
+            Err(error) => assert!(error.to_string().len() <= 2_048, "{error}"),
+        }
+    }
+}
+
+fn fixtures() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let mut all = Vec::new();
+    for source in ["alertmanager", "cloudwatch", "generic", "newrelic", "sns"] {
+        for entry in std::fs::read_dir(folder.join(source)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                all.push(std::fs::read(path).unwrap());
+            }
+        }
+    }
+    all.sort();
+    all
+}
+
+/// A change of a fixture: cut, overwritten, with a piece of it doubled.
+fn mutated() -> impl Strategy<Value = Vec<u8>> {
+    let base = prop::sample::select(fixtures());
+    let splice = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..8),
+        prop::sample::select(vec![
+            b"null".to_vec(),
+            b"1e999".to_vec(),
+            b"-0".to_vec(),
+            b"{}".to_vec(),
+            b"[]".to_vec(),
+            b"\"\"".to_vec(),
+            b"\\u0000".to_vec(),
+            b"\\ud800".to_vec(),
+            b"9007199254740993".to_vec(),
+        ]),
+    ];
+    (base, any::<prop::sample::Index>(), any::<prop::sample::Index>(), splice).prop_map(
+        |(mut bytes, from, to, splice)| {
+            let (a, b) = (from.index(bytes.len()), to.index(bytes.len()));
+            bytes.splice(a.min(b)..(a.min(b) + (a.max(b) - a.min(b)).min(40)), splice);
+            bytes
+        },
+    )
+}
+
+/// A field's value in JSON replaced by another value: stays JSON, so it goes deeper.
+fn replaced() -> impl Strategy<Value = Vec<u8>> {
+    let values = prop::sample::select(vec![
+        "null",
+        "true",
+        "0",
+        "-1.5e300",
+        "\"\"",
+        "\"\\u0000\"",
+        "[]",
+        "{}",
+        "[null]",
+        "[[]]",
+        "[{\"name\":1}]",
+        "{\"a\":null}",
+        "\"2026-11-02T03:04:05Z\"",
+        "99999999999999999999",
+    ]);
+    (prop::sample::select(fixtures()), any::<prop::sample::Index>(), values).prop_map(
+        |(bytes, which, value)| {
+            let mut body: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            let mut paths = Vec::new();
+            walk(&body, String::new(), &mut paths);
+            let path = which.get(&paths).clone();
+            *body.pointer_mut(&path).unwrap() = serde_json::from_str(value).unwrap();
+            body.to_string().into_bytes()
+        },
+    )
+}
+
+fn walk(value: &serde_json::Value, at: String, paths: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (key, inner) in map {
+                walk(inner, format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), paths);
+            }
+        }
+        serde_json::Value::Array(list) => {
+            for (i, inner) in list.iter().enumerate() {
+                walk(inner, format!("{at}/{i}"), paths);
+            }
+        }
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
+    }
+    paths.push(at);
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 256, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn arbitrary_bytes_end_in_a_value(body in prop::collection::vec(any::<u8>(), 0..300)) {
+        check(&body);
+    }
+
+    #[test]
+    fn mutated_fixtures_end_in_a_value(body in mutated()) {
+        check(&body);
+    }
+
+    #[test]
+    fn fixtures_with_a_replaced_value_end_in_a_value(body in replaced()) {
+        check(&body);
+    }
+
+    #[test]
+    fn any_text_in_a_name_ends_in_a_value(text in "\\PC{0,400}|[\\x00-\\x20]{0,40}") {
+        let body = serde_json::json!({
+            "AlarmName": text, "NewStateValue": "ALARM", "NewStateReason": text,
+            "StateChangeTime": "2026-11-02T03:04:05.678+0000", "AlarmArn": text,
+            "Trigger": {"Dimensions": [{"name": text, "value": text}]}, "AlarmTags": {text.clone(): text},
+        });
+        check(body.to_string().as_bytes());
+    }
+}
+
+#[test]
+fn deep_nesting_is_unreadable_and_does_not_overflow() {
+    for open in ["[", "{\"a\":"] {
+        let body = open.repeat(100_000);
+        check(body.as_bytes());
+        let carried = serde_json::json!({"Type": "Notification", "MessageId": "m", "TopicArn": "t", "Message": body, "Timestamp": "t"});
+        check(carried.to_string().as_bytes());
+    }
+}
