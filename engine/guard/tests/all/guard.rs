@@ -36,12 +36,12 @@ async fn clear(
     scene.guard().clear(permit, n, attempt, incident, at(now)).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn of_fifty_at_once_on_one_target_exactly_one_is_allowed() {
     at_once(|plan, _| plan.parents.clear(), 1).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn of_fifty_at_once_exactly_as_many_are_allowed_as_the_limit_says() {
     at_once(
         |plan, n| {
@@ -56,7 +56,7 @@ async fn of_fifty_at_once_exactly_as_many_are_allowed_as_the_limit_says() {
 /// Judges fifty incidents at once, by three guards as if by three instances.
 async fn at_once(with: impl Fn(&mut Plan, u32), expected: usize) {
     let scene = Arc::new(Scene::default());
-    let guards: Vec<_> = (0..3).map(|_| Arc::new(scene.guard())).collect();
+    let guards: Vec<_> = (0..3).map(|_| Arc::new(scene.interrupted(Vec::new()))).collect();
     let mut tasks = JoinSet::new();
     for n in 0..50 {
         let mut proposed = plan(&host(1));
@@ -64,11 +64,7 @@ async fn at_once(with: impl Fn(&mut Plan, u32), expected: usize) {
         with(&mut proposed, n);
         let mut incident = scene.planned(&format!("disk-{n}"), proposed, at(0)).await;
         let guard = guards[usize::try_from(n).unwrap() % guards.len()].clone();
-        tasks.spawn(async move {
-            // Let all begin before any has ended.
-            tokio::task::yield_now().await;
-            guard.judge(&mut incident, at(1)).await.unwrap().judgement
-        });
+        tasks.spawn(async move { guard.judge(&mut incident, at(1)).await.unwrap().judgement });
     }
     let all = tasks.join_all().await;
     let yes = all.iter().filter(|judgement| matches!(judgement, Judgement::Allow(_))).count();
@@ -76,6 +72,48 @@ async fn at_once(with: impl Fn(&mut Plan, u32), expected: usize) {
     let entries = scene.journal.read(&Stream::All, Seq::START, 1_000).await.unwrap();
     let judged = |entry: &&Entry| matches!(entry.body, Body::Judged { .. });
     assert_eq!(entries.iter().filter(judged).count(), 50, "each has its record");
+}
+
+#[tokio::test]
+async fn what_others_write_between_reading_and_recording_is_judged_too() {
+    let scene = Scene::default();
+    let mut incident = scene.planned("disk", plan(&host(1)), at(0)).await;
+    let cleared = Box::new(alarm("disk", AlarmState::Resolved, at(1)));
+    let body = Body::Looked { alarm: cleared, standing: Standing::Cleared };
+    let guard = scene.interrupted(vec![Draft::of(&incident.id, at(1), engine(), body)]);
+    let reason = denied(guard.judge(&mut incident, at(1)).await.unwrap().judgement);
+    assert_eq!(reason, Reason::ResolvedBeforeAct {});
+
+    let mut incident = scene.planned("other", plan(&host(2)), at(0)).await;
+    let body = Body::Paused { scope: "all".into(), reason: "stop".into() };
+    let guard = scene.interrupted(vec![Draft::new(at(1), Actor::Human("kim".into()), body)]);
+    let reason = denied(guard.judge(&mut incident, at(1)).await.unwrap().judgement);
+    assert_eq!(reason.code(), "kill_switch");
+}
+
+#[tokio::test]
+async fn a_ledger_that_never_stands_still_allows_nothing() {
+    let scene = Scene::default();
+    let mut incident = scene.planned("disk", plan(&host(1)), at(0)).await;
+    let body = || Body::Paused { scope: "rule/other".into(), reason: String::new() };
+    let words = (0..100).map(|_| Draft::new(at(1), engine(), body())).collect();
+    let judged = scene.interrupted(words).judge(&mut incident, at(1)).await;
+    assert!(matches!(judged, Err(GuardError::Contended(_))), "{judged:?}");
+    assert_eq!(incident.work(), Work::Judge);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_second_by_a_hair_is_told_so() {
+    let scene = Scene::default();
+    let mut proposed = plan(&host(1));
+    proposed.mode = Mode::Approve;
+    let mut incident = scene.planned("disk", proposed.clone(), at(0)).await;
+    held(scene.judge(&mut incident, at(0)).await);
+    let body = Body::Rejected { plan: proposed.hash(), note: String::new() };
+    let lee = Draft::of(&incident.id, at(1), Actor::Human("lee".into()), body);
+    let guard = scene.interrupted(vec![lee]);
+    let error = guard.approve(&incident.id, "kim", "", at(1)).await.unwrap_err();
+    assert_eq!(error.to_string(), "already rejected by lee");
 }
 
 #[tokio::test]

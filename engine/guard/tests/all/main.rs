@@ -8,3 +8,4 @@ mod limits;
 mod people;
 mod properties;
 mod scene;
+mod slow;

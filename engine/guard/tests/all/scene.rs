@@ -8,6 +8,8 @@ use untoil_guard::{Guard, Judged, Judgement, Permit, Policy};
 use untoil_journal::{Batch, Journal as _, MemoryJournal, catch_up};
 use untoil_model::*;
 
+use crate::slow::Slow;
+
 /// Noon of a day; `at(90)` is 90 seconds later.
 pub(crate) fn at(secs: i64) -> Timestamp {
     Timestamp::from_second(1_767_268_800 + secs).unwrap()
@@ -99,6 +101,12 @@ impl Default for Scene {
 impl Scene {
     pub(crate) fn guard(&self) -> Guard {
         Guard::new(self.journal.clone(), self.policy.clone(), self.mode, engine())
+    }
+
+    /// A guard over this journal into which others get these words, the last one first.
+    pub(crate) fn interrupted(&self, between: Vec<Draft>) -> Guard {
+        let journal = Slow { inner: self.journal.clone(), between: between.into() };
+        Guard::new(Arc::new(journal), self.policy.clone(), self.mode, engine())
     }
 
     pub(crate) async fn write(&self, drafts: Vec<Draft>) -> Vec<Entry> {
