@@ -25,8 +25,7 @@ pub(crate) async fn work(tools: Tools, place: Place, news: Arc<Notify>, stop: Ca
     let mut permit = None;
     while !stop.is_cancelled() {
         match turn(&tools, &place, &news, &stop, &mut permit).await {
-            Ok(Turn::On) => wait = AGAIN_FIRST,
-            Ok(Turn::Left) => return,
+            Ok(()) => return,
             Err(error) => {
                 tracing::error!(incident.id = %place.incident, %error, "an incident waits for the journal");
                 permit = None;
@@ -37,31 +36,27 @@ pub(crate) async fn work(tools: Tools, place: Place, news: Arc<Notify>, stop: Ca
     }
 }
 
-enum Turn {
-    On,
-    Left,
-}
-
+/// Works until the worker may leave. An error means: the journal failed, begin again from it.
 async fn turn(
     tools: &Tools,
     place: &Place,
     news: &Notify,
     stop: &CancellationToken,
     permit: &mut Option<Permit>,
-) -> Result<Turn, RunnerError> {
+) -> Result<(), RunnerError> {
     let Some(mut incident) = load(&*tools.journal, &place.incident).await? else {
-        return Ok(Turn::Left);
+        return Ok(());
     };
     loop {
         if stop.is_cancelled() {
-            return Ok(Turn::Left);
+            return Ok(());
         }
         catch_up(&*tools.journal, &mut incident).await?;
         match incident.work() {
             Work::Nothing => {
                 let lease_over = lease_end(&incident);
                 if lease_over.is_none() && place.leave(news) {
-                    return Ok(Turn::Left);
+                    return Ok(());
                 }
                 rest(tools, news, stop, lease_over).await;
                 if lease_over.is_some_and(|at| tools.clock.now() >= at) {

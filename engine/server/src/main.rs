@@ -1,3 +1,49 @@
-//! The untoil binary.
+//! The `untoil` binary: configuration, wiring, HTTP API and subcommands.
+//!
+//! This is the thin shell. It reads the environment, opens the store, connects AWS and Slack, and
+//! hands all of it to the engine; no decision is made here.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod api;
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod out;
+mod plant;
+mod ports;
+mod rulebook;
+mod show;
+
+/// What a rule script allocates is counted, so that it can be stopped.
+#[global_allocator]
+static METER: untoil_sandbox::MeteredAlloc = untoil_sandbox::MeteredAlloc;
+
+/// Stack of the runtime's own threads; scripts have threads of their own.
+const STACK_BYTES: usize = 4 << 20;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) => return cli::explain(&wrong),
+    };
+    cli::start_log(&cli);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(STACK_BYTES)
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(commands::run(cli)),
+        Err(e) => Err(anyhow::anyhow!("the runtime could not be started: {e}")),
+    };
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            out::complain(&format!("untoil: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What can be typed. Exit status: 0 fine, 1 findings or a refusal, 2 wrong usage.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Answers alarms with reviewed rules, within limits, and writes down everything.
+#[derive(Debug, Parser)]
+#[command(name = "untoil", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Configuration file; without one, the built-in defaults hold.
+    #[arg(long, global = true, env = "UNTOIL_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How to print.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// What to log: `error`, `warn`, `info`, `debug`, or a filter.
+    #[arg(long, global = true, env = "UNTOIL_LOG", default_value = "warn", value_name = "FILTER")]
+    pub(crate) log: String,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Play three alarms that heal, one that is denied and one that escalates, on a simulated AWS.
+    Demo(Demo),
+    /// Run the service.
+    Serve,
+    /// Check rules: manifests, scripts, authority. Nothing is run.
+    Check(Rules),
+    /// Run the rules' own tests on a simulated AWS and a virtual clock.
+    Test(Rules),
+    /// Say what would happen for one event, without doing anything.
+    Try(Try),
+    /// List incidents, newest first.
+    Incidents(Incidents),
+    /// Tell the whole story of one incident.
+    Why(Why),
+    /// Read the journal.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Allow the plan that an incident waits with.
+    Approve(Answer),
+    /// Refuse the plan that an incident waits with.
+    Reject(Answer),
+    /// Press the kill switch: nothing in the scope may act.
+    Pause(Pause),
+    /// Release the kill switch.
+    Resume(Pause),
+    /// Check the configuration, AWS identity and permissions, Slack and the clock.
+    Doctor,
+}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Leave the service running afterwards, to look around.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Language of the threads: `en` or `ko`.
+    #[arg(long, default_value = "en")]
+    pub(crate) language: String,
+    /// Where to listen; a free port of the loopback interface by default.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: String,
+}
+
+/// `check`, `test`
+#[derive(Debug, Args)]
+pub(crate) struct Rules {
+    /// The folder of rules; the configured one by default.
+    pub(crate) rules: Option<PathBuf>,
+}
+
+/// `try`
+#[derive(Debug, Args)]
+pub(crate) struct Try {
+    /// A file with one event, as its sender would post it; `-` for standard input.
+    pub(crate) event: PathBuf,
+    /// The kind of sender: `sns`, `newrelic`, `alertmanager`, `generic`.
+    #[arg(long, default_value = "sns")]
+    pub(crate) source: String,
+    /// The folder of rules; the configured one by default.
+    #[arg(long)]
+    pub(crate) rules: Option<PathBuf>,
+    /// Read facts from AWS instead of answering that none can be read. Never writes.
+    #[arg(long)]
+    pub(crate) facts: bool,
+}
+
+/// `incidents`
+#[derive(Debug, Args)]
+pub(crate) struct Incidents {
+    /// Only those that are not closed.
+    #[arg(long)]
+    pub(crate) open: bool,
+    /// At most this many.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) limit: usize,
+}
+
+/// `why`
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// The incident's id, or its last characters.
+    pub(crate) incident: String,
+}
+
+/// `audit`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// List entries, oldest first.
+    List {
+        /// Only after this entry.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// At most this many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// Only of this kind: `judged`, `started`, …
+        #[arg(long)]
+        kind: Option<String>,
+    },
+    /// Show one entry whole.
+    Show {
+        /// Its number.
+        seq: u64,
+    },
+    /// Check the chain from the first entry to the last; names the first broken one.
+    Verify,
+}
+
+/// `approve`, `reject`
+#[derive(Debug, Args)]
+pub(crate) struct Answer {
+    /// The incident's id.
+    pub(crate) incident: String,
+    /// Who answers; the login name by default.
+    #[arg(long, env = "UNTOIL_USER")]
+    pub(crate) by: Option<String>,
+    /// Why.
+    #[arg(long, default_value = "")]
+    pub(crate) note: String,
+}
+
+/// `pause`, `resume`
+#[derive(Debug, Args)]
+pub(crate) struct Pause {
+    /// `all`, `rule/<name>` or `target/<target>`.
+    #[arg(default_value = "all")]
+    pub(crate) scope: String,
+    /// Why; people will ask.
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Who; the login name by default.
+    #[arg(long, env = "UNTOIL_USER")]
+    pub(crate) by: Option<String>,
+}
+
+/// Prints a usage error or the help, and says how to exit.
+pub(crate) fn explain(wrong: &clap::Error) -> ExitCode {
+    // A closed pipe is no reason to complain.
+    drop(wrong.print());
+    if wrong.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+}
+
+/// Starts logging to standard error: plain for people, JSON where a program asked for JSON.
+pub(crate) fn start_log(cli: &Cli) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match cli.format {
+        Format::Text => log.with_target(false).init(),
+        Format::Json => log.json().init(),
+    }
+}

@@ -1,0 +1,97 @@
+//! `audit list|show|verify`: the journal as it is kept, also beside a running service.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+use untoil_journal::{Journal as _, Verified, verify};
+use untoil_model::{Seq, Stream};
+use untoil_store::SqliteJournal;
+
+use crate::cli::{Audit, Format};
+use crate::config::Config;
+use crate::{out, show};
+
+/// Entries read at a time.
+const PAGE: usize = 1_000;
+
+/// Opens the configured journal for reading.
+pub(crate) fn open(config: &Config) -> anyhow::Result<SqliteJournal> {
+    let file = config.journal();
+    if !file.exists() {
+        bail!(
+            "there is no journal at `{}`; set `data`, or start with `untoil serve`",
+            file.display()
+        );
+    }
+    SqliteJournal::open_read_only(&file)
+        .with_context(|| format!("cannot read the journal `{}`", file.display()))
+}
+
+/// `audit`.
+pub(crate) async fn run(config: &Config, what: &Audit, format: Format) -> anyhow::Result<ExitCode> {
+    let journal = open(config)?;
+    match what {
+        Audit::List { after, limit, kind } => {
+            list(&journal, (*after, *limit), kind.as_deref(), format).await
+        }
+        Audit::Show { seq } => {
+            let before = Seq(seq.saturating_sub(1));
+            let entry = journal.read(&Stream::All, before, 1).await?.into_iter().next();
+            let entry = entry
+                .filter(|entry| entry.seq.0 == *seq)
+                .with_context(|| format!("there is no entry {seq}"))?;
+            out::say(&serde_json::to_string_pretty(&show::entry_json(&entry))?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Audit::Verify => check(&journal, format).await,
+    }
+}
+
+async fn list(
+    journal: &SqliteJournal,
+    (after, limit): (u64, usize),
+    kind: Option<&str>,
+    format: Format,
+) -> anyhow::Result<ExitCode> {
+    let (mut at, mut left) = (Seq(after), limit);
+    while left > 0 {
+        let page = journal.read(&Stream::All, at, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        at = last.seq;
+        let wanted = page.iter().filter(|entry| kind.is_none_or(|kind| entry.body.kind() == kind));
+        for entry in wanted.take(left) {
+            left -= 1;
+            match format {
+                Format::Text => out::say(&show::entry_line(entry)),
+                Format::Json => out::say(&show::entry_json(entry).to_string()),
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn check(journal: &SqliteJournal, format: Format) -> anyhow::Result<ExitCode> {
+    match verify(journal).await? {
+        Verified::Whole { entries, head } => {
+            match format {
+                Format::Text => {
+                    out::say(&format!("{entries} entries, all as they were written; head {head}"))
+                }
+                Format::Json => out::say(
+                    &json!({ "whole": true, "entries": entries, "head": head }).to_string(),
+                ),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Verified::Broken(broken) => {
+            match format {
+                Format::Text => out::say(&format!("broken: {broken}")),
+                Format::Json => {
+                    out::say(&json!({ "whole": false, "broken": broken.to_string() }).to_string())
+                }
+            }
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! `doctor`: is everything set up? It only reads.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use untoil_aws::AwsConfig;
+use untoil_aws::doctor::{Checkup, Finding, Wanted, examine};
+use untoil_clock::SystemClock;
+use untoil_model::{EngineMode, Mode};
+use untoil_notifier::{Slack, SlackConfig};
+
+use crate::cli::Format;
+use crate::commands::rules;
+use crate::config::Config;
+use crate::{out, plant};
+
+/// A clock further off than this makes limits and signatures unreliable.
+const SKEW_WARN_SECS: i64 = 5;
+
+/// One thing that was looked at.
+struct Line {
+    fine: bool,
+    what: String,
+    says: String,
+}
+
+#[derive(Default)]
+struct Lines(Vec<Line>);
+
+impl Lines {
+    fn fine(&mut self, what: &str, says: impl Into<String>) {
+        self.0.push(Line { fine: true, what: what.into(), says: says.into() });
+    }
+
+    fn wrong(&mut self, what: &str, says: impl Into<String>) {
+        self.0.push(Line { fine: false, what: what.into(), says: says.into() });
+    }
+}
+
+/// `doctor`. Exit 1 when something is wrong.
+pub(crate) async fn run(config: &Config, format: Format) -> anyhow::Result<ExitCode> {
+    let mut lines = Lines::default();
+    settings(config, &mut lines);
+    let wanted = book(config, &mut lines);
+    let aws = untoil_aws::connect(AwsConfig::new(Arc::new(SystemClock))).await;
+    amazon(&examine(&aws, &wanted).await, &mut lines);
+    slack(config, &mut lines).await;
+    let wrong = lines.0.iter().filter(|line| !line.fine).count();
+    match format {
+        Format::Text => {
+            for line in &lines.0 {
+                let mark = if line.fine { "ok   " } else { "WRONG" };
+                out::say(&format!("{mark}  {:<14} {}", line.what, line.says));
+            }
+            out::say(&format!("{} looked at, {wrong} wrong", lines.0.len()));
+        }
+        Format::Json => {
+            let all: Vec<Value> = lines
+                .0
+                .iter()
+                .map(|line| json!({ "ok": line.fine, "what": line.what, "says": line.says }))
+                .collect();
+            out::say(&json!({ "wrong": wrong, "checks": all }).to_string());
+        }
+    }
+    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn settings(config: &Config, lines: &mut Lines) {
+    match config.mode {
+        EngineMode::DryRun => lines.fine("mode", "dry_run: nothing can be written"),
+        EngineMode::Live => lines.fine("mode", "live"),
+    }
+    match plant::intake(config) {
+        Ok(intake) if intake.sources.is_empty() => {
+            lines.wrong("sources", "none: nobody can send alarms; see docs/sources");
+        }
+        Ok(intake) => {
+            let names: Vec<String> = intake.sources.keys().map(ToString::to_string).collect();
+            lines.fine("sources", names.join(", "));
+        }
+        Err(e) => lines.wrong("sources", format!("{e:#}")),
+    }
+}
+
+/// Looks at the rules; tells what they use of AWS.
+fn book(config: &Config, lines: &mut Lines) -> Wanted {
+    let mut wanted = Wanted {
+        documents: untoil_deploy::documents()
+            .iter()
+            .map(|document| (document.name.to_owned(), document.version.to_owned()))
+            .collect(),
+        ..Wanted::default()
+    };
+    let loaded = match rules::load(config, None) {
+        Ok(loaded) => loaded,
+        Err(e) => {
+            lines.wrong("rules", format!("{e:#}"));
+            return wanted;
+        }
+    };
+    let book = loaded.rules();
+    for rule in book.rules() {
+        let text = |bounds: &untoil_actions::Bounds, key: &str| {
+            bounds.get(key).and_then(Value::as_str).map(str::to_owned)
+        };
+        for (action, grants) in &rule.manifest.may {
+            for bounds in grants {
+                match (action.as_str(), text(bounds, "cluster"), text(bounds, "service")) {
+                    (
+                        "ecs.scale" | "ecs.redeploy" | "ecs.stop_task",
+                        Some(cluster),
+                        Some(service),
+                    ) => {
+                        wanted.services.push((cluster, service));
+                    }
+                    ("asg.set_desired" | "asg.replace_instance", _, _) => {
+                        wanted.groups.extend(text(bounds, "group"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    let broken = loaded
+        .diagnostics()
+        .iter()
+        .filter(|finding| finding.severity == untoil_sandbox::Severity::Error)
+        .count();
+    let acting = book
+        .rules()
+        .iter()
+        .filter(|rule| matches!(rule.manifest.mode, Mode::Auto | Mode::Approve))
+        .count();
+    let says = format!("{} loaded, {acting} may act, {broken} error(s)", book.rules().len());
+    if broken == 0 {
+        lines.fine("rules", says)
+    } else {
+        lines.wrong("rules", says)
+    }
+    wanted
+}
+
+fn amazon(checkup: &Checkup, lines: &mut Lines) {
+    match &checkup.identity {
+        Ok(identity) => lines.fine("aws", identity.arn.clone()),
+        Err(e) => {
+            lines.wrong("aws", format!("nobody knows us there: {e}; check credentials and Region"))
+        }
+    }
+    match checkup.ahead {
+        Some(ahead) if ahead.as_secs().abs() <= SKEW_WARN_SECS => {
+            lines.fine("clock", "agrees with AWS")
+        }
+        Some(ahead) => {
+            lines.wrong("clock", format!("{} s ahead of AWS; synchronise it", ahead.as_secs()))
+        }
+        None => lines.wrong("clock", "cannot be compared with AWS"),
+    }
+    for probe in &checkup.probes {
+        match &probe.finding {
+            Finding::Fine => lines.fine("permission", probe.what.clone()),
+            Finding::Absent(what) => {
+                lines.wrong("absent", format!("{}: {what} does not exist", probe.what));
+            }
+            Finding::Missing(missing) => lines.wrong(
+                "permission",
+                format!("{}: grant `{}` on `{}`", probe.what, missing.action, missing.resource),
+            ),
+            Finding::Failed(why) => lines.wrong("aws", format!("{}: {why}", probe.what)),
+        }
+    }
+}
+
+async fn slack(config: &Config, lines: &mut Lines) {
+    let Some(token) = &config.slack.token else {
+        lines.fine("slack", "no token: threads are printed");
+        return;
+    };
+    let slack = token.read().and_then(|token| {
+        let settings = SlackConfig { base: config.slack.api.clone(), ..SlackConfig::new(token) };
+        Slack::new(settings).map_err(anyhow::Error::msg)
+    });
+    match slack {
+        Err(e) => lines.wrong("slack", format!("{e:#}")),
+        Ok(slack) => match slack.who().await {
+            Ok((bot, team)) => {
+                lines.fine("slack", format!("{bot} in {team}, channel {}", config.slack.channel))
+            }
+            Err(e) => lines.wrong("slack", e.to_string()),
+        },
+    }
+}

@@ -1,0 +1,37 @@
+//! The subcommands.
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::config::Config;
+
+mod answer;
+mod audit;
+mod doctor;
+mod incidents;
+mod rules;
+mod serve;
+mod try_event;
+
+/// Runs one.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Command::Demo(_) = &cli.command {
+        anyhow::bail!("not yet");
+    }
+    let config = Config::load(cli.config.as_deref())?;
+    match &cli.command {
+        Command::Demo(_) => Ok(ExitCode::SUCCESS),
+        Command::Serve => serve::run(&config).await,
+        Command::Check(what) => rules::check(&config, what, cli.format),
+        Command::Test(_) => anyhow::bail!("not yet"),
+        Command::Try(what) => try_event::run(&config, what, cli.format).await,
+        Command::Incidents(what) => incidents::list(&config, what, cli.format).await,
+        Command::Why(what) => incidents::why(&config, what, cli.format).await,
+        Command::Audit(what) => audit::run(&config, what, cli.format).await,
+        Command::Approve(what) => answer::answer(&config, "approve", what, cli.format).await,
+        Command::Reject(what) => answer::answer(&config, "reject", what, cli.format).await,
+        Command::Pause(what) => answer::switch(&config, "pause", what, cli.format).await,
+        Command::Resume(what) => answer::switch(&config, "resume", what, cli.format).await,
+        Command::Doctor => doctor::run(&config, cli.format).await,
+    }
+}

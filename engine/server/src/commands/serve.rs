@@ -1,0 +1,99 @@
+//! `serve`: the service.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use untoil_actions::{Catalogue, Eyes, Hands};
+use untoil_clock::{Clock, SystemClock};
+use untoil_journal::Journal;
+use untoil_model::EngineMode;
+use untoil_notifier::{
+    Chat, Language, Mention, NotifierConfig, Slack, SlackConfig, Terminal, Voice,
+};
+use untoil_store::SqliteJournal;
+
+use crate::config::Config;
+use crate::out;
+use crate::plant::{Parts, Plant};
+use crate::ports::{Requests, ThreadWords};
+use crate::rulebook::Loaded;
+
+/// `serve`.
+pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    std::fs::create_dir_all(&config.data)
+        .with_context(|| format!("cannot make the folder `{}`", config.data.display()))?;
+    let journal = SqliteJournal::open(config.journal())
+        .with_context(|| format!("cannot open the journal `{}`", config.journal().display()))?;
+    let journal: Arc<dyn Journal> = Arc::new(journal);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let catalogue = Arc::new(Catalogue::standard(config.http_hosts.clone()));
+    let rules = Loaded::from(&config.rules, Arc::clone(&catalogue))?;
+    let (eyes, hands) = aws(config).await?;
+    let (chat, notify) = chat(config)?;
+    let parts =
+        Parts { journal, clock, catalogue, rules, rule_mode: None, eyes, hands, chat, notify };
+    // Before the first delivery: a signal that comes early must not end the process halfway.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut plant = Plant::start(config, parts).await?;
+    out::complain(&format!(
+        "untoil {} listens on http://{} in {} mode; rules from `{}`, journal in `{}`",
+        env!("CARGO_PKG_VERSION"),
+        plant.address,
+        config.mode.as_str(),
+        config.rules.display(),
+        config.journal().display(),
+    ));
+    let failed = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        failed = plant.failed() => Some(failed),
+    };
+    plant.stop().await?;
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Eyes always; hands only when the engine is live.
+pub(crate) async fn aws(config: &Config) -> anyhow::Result<(Eyes, Option<Hands>)> {
+    let aws = untoil_aws::connect(untoil_aws::AwsConfig::new(Arc::new(SystemClock))).await;
+    let eyes = aws.eyes();
+    let hands = match config.mode {
+        EngineMode::DryRun => None,
+        EngineMode::Live => {
+            let untoil_aws::Writes { ssm, ecs, asg } = aws.writes();
+            let http = Arc::new(Requests::new()?);
+            Some(Hands { ssm, ecs, asg, chat: Arc::new(ThreadWords), http })
+        }
+    };
+    Ok((eyes, hands))
+}
+
+/// Slack with a token, the terminal without.
+fn chat(config: &Config) -> anyhow::Result<(Arc<dyn Chat>, NotifierConfig)> {
+    let voice = voice(config)?;
+    let Some(token) = &config.slack.token else {
+        let chat = Arc::new(Terminal::new(Box::new(std::io::stdout())));
+        return Ok((chat, NotifierConfig::new("terminal", voice)));
+    };
+    let slack = SlackConfig { base: config.slack.api.clone(), ..SlackConfig::new(token.read()?) };
+    let slack = Slack::new(slack).map_err(anyhow::Error::msg)?;
+    Ok((Arc::new(slack), NotifierConfig::new(config.slack.channel.clone(), voice)))
+}
+
+/// How to speak.
+pub(crate) fn voice(config: &Config) -> anyhow::Result<Voice> {
+    let language = if config.slack.language == "en" { Language::En } else { Language::Ko };
+    let mut voice = Voice::of(language);
+    if let Some(zone) = &config.slack.time_zone {
+        voice.zone = jiff::tz::TimeZone::get(zone)
+            .with_context(|| format!("`slack.time_zone`: there is no zone `{zone}`"))?;
+    }
+    for (name, id) in &config.slack.mentions {
+        let mention = Mention::parse(id).map_err(anyhow::Error::msg);
+        let mention = mention.with_context(|| format!("in `slack.mentions.{name}`"))?;
+        voice.mentions.insert(name.clone(), mention);
+    }
+    Ok(voice)
+}

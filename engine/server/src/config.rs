@@ -1,0 +1,315 @@
+//! `untoil.yaml`, overridden by `UNTOIL_…`; secrets only from the environment or a file.
+//!
+//! This is the one module that reads the environment.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use untoil_model::{EngineMode, Hash};
+
+/// The whole configuration. Every key has a default that is safe on a developer's machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where to listen.
+    pub(crate) listen: SocketAddr,
+    /// `dry_run` or `live`.
+    pub(crate) mode: EngineMode,
+    /// The name of this instance in the journal.
+    pub(crate) instance: String,
+    /// Where the journal is kept.
+    pub(crate) data: PathBuf,
+    /// The folder of rules with its `policy.yaml`.
+    pub(crate) rules: PathBuf,
+    /// Most bytes of one delivery; at least 1 MiB.
+    pub(crate) body_bytes_max: usize,
+    /// Who may send what.
+    pub(crate) sources: BTreeMap<String, SourceConfig>,
+    /// Slack; without a token the threads are printed.
+    pub(crate) slack: SlackConfig,
+    /// Hosts that `http.request` may talk to, as `host` or `host:port`.
+    pub(crate) http_hosts: Vec<String>,
+    /// Where the token of the API for people comes from; without one, only loopback may change things.
+    pub(crate) admin: Option<SecretFrom>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8460)),
+            mode: EngineMode::DryRun,
+            instance: "untoil-1".into(),
+            data: "untoil-data".into(),
+            rules: "rules".into(),
+            body_bytes_max: 2 << 20,
+            sources: BTreeMap::new(),
+            slack: SlackConfig::default(),
+            http_hosts: Vec::new(),
+            admin: None,
+        }
+    }
+}
+
+/// Where a secret comes from. Never the configuration itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum SecretFrom {
+    /// An environment variable.
+    Env(String),
+    /// A file; its last line break is not part of it.
+    File(PathBuf),
+}
+
+impl SecretFrom {
+    /// Reads it.
+    pub(crate) fn read(&self) -> anyhow::Result<String> {
+        let secret = match self {
+            Self::Env(name) => env(name)
+                .with_context(|| format!("the secret in `{name}` is not set; set that variable"))?,
+            Self::File(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the secret in `{}`", path.display()))?;
+                text.trim_end_matches(['\r', '\n']).to_owned()
+            }
+        };
+        if secret.len() < SECRET_BYTES_MIN {
+            bail!("the secret of {self:?} is shorter than {SECRET_BYTES_MIN} characters");
+        }
+        Ok(secret)
+    }
+}
+
+/// A shared secret shorter than this can be guessed.
+const SECRET_BYTES_MIN: usize = 16;
+
+/// How a sender proves who it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum SourceConfig {
+    /// SNS's own signature.
+    Sns {
+        /// The topics that may send, by ARN.
+        topics: Vec<String>,
+        /// Origins of stand-ins on loopback that sign like SNS, such as `http://127.0.0.1:4566`.
+        #[serde(default)]
+        stand_ins: Vec<String>,
+        /// SHA-256 of stand-ins' self-signed certificates.
+        #[serde(default)]
+        trusted_certificates: Vec<Hash>,
+    },
+    /// A secret in a header; two may hold at once while one is replaced.
+    Header {
+        /// The header's name.
+        name: String,
+        /// Where its secrets come from.
+        secrets: Vec<SecretFrom>,
+    },
+    /// `Authorization: Bearer …`.
+    Bearer {
+        /// Where its secrets come from.
+        secrets: Vec<SecretFrom>,
+    },
+    /// Basic authentication.
+    Basic {
+        /// The user.
+        user: String,
+        /// Where its passwords come from.
+        passwords: Vec<SecretFrom>,
+    },
+}
+
+/// Slack.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SlackConfig {
+    /// Where the bot token comes from.
+    pub(crate) token: Option<SecretFrom>,
+    /// The channel's id.
+    pub(crate) channel: String,
+    /// `ko` or `en`.
+    pub(crate) language: String,
+    /// Time zone of the times people read.
+    pub(crate) time_zone: Option<String>,
+    /// What `escalate.mention` names stand for: `platform-oncall: "<!subteam^S0123>"`.
+    pub(crate) mentions: BTreeMap<String, String>,
+    /// Where the API is; another one only for tests.
+    pub(crate) api: String,
+}
+
+impl Default for SlackConfig {
+    fn default() -> Self {
+        Self {
+            token: None,
+            channel: String::new(),
+            language: "ko".into(),
+            time_zone: None,
+            mentions: BTreeMap::new(),
+            api: "https://slack.com/api".into(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file, if there is one, and then the environment.
+    pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        let beside = Path::new("untoil.yaml");
+        let path = path.or_else(|| beside.exists().then_some(beside));
+        let text = match path {
+            Some(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the configuration `{}`", path.display()))?,
+            None => String::new(),
+        };
+        let name = path.map_or_else(String::new, |path| path.display().to_string());
+        Self::read(&text, &overrides()).with_context(|| match name.as_str() {
+            "" => "in the environment".to_owned(),
+            name => format!("in `{name}`"),
+        })
+    }
+
+    fn read(text: &str, overrides: &[(String, String)]) -> anyhow::Result<Self> {
+        let config = if text.trim().is_empty() { Self::default() } else { yaml(text)? };
+        let mut tree = serde_json::to_value(&config)?;
+        for (name, value) in overrides {
+            set(&mut tree, name, value)?;
+        }
+        let config: Self = serde_json::from_value(tree)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if self.body_bytes_max < 1 << 20 {
+            bail!("`body_bytes_max` is {}: SNS alone needs 1 MiB (1048576)", self.body_bytes_max);
+        }
+        if !matches!(self.slack.language.as_str(), "ko" | "en") {
+            bail!("`slack.language` is `{}`: use `ko` or `en`", self.slack.language);
+        }
+        if self.slack.token.is_some() && self.slack.channel.is_empty() {
+            bail!("`slack.token` is set but `slack.channel` is not: give the channel's id");
+        }
+        if self.admin.is_none() && !self.listen.ip().is_loopback() {
+            bail!(
+                "`listen` is {}, which others can reach, and `admin` is not set: name where its token \
+                 comes from, such as `admin: {{ env: UNTOIL_ADMIN_TOKEN }}`",
+                self.listen
+            );
+        }
+        Ok(())
+    }
+
+    /// What the journal says of the configuration: its hash. Secrets are not part of it.
+    pub(crate) fn hash(&self) -> Hash {
+        Hash::of_json(self)
+    }
+
+    /// The journal's file.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.data.join("journal.db")
+    }
+}
+
+/// Most nodes of a configuration; a full one has fewer than 200.
+const NODES_MAX: usize = 5_000;
+
+/// YAML without duplicate keys, aliases and loose booleans; a mistake is shown with a caret.
+pub(crate) fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> anyhow::Result<T> {
+    let options = serde_yaml::options! {
+        strict_booleans: true,
+        merge_keys: serde_yaml::MergeKeyPolicy::Error,
+        budget: serde_yaml::budget! { max_nodes: NODES_MAX, max_aliases: 0, max_anchors: 0 },
+    };
+    serde_yaml::from_str_with_options(text, options).map_err(|e| anyhow::anyhow!("{e}"))
+}
+
+/// The variables that override a key: `UNTOIL_LISTEN`, `UNTOIL_SLACK__CHANNEL`.
+fn overrides() -> Vec<(String, String)> {
+    /// Variables of ours that are no keys of the configuration.
+    const OTHERS: [&str; 4] = ["UNTOIL_CONFIG", "UNTOIL_LOG", "UNTOIL_USER", "UNTOIL_URL"];
+    let keys = [
+        "LISTEN",
+        "MODE",
+        "INSTANCE",
+        "DATA",
+        "RULES",
+        "BODY_BYTES_MAX",
+        "SOURCES",
+        "SLACK",
+        "HTTP_HOSTS",
+        "ADMIN",
+    ];
+    let ours = std::env::vars().filter(|(name, _)| {
+        let key = name.strip_prefix("UNTOIL_").unwrap_or_default();
+        let first = key.split("__").next().unwrap_or_default();
+        keys.contains(&first) && !OTHERS.contains(&name.as_str())
+    });
+    ours.collect()
+}
+
+/// Sets `SLACK__CHANNEL` in the tree to a value that is JSON where it can be, and text otherwise.
+fn set(tree: &mut Value, name: &str, text: &str) -> anyhow::Result<()> {
+    let path = name.strip_prefix("UNTOIL_").unwrap_or(name).to_ascii_lowercase();
+    let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+    let mut at = tree;
+    for part in path.split("__") {
+        let Value::Object(map) = at else {
+            bail!("`{name}` goes deeper than the configuration does");
+        };
+        at = map.entry(part.to_owned()).or_insert_with(|| Value::Object(serde_json::Map::new()));
+    }
+    *at = value;
+    Ok(())
+}
+
+/// A variable of the environment.
+#[expect(clippy::disallowed_methods, reason = "this module is the one door to the environment")]
+pub(crate) fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_file_everything_is_safe() {
+        let config = Config::read("", &[]).unwrap();
+        assert_eq!(config.mode, EngineMode::DryRun);
+        assert!(config.listen.ip().is_loopback());
+        assert!(config.slack.token.is_none());
+    }
+
+    #[test]
+    fn the_environment_overrides_every_key() {
+        let overrides = [
+            ("UNTOIL_MODE".to_owned(), "live".to_owned()),
+            ("UNTOIL_LISTEN".to_owned(), "127.0.0.1:9000".to_owned()),
+            ("UNTOIL_SLACK__CHANNEL".to_owned(), "C1".to_owned()),
+            ("UNTOIL_SOURCES__SNS".to_owned(), r#"{"sns":{"topics":["arn:a"]}}"#.to_owned()),
+        ];
+        let config = Config::read("mode: dry_run\n", &overrides).unwrap();
+        assert_eq!(config.mode, EngineMode::Live);
+        assert_eq!(config.listen.port(), 9000);
+        assert_eq!(config.slack.channel, "C1");
+        assert_eq!(config.sources.len(), 1);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let table = [
+            ("mod: live\n", "mod"),
+            ("mode: yes\n", "mode"),
+            ("mode: live\nmode: live\n", "mode"),
+            ("body_bytes_max: 1000\n", "body_bytes_max"),
+            ("listen: 0.0.0.0:80\n", "admin"),
+            ("slack: { language: fr }\n", "fr"),
+        ];
+        for (text, names) in table {
+            let error = format!("{:#}", Config::read(text, &[]).unwrap_err());
+            assert!(error.contains(names), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Everything wired together and running: intake, dispatcher, notifier, rule book, API.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use untoil_actions::{Catalogue, Eyes, Hands};
+use untoil_clock::Clock;
+use untoil_dispatcher::{Bell, Dispatcher, Tools};
+use untoil_guard::Guard;
+use untoil_intake::{
+    AwsSns, IntakeConfig, IntakeState, Origin, Ports, Secret, SnsPolicy, SourceAuth, TopicArn,
+};
+use untoil_journal::{Batch, Journal};
+use untoil_model::{Actor, Body, Draft, EngineMode, Mode, Source};
+use untoil_notifier::{Chat, Notifier, NotifierConfig, NotifierHealth};
+use untoil_runner::Runner;
+
+use crate::api;
+use crate::config::{Config, SourceConfig};
+use crate::rulebook::Loaded;
+
+/// What differs between the service, the demo and tests.
+pub(crate) struct Parts {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) rules: Loaded,
+    /// Gives every rule this mode; for the demo.
+    pub(crate) rule_mode: Option<Mode>,
+    pub(crate) eyes: Eyes,
+    /// None in a dry run, which thereby cannot write.
+    pub(crate) hands: Option<Hands>,
+    pub(crate) chat: Arc<dyn Chat>,
+    pub(crate) notify: NotifierConfig,
+}
+
+/// The running whole.
+pub(crate) struct Plant {
+    pub(crate) address: SocketAddr,
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    actor: Actor,
+    tasks: JoinSet<anyhow::Result<()>>,
+    intake_stop: CancellationToken,
+    stop: CancellationToken,
+    notify_stop: CancellationToken,
+}
+
+impl Plant {
+    /// Starts everything. The start is in the journal before the first delivery is taken.
+    pub(crate) async fn start(config: &Config, parts: Parts) -> anyhow::Result<Self> {
+        let Parts { journal, clock, catalogue, rules, rule_mode, eyes, hands, chat, notify } =
+            parts;
+        let actor = Actor::Engine(config.instance.clone());
+        let mode = if hands.is_some() { EngineMode::Live } else { EngineMode::DryRun };
+        let policy = rules.policy.clone();
+        let guard = Arc::new(Guard::new(Arc::clone(&journal), policy, mode, actor.clone()));
+        let base = (Arc::clone(&journal), Arc::clone(&clock), actor.clone());
+        let runner = Runner::new(
+            base.clone(),
+            Arc::clone(&guard),
+            Arc::clone(&catalogue),
+            eyes.clone(),
+            hands,
+        );
+        let tools = Tools {
+            journal: Arc::clone(&journal),
+            clock: Arc::clone(&clock),
+            actor: actor.clone(),
+            rules: Arc::new(rules.book(rule_mode)),
+            catalogue,
+            guard: Arc::clone(&guard),
+            eyes,
+            runner,
+        };
+        let dispatcher = Dispatcher::new(tools);
+        let bell = dispatcher.bell();
+        let notifier = Notifier::new(Arc::clone(&journal), chat, Arc::clone(&clock), notify);
+        let health = notifier.health();
+
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let address = listener.local_addr()?;
+        let app = app(config, (&journal, &clock), (&guard, bell, health))?;
+        let started = Body::EngineStarted {
+            version: env!("CARGO_PKG_VERSION").into(),
+            mode,
+            config: config.hash(),
+        };
+        journal
+            .append(Batch::of(vec![Draft::new(clock.now(), actor.clone(), started)]))
+            .await
+            .context("the journal does not take the start's own entry")?;
+        let (intake_stop, stop, notify_stop) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+        let serve = axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(intake_stop.clone().cancelled_owned());
+        tasks.spawn(async move { serve.await.context("the HTTP server failed") });
+        let dispatching = dispatcher.run(stop.clone());
+        tasks.spawn(async move { Ok(dispatching.await?) });
+        let keeping = rules.keep(base, stop.clone());
+        tasks.spawn(async move {
+            keeping.await;
+            Ok(())
+        });
+        let telling = notifier.run(notify_stop.clone());
+        tasks.spawn(async move {
+            telling.await;
+            Ok(())
+        });
+        Ok(Self { address, journal, clock, actor, tasks, intake_stop, stop, notify_stop })
+    }
+
+    /// Waits until a part ends by itself, which none should.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Ok(Ok(()))) | None => anyhow::anyhow!("a part of the service ended by itself"),
+            Some(Ok(Err(error))) => error,
+            Some(Err(panic)) => anyhow::anyhow!("a part of the service ended by a bug: {panic}"),
+        }
+    }
+
+    /// Stops in order: the intake first, then decisions at their next rest, then the words about them.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.intake_stop.cancel();
+        self.stop.cancel();
+        let stopped = Draft::new(self.clock.now(), self.actor.clone(), Body::EngineStopped {});
+        self.journal.append(Batch::of(vec![stopped])).await?;
+        self.notify_stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(panic) = ended {
+                tracing::error!(%panic, "a part ended by a bug while stopping");
+            }
+        }
+        Ok(())
+    }
+}
+
+type Voices = (Bell, tokio::sync::watch::Receiver<NotifierHealth>);
+
+fn app(
+    config: &Config,
+    (journal, clock): (&Arc<dyn Journal>, &Arc<dyn Clock>),
+    (guard, bell, health): (&Arc<Guard>, Bell, tokio::sync::watch::Receiver<NotifierHealth>),
+) -> anyhow::Result<axum::Router> {
+    let voices: Voices = (bell, health);
+    let intake = intake(config)?;
+    let stand_ins = stand_ins(&intake);
+    let sns = Arc::new(AwsSns::new(&stand_ins).context("TLS cannot be set up")?);
+    let ports = Ports { certificates: Arc::clone(&sns) as _, subscriptions: sns };
+    let state = IntakeState::new(Arc::clone(journal), Arc::clone(clock), intake, ports)?;
+    let admin = config.admin.as_ref().map(crate::config::SecretFrom::read).transpose()?;
+    let people =
+        api::State::new((Arc::clone(journal), Arc::clone(clock)), Arc::clone(guard), voices, admin);
+    Ok(untoil_intake::routes(state).merge(api::routes(people)))
+}
+
+fn stand_ins(intake: &IntakeConfig) -> Vec<Origin> {
+    let origins = intake.sources.values().filter_map(|auth| match auth {
+        SourceAuth::SnsSignature(policy) => Some(policy.stand_ins.clone()),
+        SourceAuth::SharedSecretHeader { .. }
+        | SourceAuth::Bearer { .. }
+        | SourceAuth::Basic { .. } => None,
+    });
+    origins.flatten().collect()
+}
+
+/// The configured sources with their secrets read.
+pub(crate) fn intake(config: &Config) -> anyhow::Result<IntakeConfig> {
+    let mut sources = BTreeMap::new();
+    for (name, source) in &config.sources {
+        let key: Source = name.parse()?;
+        let auth = auth(name, source).with_context(|| format!("in `sources.{name}`"))?;
+        sources.insert(key, auth);
+    }
+    Ok(IntakeConfig { sources, body_bytes_max: config.body_bytes_max })
+}
+
+fn auth(name: &str, source: &SourceConfig) -> anyhow::Result<SourceAuth> {
+    let read = |secrets: &[crate::config::SecretFrom]| -> anyhow::Result<Vec<Secret>> {
+        let numbered = secrets.iter().enumerate();
+        numbered
+            .map(|(n, from)| Ok(Secret::new(&format!("{name}-{}", n + 1), &from.read()?)?))
+            .collect()
+    };
+    Ok(match source {
+        SourceConfig::Sns { topics, stand_ins, trusted_certificates } => {
+            let topics: BTreeSet<TopicArn> =
+                topics.iter().map(|topic| topic.parse()).collect::<Result<_, _>>()?;
+            let stand_ins: Vec<Origin> = stand_ins
+                .iter()
+                .map(|origin| Origin::loopback(origin))
+                .collect::<Result<_, _>>()?;
+            let trusted_certificates = trusted_certificates.clone();
+            SourceAuth::SnsSignature(SnsPolicy { topics, stand_ins, trusted_certificates })
+        }
+        SourceConfig::Header { name, secrets } => {
+            SourceAuth::SharedSecretHeader { header: name.clone(), secrets: read(secrets)? }
+        }
+        SourceConfig::Bearer { secrets } => SourceAuth::Bearer { secrets: read(secrets)? },
+        SourceConfig::Basic { user, passwords } => {
+            SourceAuth::Basic { user: user.clone(), passwords: read(passwords)? }
+        }
+    })
+}

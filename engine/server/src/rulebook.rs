@@ -1,0 +1,193 @@
+//! The sandbox's rule book, as the dispatcher asks it; and keeping it up to date.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use untoil_actions::Catalogue;
+use untoil_clock::Clock;
+use untoil_dispatcher::{Answer, Candidate, Prepared, Question, Rules};
+use untoil_guard::Policy;
+use untoil_journal::{Batch, Journal};
+use untoil_model::{Actor, Alarm, Body, Draft, Mode, RuleName};
+use untoil_sandbox::{ReloadEvent, Reloader, Rule, RuleBook, Sandbox};
+
+/// Threads for scripts: one asking takes well under a millisecond.
+const SCRIPT_THREADS: usize = 2;
+/// How often the texts are compared where the system tells of changes; it may miss some.
+const POLL_WATCHED: Duration = Duration::from_secs(30);
+/// How often where it does not.
+const POLL_UNWATCHED: Duration = Duration::from_secs(5);
+/// After a change: editors write in several steps.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// The rules that the engine goes by.
+#[derive(Debug, Clone)]
+pub(crate) struct Book {
+    book: Arc<arc_swap::ArcSwap<RuleBook>>,
+    sandbox: Sandbox,
+    mode: Option<Mode>,
+}
+
+impl Book {
+    fn rule(&self, name: &RuleName) -> Result<Arc<Rule>, String> {
+        self.book.load().get(name).cloned().ok_or_else(|| format!("rule `{name}` is gone"))
+    }
+
+    fn candidate(&self, rule: &Rule) -> Candidate {
+        Candidate {
+            name: rule.name.clone(),
+            version: rule.version.clone(),
+            mode: self.mode.unwrap_or(rule.manifest.mode),
+        }
+    }
+}
+
+#[async_trait]
+impl Rules for Book {
+    fn candidates(&self, alarm: &Alarm) -> Vec<Candidate> {
+        self.book.load().matching(alarm).into_iter().map(|rule| self.candidate(rule)).collect()
+    }
+
+    fn prepare(&self, name: &RuleName, alarm: &Alarm) -> Result<Prepared, String> {
+        let rule = self.rule(name)?;
+        let target = rule.manifest.target_of(alarm).map_err(|e| e.to_string())?;
+        let facts = rule.manifest.facts_of(alarm, &target).map_err(|e| e.to_string())?;
+        Ok(Prepared {
+            rule: self.candidate(&rule),
+            target,
+            facts,
+            may: rule.manifest.may.clone(),
+            limits: rule.manifest.limits,
+            max_age: rule.manifest.max_age,
+            verify: rule.manifest.verify,
+            mention: rule.manifest.mention.clone(),
+        })
+    }
+
+    async fn ask(&self, name: &RuleName, question: Question<'_>) -> Answer {
+        let rule = match self.rule(name) {
+            Ok(rule) => rule,
+            Err(gone) => return Answer { proposals: Err(gone), printed: Vec::new(), more: false },
+        };
+        let Question { alarm, target, facts, results } = question;
+        let asked = match results {
+            None => untoil_sandbox::Question::Plan { alarm, target, facts },
+            Some(results) => untoil_sandbox::Question::Next { alarm, target, facts, results },
+        };
+        let answer = self.sandbox.ask(&rule, asked).await;
+        Answer {
+            proposals: answer.proposals.map_err(|e| e.to_string()),
+            printed: answer.printed,
+            more: rule.has_next(),
+        }
+    }
+}
+
+/// The rules of a folder, loaded, with what there is to tell of them.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    reloader: Reloader,
+    sandbox: Sandbox,
+    pub(crate) events: Vec<ReloadEvent>,
+    pub(crate) policy: Policy,
+}
+
+impl Loaded {
+    /// Loads the rules and the policy. Broken rules are events; a broken policy is an error.
+    pub(crate) fn from(dir: &Path, catalogue: Arc<Catalogue>) -> anyhow::Result<Self> {
+        let sandbox = Sandbox::start(catalogue, SCRIPT_THREADS)?;
+        let (reloader, events) = Reloader::load(dir, sandbox.clone());
+        Ok(Self { reloader, sandbox, events, policy: policy(dir)? })
+    }
+
+    /// The book for the dispatcher. With a `mode` every rule has that one: for demo and tests.
+    pub(crate) fn book(&self, mode: Option<Mode>) -> Book {
+        Book { book: self.reloader.shared(), sandbox: self.sandbox.clone(), mode }
+    }
+
+    /// The rules as they are now.
+    pub(crate) fn rules(&self) -> Arc<RuleBook> {
+        self.reloader.book()
+    }
+
+    /// The actions that the rules may use.
+    pub(crate) fn catalogue(&self) -> &Catalogue {
+        self.sandbox.catalogue()
+    }
+
+    /// What there is to say of the texts.
+    pub(crate) fn diagnostics(&self) -> Vec<untoil_sandbox::Diagnostic> {
+        self.reloader.diagnostics().cloned().collect()
+    }
+
+    /// Keeps the book up to date and journals what changes, until `stop`.
+    pub(crate) async fn keep(
+        mut self,
+        (journal, clock, actor): (Arc<dyn Journal>, Arc<dyn Clock>, Actor),
+        stop: CancellationToken,
+    ) {
+        let mut events = std::mem::take(&mut self.events);
+        loop {
+            tell(&*journal, (&*clock, &actor), &mut events).await;
+            let every = if self.reloader.is_watching() { POLL_WATCHED } else { POLL_UNWATCHED };
+            let touched = self.reloader.signal();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = touched.notified() => clock.sleep(SETTLE).await,
+                () = clock.sleep(every) => {}
+            }
+            let polled = tokio::task::spawn_blocking(move || {
+                let events = self.reloader.poll();
+                (self, events)
+            });
+            match polled.await {
+                Ok((loaded, news)) => {
+                    self = loaded;
+                    events.extend(news);
+                }
+                Err(bug) => {
+                    tracing::error!(%bug, "rules are no longer reloaded until the next start");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Journals what changed; what cannot be written waits for the next time.
+async fn tell(
+    journal: &dyn Journal,
+    (clock, actor): (&dyn Clock, &Actor),
+    events: &mut Vec<ReloadEvent>,
+) {
+    if events.is_empty() {
+        return;
+    }
+    let now = clock.now();
+    let drafts = events.iter().map(|event| {
+        let body = match event.clone() {
+            ReloadEvent::Loaded { rule, version, mode } => Body::RuleLoaded { rule, version, mode },
+            ReloadEvent::Broken { rule, error, kept } => Body::RuleBroken { rule, error, kept },
+            ReloadEvent::Removed { rule } => Body::RuleRemoved { rule },
+        };
+        Draft::new(now, actor.clone(), body)
+    });
+    match journal.append(Batch::of(drafts.collect())).await {
+        Ok(_) => events.clear(),
+        Err(error) => tracing::error!(%error, "changes of rules are not in the journal yet"),
+    }
+}
+
+fn policy(dir: &Path) -> anyhow::Result<Policy> {
+    let path = dir.join("policy.yaml");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Policy::default()),
+        Err(e) => return Err(e).with_context(|| format!("cannot read `{}`", path.display())),
+    };
+    crate::config::yaml(&text).with_context(|| format!("in `{}`", path.display()))
+}

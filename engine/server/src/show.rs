@@ -1,0 +1,214 @@
+//! Entries and incidents as people and programs read them.
+
+use serde_json::{Value, json};
+use untoil_journal::{Journal, JournalError, load};
+use untoil_model::{Body, Entry, Incident, IncidentId, Seq, StepOutcome, Stream, Verdict};
+
+/// Entries of one incident that are shown; far more than any has.
+const STORY_MAX: usize = 5_000;
+
+/// Incidents, newest first.
+pub(crate) async fn incidents(
+    journal: &dyn Journal,
+    open: bool,
+    limit: usize,
+) -> Result<Vec<Incident>, JournalError> {
+    let mut found = Vec::new();
+    let mut before: Option<IncidentId> = None;
+    while found.len() < limit {
+        let page = journal.incidents(before.as_ref(), limit).await?;
+        let Some(last) = page.last().cloned() else { break };
+        for id in page {
+            if let Some(incident) = load(journal, &id).await?
+                && (!open || !incident.is_closed())
+                && found.len() < limit
+            {
+                found.push(incident);
+            }
+        }
+        before = Some(last);
+    }
+    Ok(found)
+}
+
+/// Every entry of an incident.
+pub(crate) async fn story(
+    journal: &dyn Journal,
+    id: &IncidentId,
+) -> Result<Vec<Entry>, JournalError> {
+    journal.read(&Stream::Incident(id.clone()), Seq::START, STORY_MAX).await
+}
+
+/// An incident in one object.
+pub(crate) fn summary(incident: &Incident) -> Value {
+    let past = incident.past.iter().map(|run| {
+        json!({ "run": run.id, "kind": run.kind, "outcome": run.outcome, "acted": run.acted })
+    });
+    json!({
+        "id": incident.id,
+        "alarm": incident.alarm.name,
+        "key": incident.alarm.key,
+        "state": incident.alarm.state,
+        "phase": incident.phase(),
+        "ending": incident.ending(),
+        "rule": incident.rule.as_ref().map(|(rule, _)| rule),
+        "opened_at": incident.opened_at,
+        "repeats": incident.repeats,
+        "runs": past.collect::<Vec<_>>(),
+        "denied": incident.denied.as_ref().map(ToString::to_string),
+        "held": incident.held().map(ToString::to_string),
+        "escalations": incident.escalations.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "lease": incident.lease.as_ref().map(|(lease, since)| {
+            json!({ "target": lease.target, "before": lease.before, "after": lease.after, "since": since })
+        }),
+    })
+}
+
+/// An incident in one line.
+pub(crate) fn incident_line(incident: &Incident) -> String {
+    let ending = match (incident.ending(), &incident.denied, incident.past.last()) {
+        (Some(ending), _, _) => word(&ending),
+        (None, Some(reason), _) => format!("denied: {}", reason.code()),
+        (None, None, Some(run)) => run.outcome.as_str().to_owned(),
+        (None, None, None) => incident.phase().to_owned(),
+    };
+    let rule = incident.rule.as_ref().map_or("-", |(rule, _)| rule.as_str());
+    let at = incident.opened_at.strftime("%Y-%m-%d %H:%M:%SZ");
+    format!(
+        "{}  {at}  {:<9} {:<26} {:<22} {}",
+        incident.id,
+        incident.phase(),
+        ending,
+        rule,
+        clean(&incident.alarm.name)
+    )
+}
+
+/// An entry in one object: its canonical text, with its hashes.
+pub(crate) fn entry_json(entry: &Entry) -> Value {
+    let mut value: Value = serde_json::from_str(&entry.text()).unwrap_or(Value::Null);
+    if let Value::Object(map) = &mut value {
+        map.insert("prev".into(), json!(entry.prev));
+        map.insert("hash".into(), json!(entry.hash));
+    }
+    value
+}
+
+/// An entry in one line.
+pub(crate) fn entry_line(entry: &Entry) -> String {
+    let at = entry.at.strftime("%Y-%m-%d %H:%M:%S%.3fZ");
+    let what = body(&entry.body);
+    format!("{:>6}  {at}  {:<14} {}", entry.seq.0, entry.body.kind(), clean(&what))
+}
+
+fn word<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// Text from outside, made harmless for a terminal: no control or direction characters.
+pub(crate) fn clean(text: &str) -> String {
+    let bidi = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || bidi(c) { ' ' } else { c }).collect()
+}
+
+/// What an entry says, in English and in short; the whole of it is in the JSON.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one line for each kind of entry; a table would hide which are missing"
+)]
+fn body(body: &Body) -> String {
+    match body {
+        Body::EngineStarted { version, mode, .. } => {
+            format!("untoil {version} starts in {} mode", mode.as_str())
+        }
+        Body::EngineStopped {} => "stopped in order".to_owned(),
+        Body::RuleLoaded { rule, version, mode } => format!("{rule}@{version} ({})", mode.as_str()),
+        Body::RuleBroken { rule, error, kept } => match kept {
+            Some(kept) => format!("{rule}: {error}; version {kept} goes on"),
+            None => format!("{rule}: {error}"),
+        },
+        Body::RuleRemoved { rule } => rule.to_string(),
+        Body::Paused { scope, reason } | Body::Resumed { scope, reason } => {
+            format!("{scope}: {reason}")
+        }
+        Body::Received { delivery, bytes, .. } => format!("{delivery}, {bytes} bytes"),
+        Body::Unreadable { delivery, why } => format!("{delivery}: {why}"),
+        Body::Understood { delivery, what } => format!("{delivery}: {what}"),
+        Body::Decoded { delivery, alarms } => format!("{delivery}: {alarms} alarm(s)"),
+        Body::Opened { alarm, .. } => {
+            let value = alarm.value.map(|value| format!(", value {value}")).unwrap_or_default();
+            format!("{} is {}{value}", alarm.name, alarm.state.as_str())
+        }
+        Body::Observed { alarm, standing, .. } | Body::Looked { alarm, standing } => {
+            format!("{} is {} ({})", alarm.name, alarm.state.as_str(), word(standing))
+        }
+        Body::Unmatched {} => "no rule answers it".to_owned(),
+        Body::Matched { rule, version, passed } => match passed.as_slice() {
+            [] => format!("{rule}@{version}"),
+            others => format!("{rule}@{version}, before {} other(s)", others.len()),
+        },
+        Body::FactsRead { facts, missing } => {
+            let names: Vec<&str> = facts.keys().map(String::as_str).collect();
+            format!("{} read, {} missing", names.join(", "), missing.len())
+        }
+        Body::Planned { part, plan, .. } => {
+            let steps: Vec<String> = plan
+                .steps
+                .iter()
+                .map(|step| format!("{} on {}: {}", step.action, step.target, step.says))
+                .collect();
+            match steps.as_slice() {
+                [] => format!("part {part}: nothing more to do"),
+                steps => format!("part {part}: {}", steps.join("; ")),
+            }
+        }
+        Body::RuleFailed { rule, error, .. } => format!("{rule}: {error}"),
+        Body::Judged { verdict, authority, .. } => match verdict {
+            Verdict::Allow {} => format!("allowed by {authority}"),
+            Verdict::Hold { reason, until } => format!("held until {until}: {reason}"),
+            Verdict::Deny { reason } => format!("denied ({}): {reason}", reason.code()),
+        },
+        Body::Approved { plan, note } => format!("plan {}: {note}", plan.short()),
+        Body::Rejected { plan, note } => format!("plan {}: {note}", plan.short()),
+        Body::Started { step, attempt, does, .. } => {
+            format!(
+                "step {}, try {attempt}: {} on {}: {}",
+                step.step, does.action, does.target, does.says
+            )
+        }
+        Body::Sent { step, handle, .. } => format!("step {}: accepted as {handle}", step.step),
+        Body::Backoff { step, attempt, why } => {
+            format!("step {}, try {attempt} had no effect, once more later: {why}", step.step)
+        }
+        Body::Finished { step, outcome, .. } => match outcome {
+            StepOutcome::Done { evidence } => format!("step {}: done {evidence}", step.step),
+            StepOutcome::Refused { code, why } => {
+                format!("step {}: refused ({code}) {why}", step.step)
+            }
+            StepOutcome::Unknown { why } => format!("step {}: unknown outcome: {why}", step.step),
+        },
+        Body::Concluded { outcome, why, .. } => match why {
+            Some(why) => format!("{}: {why}", outcome.as_str()),
+            None => outcome.as_str().to_owned(),
+        },
+        Body::LeaseDropped { target, reason } => format!("{target} is not given back: {reason}"),
+        Body::Escalated { reason, mention } => match mention {
+            Some(mention) => format!("to {mention}: {reason}"),
+            None => reason.to_string(),
+        },
+        Body::Closed { ending } => word(ending),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_cannot_move_the_cursor_or_turn_lines_round() {
+        assert_eq!(clean("a\u{1b}[2Jb\u{202e}c\n디스크"), "a [2Jb c 디스크");
+    }
+}
