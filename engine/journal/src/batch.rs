@@ -35,6 +35,20 @@ impl Batch {
     /// A delivery carries at most 2,000 alarms, and each needs at most three entries.
     pub const DRAFTS_MAX: usize = 8_000;
 
+    /// Refuses a batch of more than [`Batch::DRAFTS_MAX`] drafts; every store asks this first.
+    ///
+    /// # Errors
+    /// [`JournalError::Unavailable`]: it was not written, and will not be when it is tried again.
+    pub fn check_size(&self) -> Result<(), JournalError> {
+        let (drafts, max) = (self.drafts.len(), Self::DRAFTS_MAX);
+        if drafts <= max {
+            return Ok(());
+        }
+        Err(JournalError::Unavailable(format!(
+            "a batch of {drafts} entries was refused, {max} are the most that are written together"
+        )))
+    }
+
     /// Drafts without conditions.
     #[must_use]
     pub fn of(drafts: Vec<Draft>) -> Self {

@@ -1,0 +1,210 @@
+//! Opening the file: its owner, its settings, its schema.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use untoil_model::Broken;
+
+use crate::fault::Fault;
+
+/// The schema's versions in order; the file's `user_version` says how many of them it has had.
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+
+/// Marks the file as ours (SQLite's `application_id`): "utjl".
+const APPLICATION_ID: i64 = 0x7574_6a6c;
+
+/// How long we wait for somebody else's lock on the file, such as a backup's, before we give up.
+const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How many statements stay prepared: more than there are.
+const STATEMENTS_MAX: usize = 40;
+
+/// Why a journal's file could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process writes it.
+    #[error("`{}` is in use by another untoil; stop that one, or give this one a file of its own", .0.display())]
+    InUse(PathBuf),
+    /// A newer untoil has migrated it.
+    #[error(
+        "`{}` has schema version {found}, and this untoil knows versions up to {known}; \
+        run the newer untoil that wrote it", file.display()
+    )]
+    TooNew {
+        /// The file.
+        file: PathBuf,
+        /// The version it has.
+        found: i64,
+        /// The newest version that this program knows.
+        known: i64,
+    },
+    /// It is read only, and cannot be migrated to this version's schema.
+    #[error("`{}` has schema version {found}; start `untoil serve` once to bring it up to date", file.display())]
+    TooOld {
+        /// The file.
+        file: PathBuf,
+        /// The version it has.
+        found: i64,
+    },
+    /// It is a database, but not a journal.
+    #[error("`{}` is not a journal of untoil; name another file", .0.display())]
+    NotAJournal(PathBuf),
+    /// Its last entry is not what was written. Nothing may be chained to it.
+    #[error("`{}` is damaged: {broken}; run `untoil audit verify`, then restore a backup", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// How its last entry fails the check.
+        broken: Broken,
+    },
+    /// The file system said no.
+    #[error("`{}` could not be opened: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// SQLite said no.
+    #[error("`{}` could not be opened: {why}", file.display())]
+    Database {
+        /// The file.
+        file: PathBuf,
+        /// What it said.
+        why: String,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn of(file: &Path, fault: Fault) -> Self {
+        let file = file.to_owned();
+        match fault {
+            Fault::Broken(broken) => Self::Damaged { file, broken },
+            Fault::Database(error) => Self::Database { file, why: error.to_string() },
+            Fault::Unreadable(why) => Self::Database { file, why },
+        }
+    }
+
+    pub(crate) fn io(file: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { file: file.to_owned(), source }
+    }
+}
+
+/// Becomes the file's only writer, until the returned lock is dropped or the process ends.
+///
+/// The lock is on a file beside it: closing the database file itself would drop SQLite's own locks.
+pub(crate) fn own(file: &Path) -> Result<File, OpenError> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".lock");
+    let beside = PathBuf::from(beside);
+    let lock = private().create(true).truncate(false).write(true).open(&beside);
+    let lock = lock.map_err(OpenError::io(&beside))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(file.to_owned())),
+        Err(TryLockError::Error(error)) => Err(OpenError::io(&beside)(error)),
+    }
+}
+
+/// Makes the file, readable by its owner only: deliveries may hold what others should not see.
+/// SQLite gives its companions (`-wal`, `-shm`) the same permissions.
+pub(crate) fn make(file: &Path) -> Result<(), OpenError> {
+    match private().create_new(true).write(true).open(file) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(OpenError::io(file)(error)),
+    }
+}
+
+#[cfg(unix)]
+fn private() -> OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+#[cfg(not(unix))]
+fn private() -> OpenOptions {
+    OpenOptions::new()
+}
+
+/// The connection that writes, on a file with the newest schema.
+pub(crate) fn writing(file: &Path) -> Result<Connection, OpenError> {
+    let open = || -> Result<Connection, Fault> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(file, flags)?;
+        settle(&connection)?;
+        Ok(connection)
+    };
+    let mut connection = open().map_err(|fault| OpenError::of(file, fault))?;
+    let version = version(file, &connection)?;
+    let mut migrate = || -> Result<(), Fault> {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // FULL: without it the last commits may be lost at power loss, and 202 would be a lie.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "fullfsync", true)?;
+        connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+        connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+        for (number, sql) in (1_i64..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(sql)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", number)?;
+            transaction.commit()?;
+        }
+        Ok(())
+    };
+    migrate().map_err(|fault| OpenError::of(file, fault))?;
+    Ok(connection)
+}
+
+/// To what size the write-ahead log is cut back after a burst.
+const WAL_BYTES_KEPT: i64 = 16 * 1024 * 1024;
+
+/// A connection that only reads.
+pub(crate) fn reading(file: &Path) -> Result<Connection, OpenError> {
+    let open = || -> Result<Connection, Fault> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(file, flags)?;
+        settle(&connection)?;
+        Ok(connection)
+    };
+    let connection = open().map_err(|fault| OpenError::of(file, fault))?;
+    let found = version(file, &connection)?;
+    if found < known() {
+        return Err(OpenError::TooOld { file: file.to_owned(), found });
+    }
+    Ok(connection)
+}
+
+fn settle(connection: &Connection) -> Result<(), Fault> {
+    connection.busy_timeout(BUSY_WAIT_MAX)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(())
+}
+
+fn known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).expect("there are few migrations")
+}
+
+/// The schema's version, of a file that is ours or empty.
+fn version(file: &Path, connection: &Connection) -> Result<i64, OpenError> {
+    let number = |sql| -> Result<i64, OpenError> {
+        let found = connection.query_one(sql, [], |row| row.get(0));
+        found.map_err(|error| OpenError::of(file, error.into()))
+    };
+    let found = number("PRAGMA user_version")?;
+    let is_empty = number("SELECT count(*) FROM sqlite_schema")? == 0;
+    if number("PRAGMA application_id")? != APPLICATION_ID && !(is_empty && found == 0) {
+        return Err(OpenError::NotAJournal(file.to_owned()));
+    }
+    if found > known() {
+        return Err(OpenError::TooNew { file: file.to_owned(), found, known: known() });
+    }
+    Ok(found)
+}

@@ -1,0 +1,252 @@
+//! The journal in one SQLite file.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use untoil_journal::{AppendError, Batch, Journal, JournalError, Put, RawEntry, Receipt};
+use untoil_model::{Delivery, DeliveryId, Entry, IncidentId, Seq, Stream};
+
+use crate::fault::Fault;
+use crate::open::{self, OpenError};
+use crate::queries;
+use crate::threads::{Threads, stopped};
+use crate::transaction::{end_of_chain, last};
+use crate::writer::{Asked, Job, Write, Writer};
+use crate::writes::{Advance, Append, Conflict, Receive};
+
+/// How many writes may wait: about a tenth of a second of them, which is how long one that is
+/// accepted then waits. Beyond it, senders are asked to come back.
+const QUEUE_MAX: usize = 4_096;
+
+/// How many KiB of bodies may wait, so that large deliveries cannot fill the memory.
+const QUEUE_KIB_MAX: u32 = 32 * 1024;
+
+/// How many threads read. Readers do not wait for the writer; two keep one slow reader from
+/// holding up the others.
+const READERS: usize = 2;
+
+/// How many reads may wait.
+const READS_MAX: usize = 256;
+
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+/// The journal in one SQLite file, which one process owns.
+///
+/// Dropping it writes what is queued, closes the file and waits for both.
+pub struct SqliteJournal {
+    file: Arc<Path>,
+    head: watch::Receiver<Seq>,
+    /// KiB of bodies that may still be queued.
+    space: Arc<Semaphore>,
+    // Dropped in this order: the writer closes last, and folds the write-ahead log into the file.
+    readers: Threads<Read>,
+    /// None when it is open for reading only.
+    writer: Option<Threads<Box<dyn Job>>>,
+}
+
+impl std::fmt::Debug for SqliteJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteJournal").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl SqliteJournal {
+    /// Opens a journal for writing; makes the file, or brings its schema up to date, if need be.
+    ///
+    /// Blocks for some milliseconds. Only one process may have a file open in this way.
+    ///
+    /// # Errors
+    /// [`OpenError`], which names the file and the way out. Nothing was changed then, but for a new
+    /// file being made or an older schema migrated.
+    pub fn open(file: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let file: Arc<Path> = file.as_ref().into();
+        let owned = open::own(&file)?;
+        open::make(&file)?;
+        let connection = open::writing(&file)?;
+        let end = end_of_chain(&connection).map_err(|fault| OpenError::of(&file, fault))?;
+        let (sender, head) = watch::channel(end.0);
+        let writer = Writer {
+            connection,
+            file: PathBuf::from(&*file),
+            end: Some(end),
+            head: sender,
+            _owned: owned,
+        };
+        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let mut threads = Threads::new(queue);
+        threads
+            .start("journal-writer".into(), move || writer.run(jobs))
+            .map_err(OpenError::io(&file))?;
+        Self::with(file, head, Some(threads))
+    }
+
+    /// Opens a journal for reading only, also beside a running service.
+    ///
+    /// All writes answer [`JournalError::Unavailable`], and [`Journal::head`] stays where it was.
+    ///
+    /// # Errors
+    /// [`OpenError`], which names the file and the way out.
+    pub fn open_read_only(file: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let file: Arc<Path> = file.as_ref().into();
+        let connection = open::reading(&file)?;
+        let head = last(&connection).map_err(|fault| OpenError::of(&file, fault))?;
+        // The sender's end closes the channel; the receiver keeps the value.
+        let (_, head) = watch::channel(head);
+        Self::with(file, head, None)
+    }
+
+    fn with(
+        file: Arc<Path>,
+        head: watch::Receiver<Seq>,
+        writer: Option<Threads<Box<dyn Job>>>,
+    ) -> Result<Self, OpenError> {
+        let (queue, reads) = mpsc::channel(READS_MAX);
+        let mut readers = Threads::new(queue);
+        let reads = Arc::new(Mutex::new(reads));
+        for number in 1..=READERS {
+            let connection = open::reading(&file)?;
+            let reads = Arc::clone(&reads);
+            let name = format!("journal-reader-{number}");
+            readers
+                .start(name, move || answer(&connection, &reads))
+                .map_err(OpenError::io(&file))?;
+        }
+        let space = Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize));
+        Ok(Self { file, head, space, readers, writer })
+    }
+
+    /// Runs a query on a reading thread.
+    async fn ask<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let (ack, answer) = oneshot::channel();
+        let read: Read = Box::new(move |connection| {
+            if !ack.is_closed() {
+                drop(ack.send(query(connection)));
+            }
+        });
+        self.readers.put(read).await?;
+        let answer = answer.await.map_err(|_| stopped())?;
+        answer.map_err(|fault| fault.told(&self.file))
+    }
+
+    fn writer(&self) -> Result<&Threads<Box<dyn Job>>, JournalError> {
+        self.writer.as_ref().ok_or_else(|| {
+            let file = self.file.display();
+            JournalError::Unavailable(format!("`{file}` is open for reading only"))
+        })
+    }
+
+    /// Room for a body in the queue, or a refusal at once.
+    fn space_for(&self, delivery: &Delivery) -> Result<OwnedSemaphorePermit, JournalError> {
+        let kib = u32::try_from(delivery.body.len() / 1024 + 1).unwrap_or(QUEUE_KIB_MAX);
+        let space = Arc::clone(&self.space).try_acquire_many_owned(kib.min(QUEUE_KIB_MAX));
+        space.map_err(|_| JournalError::Overloaded)
+    }
+
+    /// Queues a write as soon as there is a place for it, and waits until it is committed.
+    pub(crate) async fn write<W: Write>(&self, write: W) -> Result<W::Reply, JournalError> {
+        let (job, answer) = Asked::job(write, None);
+        self.writer()?.put(job).await?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+/// Answers queries until the queue is closed and empty.
+fn answer(connection: &Connection, reads: &Mutex<mpsc::Receiver<Read>>) {
+    loop {
+        let read = reads.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        match read {
+            Some(read) => read(connection),
+            None => return,
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for SqliteJournal {
+    async fn receive(&self, delivery: Delivery) -> Result<Receipt, JournalError> {
+        let writer = self.writer()?;
+        let space = self.space_for(&delivery)?;
+        let (job, answer) = Asked::job(Receive::new(delivery), Some(space));
+        writer.offer(job)?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
+        batch.check_size()?;
+        self.write(Append(batch))
+            .await?
+            .map_err(|Conflict { stream, at }| AppendError::Conflict { stream, at })
+    }
+
+    async fn read(
+        &self,
+        stream: &Stream,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Entry>, JournalError> {
+        let stream = stream.clone();
+        self.ask(move |connection| queries::read(connection, &stream, after, limit)).await
+    }
+
+    async fn latest(&self, stream: &Stream, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        let stream = stream.clone();
+        self.ask(move |connection| queries::latest(connection, &stream, limit)).await
+    }
+
+    async fn raw(&self, after: Seq, limit: usize) -> Result<Vec<RawEntry>, JournalError> {
+        self.ask(move |connection| queries::raw(connection, after, limit)).await
+    }
+
+    async fn pending(&self, limit: usize) -> Result<Vec<DeliveryId>, JournalError> {
+        self.ask(move |connection| queries::pending(connection, limit)).await
+    }
+
+    async fn delivery(&self, id: &DeliveryId) -> Result<Option<Delivery>, JournalError> {
+        let id = id.clone();
+        self.ask(move |connection| queries::delivery(connection, &id)).await
+    }
+
+    async fn open_incidents(
+        &self,
+        after: Option<&IncidentId>,
+        limit: usize,
+    ) -> Result<Vec<IncidentId>, JournalError> {
+        let after = after.cloned();
+        self.ask(move |connection| queries::open_incidents(connection, after.as_ref(), limit)).await
+    }
+
+    async fn incidents(
+        &self,
+        before: Option<&IncidentId>,
+        limit: usize,
+    ) -> Result<Vec<IncidentId>, JournalError> {
+        let before = before.cloned();
+        self.ask(move |connection| queries::incidents(connection, before.as_ref(), limit)).await
+    }
+
+    async fn cursor(&self, reader: &str) -> Result<Seq, JournalError> {
+        let reader = reader.to_owned();
+        self.ask(move |connection| queries::cursor(connection, &reader)).await
+    }
+
+    async fn advance(&self, reader: &str, to: Seq, memos: Vec<Put>) -> Result<(), JournalError> {
+        self.write(Advance { reader: reader.to_owned(), to, memos }).await
+    }
+
+    async fn memo(&self, reader: &str, key: &str) -> Result<Option<String>, JournalError> {
+        let (reader, key) = (reader.to_owned(), key.to_owned());
+        self.ask(move |connection| queries::memo(connection, &reader, &key)).await
+    }
+
+    fn head(&self) -> watch::Receiver<Seq> {
+        let mut head = self.head.clone();
+        head.mark_unchanged();
+        head
+    }
+}

@@ -1,0 +1,129 @@
+//! What a write may do inside the group's transaction.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use untoil_model::{AlarmKey, Body, Draft, Entry, Hash, IncidentId, Seq, Stream};
+
+use crate::fault::Fault;
+
+/// An open transaction and the end of the chain as it will be when it commits.
+#[derive(Debug)]
+pub(crate) struct Transaction<'a> {
+    pub(crate) connection: &'a Connection,
+    last: Seq,
+    hash: Hash,
+    written: usize,
+}
+
+impl<'a> Transaction<'a> {
+    /// Goes on behind the entry at `last`.
+    pub(crate) fn behind(connection: &'a Connection, (last, hash): (Seq, Hash)) -> Self {
+        Self { connection, last, hash, written: 0 }
+    }
+
+    /// The end of the chain.
+    pub(crate) fn end(&self) -> (Seq, Hash) {
+        (self.last, self.hash)
+    }
+
+    /// How many entries it wrote.
+    pub(crate) fn written(&self) -> usize {
+        self.written
+    }
+
+    /// The place that the next entry will have.
+    pub(crate) fn next(&self) -> Seq {
+        self.last.next()
+    }
+
+    /// Seals a draft and writes it, with what is found by it.
+    pub(crate) fn write(&mut self, draft: Draft) -> Result<Entry, Fault> {
+        let (entry, text) = Entry::seal(draft, self.last.next(), self.hash);
+        let seq = column(entry.seq);
+        self.connection.prepare_cached(INSERT_ENTRY)?.execute(params![
+            seq,
+            entry.at.as_microsecond(),
+            entry.body.kind(),
+            entry.incident.as_ref().map(IncidentId::as_str),
+            entry.alarm.as_ref().map(AlarmKey::as_str),
+            entry.body.is_ledger(),
+            text,
+            entry.prev.as_bytes(),
+            entry.hash.as_bytes(),
+        ])?;
+        if let Some(incident) = &entry.incident {
+            if let Body::Opened { alarm, .. } = &entry.body {
+                let row = params![incident.as_str(), alarm.key.as_str(), seq];
+                self.connection.prepare_cached(OPEN_INCIDENT)?.execute(row)?;
+            } else if matches!(entry.body, Body::Closed { .. }) {
+                let row = params![incident.as_str(), seq];
+                self.connection.prepare_cached(CLOSE_INCIDENT)?.execute(row)?;
+            }
+        }
+        (self.last, self.hash) = (entry.seq, entry.hash);
+        self.written += 1;
+        Ok(entry)
+    }
+
+    /// Where a stream ends, entries of this transaction included.
+    pub(crate) fn end_of(&self, stream: &Stream) -> Result<Seq, Fault> {
+        let one = |sql, of: &str| -> Result<Option<i64>, Fault> {
+            Ok(self.connection.prepare_cached(sql)?.query_one([of], |row| row.get(0))?)
+        };
+        let seq = match stream {
+            Stream::All => return Ok(self.last),
+            Stream::Incident(id) => one(END_OF_INCIDENT, id.as_str())?,
+            Stream::Alarm(key) => one(END_OF_ALARM, key.as_str())?,
+            Stream::Ledger => {
+                self.connection.prepare_cached(END_OF_LEDGER)?.query_one([], |row| row.get(0))?
+            }
+        };
+        Ok(seq.map_or(Seq::START, place))
+    }
+}
+
+/// The last entry and its hash, checked against the one before it.
+pub(crate) fn end_of_chain(connection: &Connection) -> Result<(Seq, Hash), Fault> {
+    type Row = (i64, String, [u8; 32], [u8; 32]);
+    let mut last = connection.prepare(LAST_TWO)?;
+    let mut rows = last
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect::<Result<Vec<Row>, _>>()?
+        .into_iter();
+    let Some((seq, text, prev, hash)) = rows.next() else {
+        return Ok((Seq::START, Hash::GENESIS));
+    };
+    let before = rows.next().map_or((Seq::START, Hash::GENESIS), |(seq, _, _, hash)| {
+        (place(seq), Hash::from_bytes(hash))
+    });
+    let kept = (Hash::from_bytes(prev), Hash::from_bytes(hash));
+    let entry = Entry::check(before, place(seq), &text, kept)?;
+    Ok((entry.seq, entry.hash))
+}
+
+/// The place of the last entry.
+pub(crate) fn last(connection: &Connection) -> Result<Seq, Fault> {
+    let seq: Option<Value> = connection.query_one(END, [], |row| row.get(0)).optional()?;
+    Ok(if let Some(Value::Integer(seq)) = seq { place(seq) } else { Seq::START })
+}
+
+/// A place as SQLite keeps it. A place beyond 2^63 is behind every entry there can be.
+pub(crate) fn column(seq: Seq) -> i64 {
+    i64::try_from(seq.0).unwrap_or(i64::MAX)
+}
+
+/// A place as SQLite kept it.
+pub(crate) fn place(column: i64) -> Seq {
+    Seq(u64::try_from(column).unwrap_or(0))
+}
+
+const INSERT_ENTRY: &str = "INSERT INTO entry \
+    (seq, at, kind, incident, alarm, ledger, text, prev, hash) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)";
+const OPEN_INCIDENT: &str = "INSERT INTO incident (id, alarm, opened_seq) VALUES (?1,?2,?3) \
+    ON CONFLICT (id) DO UPDATE SET closed_seq = NULL";
+const CLOSE_INCIDENT: &str = "UPDATE incident SET closed_seq = ?2 WHERE id = ?1";
+const LAST_TWO: &str = "SELECT seq, text, prev, hash FROM entry ORDER BY seq DESC LIMIT 2";
+const END: &str = "SELECT max(seq) FROM entry";
+pub(crate) const END_OF_INCIDENT: &str = "SELECT max(seq) FROM entry WHERE incident = ?1";
+pub(crate) const END_OF_ALARM: &str = "SELECT max(seq) FROM entry WHERE alarm = ?1";
+pub(crate) const END_OF_LEDGER: &str = "SELECT max(seq) FROM entry WHERE ledger = 1";

@@ -1,0 +1,192 @@
+//! The one thread that writes: it commits whatever is waiting as one group.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use untoil_journal::JournalError;
+use untoil_model::{Hash, Seq};
+
+use crate::fault::Fault;
+use crate::transaction::{Transaction, end_of_chain};
+
+/// How many writes one commit carries: beyond it, throughput no longer grows and latency does.
+pub(crate) const GROUP_MAX: usize = 256;
+
+/// After how many entries a group is committed early: bounds the transaction's memory, whatever
+/// the size of the batches.
+const GROUP_ENTRIES_MAX: usize = 10_000;
+
+/// Something to be written. It may be tried more than once: its group is rolled back whole.
+pub(crate) trait Write: Send + 'static {
+    /// What the asker is told.
+    type Reply: Send + 'static;
+
+    /// Writes it. When it fails, everything it did is rolled back, and it is not tried again.
+    fn write(&mut self, transaction: &mut Transaction<'_>) -> Result<Self::Reply, Fault>;
+
+    /// Makes it as it was before [`Write::write`] replied this.
+    fn take_back(&mut self, reply: Self::Reply);
+}
+
+/// Where the outcome of a write comes, once it is committed.
+pub(crate) type Answer<R> = oneshot::Receiver<Result<R, JournalError>>;
+
+/// A write with its asker.
+pub(crate) struct Asked<W: Write> {
+    write: W,
+    reply: Option<W::Reply>,
+    ack: oneshot::Sender<Result<W::Reply, JournalError>>,
+    /// Its share of the queue's bytes, given back when it is settled.
+    _space: Option<OwnedSemaphorePermit>,
+}
+
+impl<W: Write> Asked<W> {
+    /// A write as the queue carries it, and where its answer will come.
+    pub(crate) fn job(
+        write: W,
+        space: Option<OwnedSemaphorePermit>,
+    ) -> (Box<dyn Job>, Answer<W::Reply>) {
+        let (ack, answer) = oneshot::channel();
+        (Box::new(Self { write, reply: None, ack, _space: space }), answer)
+    }
+}
+
+/// An [`Asked`] of whatever kind, as the queue carries it.
+pub(crate) trait Job: Send {
+    fn perform(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Fault>;
+    fn take_back(&mut self);
+    fn settle(self: Box<Self>, outcome: Result<(), JournalError>);
+}
+
+impl<W: Write> Job for Asked<W> {
+    fn perform(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Fault> {
+        self.reply = Some(self.write.write(transaction)?);
+        Ok(())
+    }
+
+    fn take_back(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            self.write.take_back(reply);
+        }
+    }
+
+    fn settle(self: Box<Self>, outcome: Result<(), JournalError>) {
+        let Self { reply, ack, .. } = *self;
+        let answer = outcome.map(|()| reply.expect("what was committed was performed before"));
+        // The asker may have gone away; what it asked for is written all the same.
+        drop(ack.send(answer));
+    }
+}
+
+impl std::fmt::Debug for dyn Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Job")
+    }
+}
+
+/// The writing thread's state.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) connection: Connection,
+    pub(crate) file: PathBuf,
+    /// The end of the chain; `None` after a failure, until it is read again.
+    pub(crate) end: Option<(Seq, Hash)>,
+    pub(crate) head: watch::Sender<Seq>,
+    /// Keeps every other process from writing; released when this thread ends.
+    pub(crate) _owned: File,
+}
+
+/// Where in a group it failed.
+struct Failed {
+    /// The write that met it; `None` for beginning and committing.
+    index: Option<usize>,
+    fault: Fault,
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self { index: None, fault }
+    }
+}
+
+impl Writer {
+    /// Writes until the queue is closed and empty.
+    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+        let mut jobs = Vec::with_capacity(GROUP_MAX);
+        while queue.blocking_recv_many(&mut jobs, GROUP_MAX) > 0 {
+            while !jobs.is_empty() {
+                self.some(&mut jobs);
+            }
+        }
+    }
+
+    /// Commits and settles at least one of `jobs`.
+    fn some(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
+        match self.group(jobs) {
+            Ok((done, last)) => {
+                self.head.send_if_modified(|head| std::mem::replace(head, last) != last);
+                for job in jobs.drain(..done) {
+                    job.settle(Ok(()));
+                }
+            }
+            Err(Failed { index: Some(index), fault }) if fault.is_of_one_write() => {
+                tracing::error!(error = %fault, "the journal could not write one request");
+                jobs.remove(index).settle(Err(fault.told(&self.file)));
+                for job in jobs {
+                    job.take_back();
+                }
+            }
+            Err(Failed { fault, .. }) => {
+                tracing::error!(error = %fault, requests = jobs.len(), "the journal could not write");
+                let error = fault.told(&self.file);
+                for job in jobs.drain(..) {
+                    job.settle(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// One transaction: as many of `jobs` as fit, and the end of the journal behind them.
+    fn group(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(usize, Seq), Failed> {
+        let end = match self.end.take() {
+            Some(end) => end,
+            None => end_of_chain(&self.connection)?,
+        };
+        self.say("BEGIN IMMEDIATE")?;
+        let outcome = self.perform(jobs, end);
+        if outcome.is_err() && !self.connection.is_autocommit() {
+            // Some failures have rolled back already; then there is nothing to undo.
+            if let Err(fault) = self.say("ROLLBACK") {
+                tracing::error!(error = %fault, "the journal could not roll back");
+            }
+        }
+        let (done, end) = outcome?;
+        self.end = Some(end);
+        Ok((done, end.0))
+    }
+
+    fn perform(
+        &self,
+        jobs: &mut [Box<dyn Job>],
+        end: (Seq, Hash),
+    ) -> Result<(usize, (Seq, Hash)), Failed> {
+        let mut transaction = Transaction::behind(&self.connection, end);
+        let mut done = 0;
+        for (index, job) in jobs.iter_mut().enumerate() {
+            job.perform(&mut transaction).map_err(|fault| Failed { index: Some(index), fault })?;
+            done += 1;
+            if transaction.written() >= GROUP_ENTRIES_MAX {
+                break;
+            }
+        }
+        self.say("COMMIT")?;
+        Ok((done, transaction.end()))
+    }
+
+    fn say(&self, sql: &str) -> Result<(), Fault> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! The three things that are written: a delivery, a batch of entries, a reader's step.
+
+use rusqlite::params;
+use untoil_journal::{Batch, Put, Receipt, received};
+use untoil_model::{Delivery, DeliveryId, Draft, Entry, Seq, Stream};
+
+use crate::fault::Fault;
+use crate::transaction::{Transaction, column};
+use crate::writer::Write;
+
+/// A delivery to be kept, with what can be made of it before it reaches the writing thread.
+#[derive(Debug)]
+pub(crate) struct Receive {
+    delivery: Delivery,
+    headers: String,
+    draft: Option<Draft>,
+}
+
+impl Receive {
+    pub(crate) fn new(delivery: Delivery) -> Self {
+        let headers = serde_json::to_string(&delivery.headers).expect("texts by text are JSON");
+        let draft = Some(received(&delivery));
+        Self { delivery, headers, draft }
+    }
+}
+
+impl Write for Receive {
+    type Reply = Receipt;
+
+    fn write(&mut self, transaction: &mut Transaction<'_>) -> Result<Receipt, Fault> {
+        let seq = column(transaction.next());
+        let kept = transaction.connection.prepare_cached(KEEP_DELIVERY)?.execute(params![
+            seq,
+            self.delivery.id.source.as_str(),
+            self.delivery.id.message,
+            self.delivery.sender,
+            self.delivery.received_at.as_microsecond(),
+            self.headers,
+            self.delivery.body,
+        ])?;
+        if kept == 0 {
+            return Ok(Receipt::Seen);
+        }
+        transaction.connection.prepare_cached(KEEP_PENDING)?.execute([seq])?;
+        let draft = self.draft.take().unwrap_or_else(|| received(&self.delivery));
+        Ok(Receipt::Stored(transaction.write(draft)?.seq))
+    }
+
+    fn take_back(&mut self, _reply: Receipt) {
+        // The draft, if it was used, is made again.
+    }
+}
+
+/// Why a batch was not written, though the journal is well.
+#[derive(Debug)]
+pub(crate) struct Conflict {
+    pub(crate) stream: Stream,
+    pub(crate) at: Seq,
+}
+
+/// A batch to be written.
+#[derive(Debug)]
+pub(crate) struct Append(pub(crate) Batch);
+
+impl Write for Append {
+    type Reply = Result<Vec<Entry>, Conflict>;
+
+    fn write(&mut self, transaction: &mut Transaction<'_>) -> Result<Self::Reply, Fault> {
+        let Batch { drafts, expects, decides } = &mut self.0;
+        for expect in &*expects {
+            let at = transaction.end_of(&expect.stream)?;
+            if at != expect.at {
+                return Ok(Err(Conflict { stream: expect.stream.clone(), at }));
+            }
+        }
+        if let Some(DeliveryId { source, message }) = &*decides {
+            let id = params![source.as_str(), message];
+            transaction.connection.prepare_cached(DECIDE)?.execute(id)?;
+        }
+        drafts.drain(..).map(|draft| transaction.write(draft)).collect::<Result<_, _>>().map(Ok)
+    }
+
+    fn take_back(&mut self, reply: Self::Reply) {
+        if let Ok(entries) = reply {
+            self.0.drafts = entries.into_iter().map(unsealed).collect();
+        }
+    }
+}
+
+fn unsealed(entry: Entry) -> Draft {
+    let Entry { seq: _, at, actor, incident, alarm, body, prev: _, hash: _ } = entry;
+    Draft { at, actor, incident, alarm, body }
+}
+
+/// A reader's step.
+#[derive(Debug)]
+pub(crate) struct Advance {
+    pub(crate) reader: String,
+    pub(crate) to: Seq,
+    pub(crate) memos: Vec<Put>,
+}
+
+impl Write for Advance {
+    type Reply = ();
+
+    fn write(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Fault> {
+        let step = params![self.reader, column(self.to)];
+        transaction.connection.prepare_cached(ADVANCE)?.execute(step)?;
+        for Put { key, value } in &self.memos {
+            match value {
+                Some(value) => {
+                    let memo = params![self.reader, key, value];
+                    transaction.connection.prepare_cached(KEEP_MEMO)?.execute(memo)?
+                }
+                None => {
+                    let memo = params![self.reader, key];
+                    transaction.connection.prepare_cached(DROP_MEMO)?.execute(memo)?
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn take_back(&mut self, (): ()) {}
+}
+
+const KEEP_DELIVERY: &str = "INSERT INTO delivery \
+    (seq, source, message, sender, received_at, headers, body) VALUES (?1,?2,?3,?4,?5,?6,?7) \
+    ON CONFLICT (source, message) DO NOTHING";
+const KEEP_PENDING: &str = "INSERT INTO pending (seq) VALUES (?1)";
+pub(crate) const DECIDE: &str = "DELETE FROM pending \
+    WHERE seq = (SELECT seq FROM delivery WHERE source = ?1 AND message = ?2)";
+const ADVANCE: &str = "INSERT INTO reader (name, at) VALUES (?1, ?2) \
+    ON CONFLICT (name) DO UPDATE SET at = max(at, excluded.at)";
+const KEEP_MEMO: &str = "INSERT INTO memo (reader, key, value) VALUES (?1, ?2, ?3) \
+    ON CONFLICT (reader, key) DO UPDATE SET value = excluded.value";
+const DROP_MEMO: &str = "DELETE FROM memo WHERE reader = ?1 AND key = ?2";
