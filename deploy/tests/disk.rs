@@ -211,7 +211,7 @@ END
 #[test]
 fn a_link_in_place_of_a_folder_is_not_followed() {
     let Some(host) = Host::after(
-        r#"
+        r"
         mkdir $T/etc /var/log/real; touch -d '30 days ago' $T/etc/passwd.log.1.gz
         fill $T/etc/shadow.log.1 200000
         ln -s $T/etc /var/log/shop
@@ -219,7 +219,7 @@ fn a_link_in_place_of_a_folder_is_not_followed() {
         printf '' | config
         run act untoil-disk-reclaim
         ls $T/etc >$T/left
-        "#,
+        ",
     ) else {
         return;
     };

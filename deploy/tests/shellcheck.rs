@@ -1,10 +1,5 @@
 //! The scripts are clean POSIX shell.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "it runs shellcheck and dash"
-)]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "it runs shellcheck and dash")]
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
