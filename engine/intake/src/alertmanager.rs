@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use untoil_model::{Alarm, AlarmState, Delivery};
 
@@ -48,13 +49,18 @@ fn alarm(
     let empty = Map::new();
     let labels = json::object(alert, "labels").unwrap_or(&empty);
     let notes = json::object(alert, "annotations").unwrap_or(&empty);
+    let changed_at = json::moment(at, required(alert, at)?)?;
+    if changed_at < Timestamp::UNIX_EPOCH {
+        // The zero date is how Alertmanager writes that an alert has not ended.
+        return Err(DecodeError::wrong(at, &changed_at.to_string(), "when its state changed"));
+    }
     let known = filled(labels, "alertname").unwrap_or(fingerprint);
     Ok(Alarm {
         key: bounds::key(&format!("alertmanager:{fingerprint}"))?,
         source: delivery.id.source.clone(),
         name: bounds::name(known),
         state,
-        changed_at: json::moment(at, required(alert, at)?)?,
+        changed_at,
         severity: filled(labels, "severity").map(bounds::name),
         reason: bounds::prose(
             text(notes, "summary").or_else(|| text(notes, "message")).unwrap_or(""),

@@ -37,7 +37,7 @@ const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 const BODIES_KIB_MAX: usize = 64 * 1024;
 /// A body is read within this or dropped. Senders wait 15 s (SNS) or longer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Tries to confirm a subscription while SNS waits for the answer, 15 s; each takes up to 4 s.
+/// Tries to confirm a subscription while SNS waits for the answer, 15 s; each takes up to 3 s.
 const CONFIRM_TRIES: u32 = 3;
 /// Between them.
 const CONFIRM_PAUSE: Duration = Duration::from_millis(300);

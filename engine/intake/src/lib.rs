@@ -1,7 +1,7 @@
 //! Bytes to alarms: one file per source, and the signatures that prove who sent them.
 //!
 //! Two halves that meet in the journal. [`routes`] authenticates a sender, keeps its delivery as it
-//! came and answers; [`decode`] later turns the kept bytes into alarms, from the bytes alone, so that
+//! came and answers; [`decode()`] later turns the kept bytes into alarms, from the bytes alone, so that
 //! it can be repeated. Nothing here decides what to do about an alarm.
 //!
 //! To add a source: a file with `decode(&Delivery)`, a line in `decode.rs`, a page in

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use crate::sns_url::{CertificateUrl, Origin, SubscribeUrl};
 
-/// SNS gives up after 15 s, and up to three tries must fit.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(4);
+/// SNS gives up after 15 s: a certificate and three tries to confirm must fit.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 /// SNS's certificate is 2 KB; a chain of four would still fit.
 const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 

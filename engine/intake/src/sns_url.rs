@@ -21,6 +21,13 @@ pub struct UrlRefused {
     why: &'static str,
 }
 
+impl UrlRefused {
+    /// Shows the address without its query, which may hold a token.
+    fn new(url: &str, why: &'static str) -> Self {
+        Self { url: bounds::quote(url.split('?').next().unwrap_or_default()), why }
+    }
+}
+
 /// The origin of a stand-in for SNS on this machine: `http://127.0.0.1:4566`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin(String);
@@ -31,7 +38,7 @@ impl Origin {
     /// # Errors
     /// [`UrlRefused`] when it is not `http` or `https`, `127.0.0.1`, `[::1]` or `localhost`, and a port.
     pub fn loopback(text: &str) -> Result<Self, UrlRefused> {
-        let wrong = |why| UrlRefused { url: bounds::quote(text), why };
+        let wrong = |why| UrlRefused::new(text, why);
         let url = Url::parse(text).map_err(|_| wrong("it is not an address"))?;
         let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
         if !is_loopback || !matches!(url.scheme(), "http" | "https") {
@@ -62,7 +69,7 @@ impl CertificateUrl {
     /// # Errors
     /// [`UrlRefused`] says what is wrong with it.
     pub fn parse(text: &str, stand_ins: &[Origin]) -> Result<Self, UrlRefused> {
-        let wrong = |why| UrlRefused { url: bounds::quote(text), why };
+        let wrong = |why| UrlRefused::new(text, why);
         let url = parse(text)?;
         if !url.path().as_bytes().ends_with(b".pem") || url.query().is_some() {
             return Err(wrong("a certificate's path ends in `.pem` and has no query"));
@@ -119,7 +126,7 @@ impl SubscribeUrl {
     /// # Errors
     /// [`UrlRefused`] says what is wrong with it.
     pub fn parse(text: &str, topic: &TopicArn, stand_ins: &[Origin]) -> Result<Self, UrlRefused> {
-        let wrong = |why| UrlRefused { url: bounds::quote(text), why };
+        let wrong = |why| UrlRefused::new(text, why);
         let url = parse(text)?;
         let is_stand_in = stand_ins.iter().any(|origin| origin.covers(&url));
         let is_sns = sns_region(&url).is_some_and(|(region, _)| region == topic.region());
@@ -147,7 +154,7 @@ impl SubscribeUrl {
 }
 
 fn parse(text: &str) -> Result<Url, UrlRefused> {
-    let wrong = |why| UrlRefused { url: bounds::quote(text), why };
+    let wrong = |why| UrlRefused::new(text, why);
     if text.len() > URL_BYTES_MAX {
         return Err(wrong("it is too long"));
     }

@@ -139,3 +139,22 @@ fn a_source_without_a_decoder_is_named() {
         "no decoder for source `grafana`; there are alertmanager, cloudwatch, generic, newrelic, sns"
     );
 }
+
+#[test]
+fn the_documented_example_of_the_generic_source_decodes_and_every_field_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = std::fs::read_to_string(root.join("docs/sources/generic.md")).unwrap();
+    let example = page.split("-d '").nth(1).unwrap().split("'\n").next().unwrap();
+    let Ok(Decoded::Alarms(alarms)) = decode(&delivery("generic", example.as_bytes().to_vec()))
+    else {
+        panic!("the example is not read: {example}");
+    };
+    assert_eq!(alarms[0].key.as_str(), "generic:backup/nightly");
+    let misspelt = br#"{"alarms":[{"nonsense":1}]}"#.to_vec();
+    let error = decode(&delivery("generic", misspelt)).unwrap_err().to_string();
+    let fields: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
+    assert_eq!(fields.len(), 17, "{error}");
+    for field in fields {
+        assert!(page.contains(&format!("`{field}`")), "`{field}` is not documented");
+    }
+}
