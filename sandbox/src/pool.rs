@@ -1,0 +1,325 @@
+//! The threads that scripts run on: few, with large stacks, watched, and replaceable.
+//!
+//! Nothing here reads a clock. A watcher wakes every [`TICK`] while a job runs and counts; at the
+//! job's budget it raises the job's stop flag, which the engine looks at between operations; after
+//! a grace it gives the thread up and starts another. On a busy machine ticks come late, so a
+//! script never gets less than its time.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+
+/// How often the watcher counts. Small against a script's 200 ms.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+/// Ticks between the stop flag and giving the thread up: longer than one native call ever takes.
+const GRACE_TICKS: u32 = 40;
+/// Dropping a long chain of values recurses; 16 MiB is enough in debug builds for the most
+/// operations a script may do (measured: 8 MiB in release builds).
+const STACK_BYTES: usize = 16 << 20;
+/// Jobs that may wait. More means that alarms come faster than rules answer: refuse, visibly.
+const QUEUE_MAX: usize = 256;
+/// Threads given up before the pool refuses all work: each may hold memory for ever.
+const GIVEN_UP_MAX: u32 = 4;
+
+thread_local! {
+    static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// Whether the job on this thread has used up its time.
+pub(crate) fn is_stopped() -> bool {
+    STOP.with_borrow(|stop| stop.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)))
+}
+
+/// Why a job has no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PoolError {
+    #[error("all threads are busy and {QUEUE_MAX} askings wait already")]
+    Busy,
+    #[error("it did not stop in time, and its thread was given up")]
+    Stuck,
+    #[error("the engine panicked")]
+    Panicked,
+    #[error("{GIVEN_UP_MAX} threads are stuck; restart the engine and report the rule")]
+    Exhausted,
+}
+
+struct Job {
+    work: Box<dyn FnOnce() + Send>,
+    fail: Box<dyn Fn(PoolError) + Send>,
+    budget_ticks: u32,
+}
+
+struct Running {
+    ticks: u32,
+    budget_ticks: u32,
+    stop: Arc<AtomicBool>,
+    fail: Box<dyn Fn(PoolError) + Send>,
+}
+
+struct Slot {
+    thread: u64,
+    running: Option<Running>,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Job>,
+    slots: Vec<Slot>,
+    threads_started: u64,
+    given_up: u32,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    watch: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Jobs run outside the lock, so a poisoned state is a complete one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A fixed number of watched threads and a bounded queue.
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.shared.lock();
+        f.debug_struct("Pool")
+            .field("threads", &state.slots.len())
+            .field("queue", &state.queue.len())
+            .field("given_up", &state.given_up)
+            .finish()
+    }
+}
+
+impl Pool {
+    /// Starts `threads` threads and their watcher.
+    pub(crate) fn start(threads: usize) -> std::io::Result<Self> {
+        let pool = Self { shared: Arc::new(Shared::default()) };
+        for _ in 0..threads.max(1) {
+            start_thread(&pool.shared, &mut pool.shared.lock())?;
+        }
+        let shared = Arc::clone(&pool.shared);
+        std::thread::Builder::new().name("rule-watcher".into()).spawn(move || watch(&shared))?;
+        Ok(pool)
+    }
+
+    /// Threads given up since the start.
+    pub(crate) fn given_up(&self) -> u32 {
+        self.shared.lock().given_up
+    }
+
+    /// Runs `job` on one of the threads and waits for it: at most its budget, a grace, and the
+    /// jobs before it. Blocks the calling thread.
+    pub(crate) fn run<T, F>(&self, budget: Duration, job: F) -> Result<T, PoolError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (send, receive) = mpsc::sync_channel(1);
+        let answer = send.clone();
+        let work = Box::new(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(job)).map_err(|_| PoolError::Panicked);
+            // Nobody listens any more when the thread was given up meanwhile.
+            drop(answer.try_send(outcome));
+        });
+        let fail = Box::new(move |error| drop(send.try_send(Err(error))));
+        let budget_ticks = u32::try_from(budget.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX);
+        {
+            let mut state = self.shared.lock();
+            if state.slots.is_empty() {
+                return Err(PoolError::Exhausted);
+            }
+            if state.queue.len() >= QUEUE_MAX {
+                return Err(PoolError::Busy);
+            }
+            state.queue.push_back(Job { work, fail, budget_ticks: budget_ticks.max(1) });
+        }
+        self.shared.work.notify_one();
+        receive.recv().unwrap_or(Err(PoolError::Panicked))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.work.notify_all();
+        self.shared.watch.notify_all();
+    }
+}
+
+fn start_thread(shared: &Arc<Shared>, state: &mut State) -> std::io::Result<()> {
+    state.threads_started += 1;
+    let thread = state.threads_started;
+    let inner = Arc::clone(shared);
+    std::thread::Builder::new()
+        .name(format!("rule-{thread}"))
+        .stack_size(STACK_BYTES)
+        .spawn(move || serve(&inner, thread))?;
+    state.slots.push(Slot { thread, running: None });
+    Ok(())
+}
+
+/// What a thread does until the pool is closed or the thread is given up.
+fn serve(shared: &Shared, thread: u64) {
+    loop {
+        let (work, stop) = {
+            let mut state = shared.lock();
+            let job = loop {
+                if state.closed {
+                    return;
+                }
+                if let Some(job) = state.queue.pop_front() {
+                    break job;
+                }
+                state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            };
+            let stop = Arc::new(AtomicBool::new(false));
+            let Some(slot) = state.slots.iter_mut().find(|slot| slot.thread == thread) else {
+                return;
+            };
+            slot.running = Some(Running {
+                ticks: 0,
+                budget_ticks: job.budget_ticks,
+                stop: Arc::clone(&stop),
+                fail: job.fail,
+            });
+            (job.work, stop)
+        };
+        shared.watch.notify_one();
+        STOP.set(Some(stop));
+        work();
+        STOP.set(None);
+        let mut state = shared.lock();
+        match state.slots.iter_mut().find(|slot| slot.thread == thread) {
+            Some(slot) => slot.running = None,
+            None => return, // given up while it worked; another thread has its place
+        }
+    }
+}
+
+/// Counts ticks of running jobs; stops and gives up.
+fn watch(shared: &Arc<Shared>) {
+    let mut state = shared.lock();
+    while !state.closed {
+        if state.slots.iter().all(|slot| slot.running.is_none()) {
+            state = shared.watch.wait(state).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        }
+        state = shared
+            .watch
+            .wait_timeout_while(state, TICK, |state| !state.closed)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+        count_tick(shared, &mut state);
+    }
+}
+
+fn count_tick(shared: &Arc<Shared>, state: &mut State) {
+    let mut stuck = Vec::new();
+    for (at, slot) in state.slots.iter_mut().enumerate() {
+        let Some(running) = &mut slot.running else { continue };
+        running.ticks += 1;
+        if running.ticks >= running.budget_ticks {
+            running.stop.store(true, Ordering::Relaxed);
+        }
+        if running.ticks >= running.budget_ticks.saturating_add(GRACE_TICKS) {
+            stuck.push(at);
+        }
+    }
+    for at in stuck.into_iter().rev() {
+        let slot = state.slots.remove(at);
+        state.given_up += 1;
+        if let Some(running) = slot.running {
+            (running.fail)(PoolError::Stuck);
+        }
+        if state.given_up < GIVEN_UP_MAX {
+            // A thread that cannot be started leaves one fewer; `run` refuses when none is left.
+            drop(start_thread(shared, state));
+        }
+    }
+    if state.slots.is_empty() {
+        for job in state.queue.drain(..) {
+            (job.fail)(PoolError::Exhausted);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn a_panicking_job_is_an_error_and_the_thread_goes_on() {
+        let pool = Pool::start(1).unwrap();
+        let outcome: Result<(), _> = pool.run(BUDGET, || std::panic::resume_unwind(Box::new("on purpose")));
+        assert_eq!(outcome, Err(PoolError::Panicked));
+        assert_eq!(pool.run(BUDGET, || 7), Ok(7));
+        assert_eq!(pool.given_up(), 0);
+    }
+
+    #[test]
+    fn a_job_that_looks_at_the_flag_is_stopped_at_its_budget() {
+        let pool = Pool::start(1).unwrap();
+        let outcome = pool.run(BUDGET, || {
+            while !is_stopped() {
+                std::hint::spin_loop();
+            }
+            "stopped"
+        });
+        assert_eq!(outcome, Ok("stopped"));
+        assert_eq!(pool.given_up(), 0);
+    }
+
+    #[test]
+    fn a_stuck_thread_is_replaced_a_bounded_number_of_times() {
+        let pool = Pool::start(1).unwrap();
+        for n in 1..=GIVEN_UP_MAX {
+            let outcome: Result<(), _> = pool.run(BUDGET, || {
+                // Stands in for a native call that never returns.
+                loop {
+                    std::thread::park();
+                }
+            });
+            assert_eq!(outcome, Err(PoolError::Stuck));
+            assert_eq!(pool.given_up(), n);
+            let next = pool.run(BUDGET, || 1);
+            assert_eq!(next, if n < GIVEN_UP_MAX { Ok(1) } else { Err(PoolError::Exhausted) });
+        }
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let pool = Arc::new(Pool::start(1).unwrap());
+        let (begun, has_begun) = mpsc::channel();
+        let (go, may_go) = mpsc::channel::<()>();
+        let busy = Arc::clone(&pool);
+        let first = std::thread::spawn(move || {
+            busy.run(Duration::from_secs(60), move || {
+                begun.send(()).unwrap();
+                may_go.recv().unwrap();
+            })
+        });
+        has_begun.recv().unwrap();
+        for _ in 0..QUEUE_MAX {
+            let job = Job { work: Box::new(|| ()), fail: Box::new(drop), budget_ticks: 1 };
+            pool.shared.lock().queue.push_back(job);
+        }
+        assert_eq!(pool.run(BUDGET, || ()), Err(PoolError::Busy));
+        go.send(()).unwrap();
+        assert_eq!(first.join().unwrap(), Ok(()));
+    }
+}

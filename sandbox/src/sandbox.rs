@@ -1,0 +1,203 @@
+//! Asking rules: the engine, its threads, and one question at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rhai::Dynamic;
+use untoil_actions::{Catalogue, Proposal};
+use untoil_model::{Alarm, Facts, StepResult, Target};
+
+use crate::cage::{Cage, Called};
+use crate::checker::Functions;
+use crate::pool::{Pool, PoolError};
+use crate::rule::Rule;
+use crate::script::{Fault, Script, ScriptError};
+use crate::views::{AlarmView, Record};
+use crate::{meter, steps};
+
+/// A script's time for one asking. Shipped rules need less than a millisecond.
+pub(crate) const ASK_TIME: Duration = Duration::from_millis(200);
+/// Time for compiling one script; the worst of 64 KiB needs about half of it.
+pub(crate) const COMPILE_TIME: Duration = Duration::from_secs(1);
+
+/// Where rule scripts run. Cheap to clone; all clones share the threads.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    cage: Arc<Cage>,
+    pool: Pool,
+    functions: Functions,
+    catalogue: Arc<Catalogue>,
+}
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Without the meter a script could take all memory.
+    #[error("the memory meter is not installed: add `#[global_allocator] static METERED: untoil_sandbox::MeteredAlloc = untoil_sandbox::MeteredAlloc;` to the program")]
+    Unmetered,
+    /// The threads for scripts cannot be started.
+    #[error("failed to start the threads for rule scripts")]
+    Threads(#[from] std::io::Error),
+}
+
+/// What a rule is asked.
+#[derive(Debug, Clone, Copy)]
+pub enum Question<'a> {
+    /// What to do about the alarm: `plan(alarm, facts)`.
+    Plan {
+        /// The alarm.
+        alarm: &'a Alarm,
+        /// What the rule is about.
+        target: &'a Target,
+        /// The facts that its manifest declares.
+        facts: &'a Facts,
+    },
+    /// What to do next: `next(alarm, facts, results)`. A script without it has nothing more to do.
+    Next {
+        /// The alarm.
+        alarm: &'a Alarm,
+        /// What the rule is about.
+        target: &'a Target,
+        /// The facts, read again.
+        facts: &'a Facts,
+        /// The finished steps of the run.
+        results: &'a [StepResult],
+    },
+}
+
+/// What a rule answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The steps it proposes, not yet checked against `may`; none when it has nothing to do.
+    pub proposals: Result<Vec<Proposal>, ScriptError>,
+    /// What the script printed, for the journal: at most 50 lines and 4 KiB.
+    pub printed: Vec<String>,
+}
+
+impl Sandbox {
+    /// Starts `threads` threads for scripts; actions are known from `catalogue`.
+    ///
+    /// # Errors
+    /// When [`crate::MeteredAlloc`] is not the program's allocator, or threads cannot be started.
+    pub fn start(catalogue: Arc<Catalogue>, threads: usize) -> Result<Self, StartError> {
+        if !meter::is_installed() {
+            return Err(StartError::Unmetered);
+        }
+        let cage = Arc::new(Cage::new());
+        let functions = Functions::of(&cage);
+        let pool = Pool::start(threads)?;
+        Ok(Self { inner: Arc::new(Inner { cage, pool, functions, catalogue }) })
+    }
+
+    /// Asks a rule. Ends within a second of its turn, whatever the script does.
+    ///
+    /// Waits on a thread of the runtime's blocking pool, so that paused time stands still
+    /// meanwhile. Dropping the future leaves the script to end by itself.
+    pub async fn ask(&self, rule: &Rule, question: Question<'_>) -> Answer {
+        let Some(asking) = Asking::new(rule, question) else {
+            return Answer { proposals: Ok(Vec::new()), printed: Vec::new() };
+        };
+        let inner = Arc::clone(&self.inner);
+        let outcome = tokio::task::spawn_blocking(move || inner.ask(asking)).await;
+        outcome.unwrap_or_else(|_| refused(PoolError::Panicked))
+    }
+
+    /// Asks a rule and blocks the calling thread; for checks outside a runtime.
+    pub fn ask_blocking(&self, rule: &Rule, question: Question<'_>) -> Answer {
+        match Asking::new(rule, question) {
+            Some(asking) => self.inner.ask(asking),
+            None => Answer { proposals: Ok(Vec::new()), printed: Vec::new() },
+        }
+    }
+
+    /// The actions that rules may use.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.inner.catalogue
+    }
+
+    /// How many threads were given up because a script could not be stopped; a number to watch.
+    pub fn threads_given_up(&self) -> u32 {
+        self.inner.pool.given_up()
+    }
+
+    pub(crate) fn cage(&self) -> &Arc<Cage> {
+        &self.inner.cage
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    pub(crate) fn functions(&self) -> &Functions {
+        &self.inner.functions
+    }
+}
+
+struct Asking {
+    script: Arc<Script>,
+    alarm: AlarmView,
+    facts: Record,
+    results: Option<Record>,
+    target: String,
+}
+
+impl Asking {
+    fn new(rule: &Rule, question: Question<'_>) -> Option<Self> {
+        let script = Arc::clone(&rule.script);
+        match question {
+            Question::Plan { alarm, target, facts } => Some(Self {
+                script,
+                alarm: AlarmView::new(alarm, target),
+                facts: Record::of_facts(facts),
+                results: None,
+                target: target.to_string(),
+            }),
+            Question::Next { alarm, target, facts, results } => rule.has_next().then(|| Self {
+                script,
+                alarm: AlarmView::new(alarm, target),
+                facts: Record::of_facts(facts),
+                results: Some(Record::of_results(results)),
+                target: target.to_string(),
+            }),
+        }
+    }
+
+    fn call(self, cage: &Cage) -> Answer {
+        let Self { script, alarm, facts, results, target } = self;
+        let called: Called = match results {
+            None => cage.call(&script.ast, "plan", (alarm, facts)),
+            Some(results) => cage.call(&script.ast, "next", (alarm, facts, results)),
+        };
+        Answer { proposals: judged(&script, &target, called.outcome), printed: called.printed }
+    }
+}
+
+fn judged(
+    script: &Script,
+    target: &str,
+    outcome: Result<Dynamic, Box<rhai::EvalAltResult>>,
+) -> Result<Vec<Proposal>, ScriptError> {
+    let given = outcome.map_err(|error| ScriptError::of(script, &error))?;
+    steps::proposals(&given, target).map_err(|why| ScriptError::plain(Fault::Shape, why))
+}
+
+impl Inner {
+    fn ask(&self, asking: Asking) -> Answer {
+        let cage = Arc::clone(&self.cage);
+        self.pool.run(ASK_TIME, move || asking.call(&cage)).unwrap_or_else(refused)
+    }
+}
+
+fn refused(error: PoolError) -> Answer {
+    let fault = match error {
+        PoolError::Busy => Fault::Busy,
+        PoolError::Stuck => Fault::Time,
+        PoolError::Panicked | PoolError::Exhausted => Fault::Engine,
+    };
+    Answer { proposals: Err(ScriptError::plain(fault, error)), printed: Vec::new() }
+}

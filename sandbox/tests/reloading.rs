@@ -1,0 +1,143 @@
+//! The folder of rules changes while the engine runs.
+
+#![expect(clippy::unwrap_used, reason = "tests may fail")]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use expect_test::expect;
+use untoil_actions::Catalogue;
+use untoil_sandbox::{MeteredAlloc, ReloadEvent, Reloader, RuleBook, Sandbox};
+
+#[global_allocator]
+static METERED: MeteredAlloc = MeteredAlloc;
+
+fn sandbox() -> Sandbox {
+    Sandbox::start(Arc::new(Catalogue::standard(vec![])), 1).unwrap()
+}
+
+fn write(dir: &Path, rule: &str, summary: &str, script: &str) {
+    let folder = dir.join(rule);
+    fs::create_dir_all(&folder).unwrap();
+    let manifest = format!(
+        "summary: {summary}\nowner: platform\non: [{{ source: cloudwatch }}]\ntarget: asg/web\nmay: [slack.message]\nmode: shadow\n"
+    );
+    fs::write(folder.join("rule.yaml"), manifest).unwrap();
+    fs::write(folder.join("rule.rhai"), script).unwrap();
+}
+
+const GOOD: &str = "fn plan(alarm, facts) { slack::message(\"x\") }";
+
+fn told(events: &[ReloadEvent]) -> Vec<String> {
+    let tell = |event: &ReloadEvent| match event {
+        ReloadEvent::Loaded { rule, mode, .. } => format!("loaded {rule} {}", mode.as_str()),
+        ReloadEvent::Broken { rule, kept, error } => {
+            let first = error.lines().next().unwrap_or_default();
+            format!("broken {rule} kept={} {first}", kept.is_some())
+        }
+        ReloadEvent::Removed { rule } => format!("removed {rule}"),
+    };
+    events.iter().map(tell).collect()
+}
+
+#[test]
+fn a_broken_rule_keeps_its_last_good_version_and_stops_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "one", "First", GOOD);
+    write(dir.path(), "two", "Second", GOOD);
+    fs::write(dir.path().join("policy.yaml"), "not: a rule").unwrap();
+    let (mut reloader, events) = Reloader::load(dir.path(), sandbox());
+    assert_eq!(told(&events), ["loaded one shadow", "loaded two shadow"]);
+    assert!(reloader.poll().is_empty());
+    let name = "one".parse().unwrap();
+    let first = reloader.book().get(&name).unwrap().version.clone();
+
+    write(dir.path(), "one", "First", "fn plan(alarm, facts) { alarm.nmae }");
+    write(dir.path(), "three", "Third", "fn paln(alarm, facts) { [] }");
+    write(dir.path(), "two", "Second, better", GOOD);
+    let events = reloader.poll();
+    expect![[r#"
+        broken one kept=true error[R208]: alarms have no field `nmae`
+        broken three kept=false error[R203]: the script has no function `plan`
+        loaded two shadow"#]]
+    .assert_eq(&told(&events).join("\n"));
+    let book = reloader.book();
+    assert_eq!(book.get(&name).unwrap().version, first);
+    assert_eq!(book.rules().len(), 2);
+    assert!(reloader.poll().is_empty(), "a broken text is told once");
+    assert!(reloader.diagnostics().any(|diagnostic| diagnostic.rule == "one"));
+
+    write(dir.path(), "one", "First, mended", GOOD);
+    fs::remove_dir_all(dir.path().join("two")).unwrap();
+    fs::remove_dir_all(dir.path().join("three")).unwrap();
+    assert_eq!(told(&reloader.poll()), ["removed two", "loaded one shadow"]);
+    assert_ne!(reloader.book().get(&name).unwrap().version, first);
+    // A reader that began with the older book keeps it.
+    assert_eq!(book.rules().len(), 2);
+}
+
+#[test]
+fn a_rule_without_its_files_is_broken_and_a_vanished_folder_removes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = dir.path().join("rules");
+    write(&rules, "one", "First", GOOD);
+    fs::create_dir_all(rules.join("empty")).unwrap();
+    fs::create_dir_all(rules.join(".git")).unwrap();
+    let (mut reloader, events) = Reloader::load(&rules, sandbox());
+    assert_eq!(
+        told(&events),
+        ["broken empty kept=false error[R110]: there is no `rule.yaml`", "loaded one shadow"]
+    );
+    fs::rename(&rules, dir.path().join("elsewhere")).unwrap();
+    let events = told(&reloader.poll());
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert!(events[0].starts_with("broken * kept=false failed to read the rules folder"));
+    assert!(reloader.poll().is_empty(), "told once");
+    assert_eq!(reloader.book().rules().len(), 1);
+    fs::rename(dir.path().join("elsewhere"), &rules).unwrap();
+    assert!(reloader.poll().is_empty());
+    assert_eq!(reloader.book().rules().len(), 1);
+}
+
+#[tokio::test]
+async fn the_system_tells_of_a_change() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "one", "First", GOOD);
+    let (mut reloader, _) = Reloader::load(dir.path(), sandbox());
+    assert!(reloader.is_watching());
+    write(dir.path(), "one", "First, changed", GOOD);
+    // Bounded, not a sleep: it returns when the event comes.
+    tokio::time::timeout(Duration::from_secs(20), reloader.changed()).await.unwrap();
+    assert_eq!(told(&reloader.poll()), ["loaded one shadow"]);
+}
+
+#[test]
+fn a_book_loads_what_it_can_and_reports_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "good", "Good", GOOD);
+    write(dir.path(), "Bad Name", "Bad", GOOD);
+    write(dir.path(), "warned", "Warned", "fn plan(alarm, facts) { let x = 1; slack::message(\"x\") }");
+    let (book, diagnostics) = RuleBook::load(dir.path(), &sandbox()).unwrap();
+    let names: Vec<&str> = book.rules().iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["good", "warned"]);
+    let codes: Vec<String> =
+        diagnostics.iter().map(|found| format!("{} {}", found.rule, found.code)).collect();
+    assert_eq!(codes, ["Bad Name R110", "warned R211"]);
+}
+
+#[test]
+fn a_version_names_the_text_of_both_files() {
+    let sandbox = sandbox();
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "one", "First", GOOD);
+    let version = |dir: &Path| {
+        RuleBook::load(dir, &sandbox).unwrap().0.rules()[0].version.to_string()
+    };
+    let first = version(dir.path());
+    assert_eq!(first.len(), 16);
+    assert_eq!(first, version(dir.path()));
+    write(dir.path(), "one", "First", "fn plan(alarm, facts) { slack::message(\"y\") }");
+    assert_ne!(first, version(dir.path()));
+}
