@@ -88,15 +88,11 @@ where
     }
     match error {
         SdkError::ServiceError(answer) => {
-            let status = answer.raw().status().as_u16();
-            let body = answer.raw().body().bytes().unwrap_or_default();
-            let message = match answer.err().message() {
-                Some(message) => message.to_owned(),
-                None => String::from_utf8_lossy(&body[..body.len().min(BODY_MAX)]).into_owned(),
-            };
-            let after = answer.raw().headers().get("retry-after");
-            let after = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-            of_status(call, status, answer.err().code(), &message, after)
+            of_answer(call, answer.raw(), answer.err().code(), answer.err().message())
+        }
+        // The body could not be read, but a bare 403 is one.
+        SdkError::ResponseError(answer) if matches!(answer.raw().status().as_u16(), 400..) => {
+            of_answer(call, answer.raw(), None, None)
         }
         SdkError::DispatchFailure(_) if never_connected(error) => {
             CallError::NotSent { why: format!("{op}: {}", chain(error)) }
@@ -125,6 +121,22 @@ where
         }
         CallError::NotSent { why } | CallError::Unknown { why } => ReadError::Unavailable { why },
     }
+}
+
+fn of_answer(
+    call: &Call,
+    raw: &HttpResponse,
+    code: Option<&str>,
+    message: Option<&str>,
+) -> CallError {
+    let body = raw.body().bytes().unwrap_or_default();
+    let message = message.map_or_else(
+        || String::from_utf8_lossy(&body[..body.len().min(BODY_MAX)]).into_owned(),
+        str::to_owned,
+    );
+    let after = raw.headers().get("retry-after");
+    let after = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    of_status(call, raw.status().as_u16(), code, &message, after)
 }
 
 /// The table itself: status and code of an answer.

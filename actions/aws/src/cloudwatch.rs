@@ -161,7 +161,7 @@ mod tests {
             MetricQuery { period_secs: 0, ..fine.clone() },
             MetricQuery { period_secs: 90, ..fine.clone() },
             MetricQuery { to: fine.from, ..fine.clone() },
-            MetricQuery { to: Timestamp::from_second(86_461).unwrap(), ..fine.clone() },
+            MetricQuery { to: Timestamp::from_second(86_461).unwrap(), ..fine },
         ];
         for query in broken {
             assert!(fits(&query).is_err(), "{query:?}");

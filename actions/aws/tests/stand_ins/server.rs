@@ -1,6 +1,7 @@
 //! Starts a stand-in of AWS as a process of its own, and ends it with the test.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -26,12 +27,15 @@ pub(crate) struct StandIn {
 
 /// Starts moto, or says that the test is skipped.
 pub(crate) async fn moto() -> Option<StandIn> {
-    let arguments = |port: u16| vec!["-H".into(), "127.0.0.1".into(), "-p".into(), port.to_string()];
+    let arguments =
+        |port: u16| vec!["-H".into(), "127.0.0.1".into(), "-p".into(), port.to_string()];
     start("moto_server", "pip install 'moto[server]==5.2.1'", arguments, |_| Vec::new()).await
 }
 
 /// Starts ministack, or says that the test is skipped.
 pub(crate) async fn ministack(auth: &str) -> Option<StandIn> {
+    // CloudWatch's SDK speaks CBOR, for which ministack needs a package that it does not ask for.
+    const INSTALL: &str = "pip install ministack==1.5.33 cbor2==6.3.0";
     let auth = auth.to_owned();
     let settings = move |port: u16| {
         vec![
@@ -40,7 +44,7 @@ pub(crate) async fn ministack(auth: &str) -> Option<StandIn> {
             ("AUTH", auth.clone()),
         ]
     };
-    start("ministack", "pip install ministack==1.5.33", |_| Vec::new(), settings).await
+    start("ministack", INSTALL, |_| Vec::new(), settings).await
 }
 
 async fn start(
@@ -50,7 +54,10 @@ async fn start(
     settings: impl Fn(u16) -> Vec<(&'static str, String)>,
 ) -> Option<StandIn> {
     if std::env::var_os(SKIP).is_some() {
-        eprintln!("SKIPPED: {SKIP} is set, so `{program}` was not started and nothing was tested");
+        // Not `eprintln!`, which a passing test swallows.
+        let said =
+            format!("SKIPPED: {SKIP} is set; `{program}` was not started, nothing was tested");
+        writeln!(std::io::stderr(), "{said}").unwrap();
         return None;
     }
     let port = free_port();
