@@ -90,6 +90,8 @@ impl Bell {
 #[derive(Debug, Default)]
 struct Pokes {
     working: BTreeMap<IncidentId, Arc<Notify>>,
+    /// Workers that wait for a busy target.
+    queued: BTreeMap<IncidentId, Arc<Notify>>,
     waiting: BTreeSet<IncidentId>,
 }
 
@@ -233,9 +235,30 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Waits in the queue for a target: rung when any run ends.
+    pub(crate) fn queue(&self, news: &Arc<Notify>) {
+        let mut pokes = self.pokes.lock().unwrap_or_else(PoisonError::into_inner);
+        pokes.queued.insert(self.incident.clone(), Arc::clone(news));
+    }
+
+    /// Leaves the queue.
+    pub(crate) fn unqueue(&self) {
+        let mut pokes = self.pokes.lock().unwrap_or_else(PoisonError::into_inner);
+        pokes.queued.remove(&self.incident);
+    }
+
+    /// Rings everybody who waits for a target: a run has ended.
+    pub(crate) fn ring_queued(&self) {
+        let pokes = self.pokes.lock().unwrap_or_else(PoisonError::into_inner);
+        pokes.queued.values().for_each(|worker| worker.notify_one());
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut pokes = self.pokes.lock().unwrap_or_else(PoisonError::into_inner);
         pokes.working.remove(&self.incident);
+        pokes.queued.remove(&self.incident);
     }
 }

@@ -37,16 +37,16 @@ impl Track {
             Self { seq: latest.first().map_or(Seq::START, |e| e.seq), ..Self::default() };
         let mut closed = false;
         for entry in latest {
-            match &entry.body {
-                Body::Closed { .. } => closed = true,
-                Body::Opened { alarm, .. }
-                | Body::Observed { alarm, .. }
-                | Body::Looked { alarm, .. } => {
-                    track.newest = Some((alarm.changed_at, alarm.state));
-                    track.open = entry.incident.clone().filter(|_| !closed);
-                    break;
-                }
-                _ => {}
+            if let Body::Closed { .. } = entry.body {
+                closed = true;
+            }
+            if let Body::Opened { alarm, .. }
+            | Body::Observed { alarm, .. }
+            | Body::Looked { alarm, .. } = &entry.body
+            {
+                track.newest = Some((alarm.changed_at, alarm.state));
+                track.open = entry.incident.clone().filter(|_| !closed);
+                break;
             }
         }
         track

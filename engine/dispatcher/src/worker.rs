@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use untoil_guard::{GuardError, Judgement, Permit};
 use untoil_journal::{AppendError, Batch, JournalError, catch_up, load};
-use untoil_model::{Body, Draft, Incident, Work};
+use untoil_model::{Body, Draft, Incident, Reason, Work};
 use untoil_runner::RunnerError;
 
 use crate::dispatcher::Place;
@@ -40,7 +40,7 @@ pub(crate) async fn work(tools: Tools, place: Place, news: Arc<Notify>, stop: Ca
 async fn turn(
     tools: &Tools,
     place: &Place,
-    news: &Notify,
+    news: &Arc<Notify>,
     stop: &CancellationToken,
     permit: &mut Option<Permit>,
 ) -> Result<(), RunnerError> {
@@ -64,17 +64,32 @@ async fn turn(
                 }
             }
             Work::Wait { until } => {
-                let began = tools.clock.now();
-                if began < until {
-                    rest(tools, news, stop, Some(until)).await;
+                let queued = matches!(incident.held(), Some(Reason::TargetBusy { .. }));
+                if queued {
+                    place.queue(news);
                 }
-                if tools.clock.now() >= until {
+                rest(tools, news, stop, Some(until)).await;
+                place.unqueue();
+                if queued || tools.clock.now() >= until {
                     judge(tools, &mut incident, permit).await?;
                 }
             }
-            work => {
+            work @ (Work::Match
+            | Work::Ask
+            | Work::Judge
+            | Work::Call { .. }
+            | Work::Find { .. }
+            | Work::Settle { .. }
+            | Work::Conclude
+            | Work::Watch { .. }
+            | Work::GiveBack
+            | Work::Close { .. }) => {
                 let desk = Desk { tools, news, stop };
+                let runs = incident.past.len();
                 one(&desk, &mut incident, permit, work).await?;
+                if incident.past.len() > runs {
+                    place.ring_queued();
+                }
             }
         }
     }
@@ -83,7 +98,7 @@ async fn turn(
 /// What a worker works with.
 struct Desk<'a> {
     tools: &'a Tools,
-    news: &'a Notify,
+    news: &'a Arc<Notify>,
     stop: &'a CancellationToken,
 }
 
@@ -125,7 +140,7 @@ async fn one(
         },
         Work::Conclude => runner.conclude(incident).await,
         Work::Watch { since } => tokio::select! {
-            watched = runner.watch(incident, since, news) => watched,
+            watched = runner.watch(incident, since, news.as_ref()) => watched,
             () = stop.cancelled() => Ok(()),
         },
         Work::GiveBack => runner.give_back(incident).await,
@@ -196,7 +211,7 @@ async fn rest(tools: &Tools, news: &Notify, stop: &CancellationToken, until: Opt
 fn lease_end(incident: &Incident) -> Option<Timestamp> {
     let (lease, since) = incident.lease.as_ref()?;
     let told = incident.escalations.iter().any(|reason| {
-        matches!(reason, untoil_model::Reason::LeaseOver { target, .. } if *target == lease.target)
+        matches!(reason, Reason::LeaseOver { target, .. } if *target == lease.target)
     });
     let term = SignedDuration::try_from(lease.term.duration()).unwrap_or_default();
     (!told && !incident.is_closed()).then(|| since.saturating_add(term).unwrap_or(Timestamp::MAX))

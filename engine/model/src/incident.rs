@@ -224,7 +224,7 @@ impl Incident {
                 self.facts = facts.clone();
                 self.missing = missing.clone();
             }
-            Body::RuleFailed { .. } => self.stop_run(),
+            Body::RuleFailed { error, .. } => self.rule_failed(error),
             Body::Approved { plan, .. } => {
                 self.approved = Some((*plan, entry.actor.to_string()));
                 self.answered_at = Some(entry.at);
@@ -312,7 +312,8 @@ impl Incident {
         if fresh {
             self.tries.clear();
             let (id, kind) = (run.clone(), plan.kind);
-            self.run = Some(Run { id, kind, parts: Vec::new(), steps: Vec::new() });
+            self.run =
+                Some(Run { id, kind, parts: Vec::new(), steps: Vec::new(), failed: None });
         }
         if let Some(going) = &mut self.run {
             going.parts.push(Part { plan: plan.clone(), verdict: None });
@@ -401,6 +402,17 @@ impl Incident {
         };
     }
 
+    /// A run that has begun holds its target until it is concluded; one that has not is dropped.
+    fn rule_failed(&mut self, error: &str) {
+        match &mut self.run {
+            Some(run) if !run.steps.is_empty() => {
+                run.failed = Some(error.to_owned());
+                self.phase = Phase::Running;
+            }
+            Some(_) | None => self.stop_run(),
+        }
+    }
+
     fn stop_run(&mut self) {
         self.phase = Phase::Stopped;
         if let Some(run) = self.run.take() {
@@ -481,9 +493,10 @@ impl Incident {
         match &self.phase {
             Phase::New if self.is_clear() => Work::Close { ending: self.ending_now() },
             Phase::New => Work::Match,
-            Phase::Matched if self.is_clear() && self.lease.is_none() => {
-                Work::Close { ending: self.ending_now() }
-            }
+            Phase::Matched if self.is_clear() => match self.lease {
+                Some(_) => Work::GiveBack,
+                None => Work::Close { ending: self.ending_now() },
+            },
             Phase::Matched => Work::Ask,
             Phase::Proposed => Work::Judge,
             Phase::Held { reason, until } => {
@@ -531,7 +544,7 @@ impl Incident {
                 Progress::Finished { .. } => return Work::Conclude,
             }
         }
-        if denied {
+        if denied || run.failed.is_some() {
             return Work::Conclude;
         }
         // All done and the rule wants to be asked again; otherwise the phase would be `Watching`.

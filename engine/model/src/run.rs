@@ -148,6 +148,8 @@ pub struct Run {
     pub parts: Vec<Part>,
     /// All steps with their progress.
     pub steps: Vec<(Step, Progress)>,
+    /// How the rule failed when it was asked what comes next.
+    pub failed: Option<String>,
 }
 
 impl Run {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use untoil_clock::Clock;
 use untoil_guard::GuardError;
 use untoil_journal::{AppendError, Batch, Journal, JournalError, catch_up};
-use untoil_model::{Actor, Body, Draft, Incident};
+use untoil_model::{Actor, Body, Draft, Incident, Stream};
 
 /// Why the runner cannot go on. What it was doing is in the journal and is taken up again.
 #[derive(Debug, thiserror::Error)]
@@ -41,19 +41,40 @@ impl Pen {
         incident: &mut Incident,
         bodies: Vec<Body>,
     ) -> Result<(), RunnerError> {
-        let at = self.clock.now();
-        let drafts = bodies.into_iter().map(|body| {
-            let about = matches!(body, Body::Looked { .. } | Body::Closed { .. });
-            let draft = Draft::of(&incident.id, at, self.actor.clone(), body);
-            if about { draft.about(&incident.alarm.key) } else { draft }
-        });
-        match self.journal.append(Batch::of(drafts.collect())).await {
-            Ok(_) => {}
-            Err(AppendError::Journal(e)) => return Err(e.into()),
+        let batch = Batch::of(self.drafts(incident, bodies));
+        match self.journal.append(batch).await {
+            Ok(_) => Ok(catch_up(&*self.journal, incident).await?),
+            Err(AppendError::Journal(e)) => Err(e.into()),
             Err(AppendError::Conflict { .. }) => {
                 unreachable!("a batch without conditions has no conflict")
             }
         }
-        Ok(catch_up(&*self.journal, incident).await?)
+    }
+
+    /// Writes entries only if the incident is still as its caller knows it; says whether it was.
+    pub(crate) async fn write_if_still(
+        &self,
+        incident: &mut Incident,
+        bodies: Vec<Body>,
+    ) -> Result<bool, RunnerError> {
+        let stream = Stream::Incident(incident.id.clone());
+        let batch = Batch::of(self.drafts(incident, bodies)).expect(stream, incident.seq);
+        let written = match self.journal.append(batch).await {
+            Ok(_) => true,
+            Err(AppendError::Conflict { .. }) => false,
+            Err(AppendError::Journal(e)) => return Err(e.into()),
+        };
+        catch_up(&*self.journal, incident).await?;
+        Ok(written)
+    }
+
+    fn drafts(&self, incident: &Incident, bodies: Vec<Body>) -> Vec<Draft> {
+        let at = self.clock.now();
+        let draft = |body: Body| {
+            let about = matches!(body, Body::Looked { .. } | Body::Closed { .. });
+            let draft = Draft::of(&incident.id, at, self.actor.clone(), body);
+            if about { draft.about(&incident.alarm.key) } else { draft }
+        };
+        bodies.into_iter().map(draft).collect()
     }
 }

@@ -62,7 +62,9 @@ impl Runner {
                 });
             let target = lease.target.clone();
             bodies.push(Body::LeaseDropped { target, reason: reason.clone() });
-            bodies.push(Body::Escalated { reason, mention: mention(incident) });
+            if !incident.escalations.contains(&reason) {
+                bodies.push(Body::Escalated { reason, mention: mention(incident) });
+            }
         }
         bodies.push(Body::Closed { ending });
         self.pen.write(incident, bodies).await

@@ -27,6 +27,9 @@ const READ_AGAIN: Duration = Duration::from_secs(5);
 /// A call that has not answered by then is lost: longer than the ports' own time-outs.
 const CALL_MAX: Duration = Duration::from_mins(1);
 
+/// News of the incident may come in between the last look and the intent this often.
+const INTENTS_MAX: u32 = 5;
+
 /// A step with its place, taken out of the incident.
 struct Placed {
     step: Step,
@@ -89,22 +92,44 @@ impl Runner {
         if let Err(reason) = action.look_again(&self.eyes, &placed.step).await {
             return self.refuse(incident, &placed, attempt, &reason).await;
         }
-        let now = self.pen.clock.now();
-        let may = match self.guard.clear(permit, n, attempt, incident, now).await? {
-            Ok(may) => may,
-            Err(reason) => return self.refuse(incident, &placed, attempt, &reason).await,
+        let Some(may) = self.intend(permit, incident, (&placed, attempt)).await? else {
+            return Ok(());
         };
-        let marker = may.marker();
-        let started = Body::Started {
-            step: placed.at.clone(),
-            attempt,
-            does: Box::new(placed.step.clone()),
-            marker: marker.clone(),
-            not_after: may.not_after(),
-        };
-        self.pen.write(incident, vec![started]).await?;
         let answer = self.make(action, hands, may, &placed).await;
         self.record(incident, &placed, attempt, answer).await
+    }
+
+    /// Has the guard look again and records the intent, on condition that nothing was heard of the
+    /// incident in between: of two engines that know the same permit only one gets here.
+    async fn intend(
+        &self,
+        permit: &Permit,
+        incident: &mut Incident,
+        (placed, attempt): (&Placed, u32),
+    ) -> Result<Option<Clearance>, RunnerError> {
+        for _ in 0..INTENTS_MAX {
+            let now = self.pen.clock.now();
+            let n = placed.at.step;
+            let may = match self.guard.clear(permit, n, attempt, incident, now).await? {
+                Ok(may) => may,
+                Err(reason) => {
+                    self.refuse(incident, placed, attempt, &reason).await?;
+                    return Ok(None);
+                }
+            };
+            let started = Body::Started {
+                step: placed.at.clone(),
+                attempt,
+                does: Box::new(placed.step.clone()),
+                marker: may.marker(),
+                not_after: may.not_after(),
+            };
+            if self.pen.write_if_still(incident, vec![started]).await? {
+                return Ok(Some(may));
+            }
+        }
+        // News kept coming in; the worker takes the step up again from the incident as it is then.
+        Ok(None)
     }
 
     async fn make(

@@ -220,8 +220,11 @@ fn stopped(incident: &Incident) -> (RunOutcome, Option<Reason>) {
         )),
     });
     let denied = run.part().is_some_and(|part| matches!(part.verdict, Some(Verdict::Deny { .. })));
-    debug_assert!(failed.is_some() || denied, "only a failed step or a denial stops a run");
-    // A denial has already reached its people, where it must, in the judgement's own batch.
+    debug_assert!(
+        failed.is_some() || denied || run.failed.is_some(),
+        "only a failed step, a denial or a failed rule stops a run"
+    );
+    // A denial or a failed rule has already reached its people, in the batch that recorded it.
     failed.unwrap_or((RunOutcome::Inconclusive, None))
 }
 
