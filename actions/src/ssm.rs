@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::Order;
 
 /// A command shows up in `ListCommands` within this time, or never was: SSM is eventually consistent.
-const SEEN_WITHIN: Duration = Duration::from_secs(60);
+const SEEN_WITHIN: Duration = Duration::from_mins(1);
 
 /// How long ago the intent was recorded.
 fn age(order: &Order<'_>) -> Duration {

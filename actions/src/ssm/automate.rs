@@ -277,7 +277,7 @@ impl Action for Automate {
             Err(error) => return Err(error),
             Ok(automation) => automation,
         };
-        Ok(ended(&automation).map_or(Following::Going(next_look(order)), Following::Ended))
+        Ok(ended(&automation).map_or_else(|| Following::Going(next_look(order)), Following::Ended))
     }
 
     async fn find(&self, eyes: &Eyes, order: &Order<'_>) -> Result<Found, ReadError> {

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Not begun on the host within this time, it does not begin; SSM's least is 30 s.
-const DELIVERY: Duration = Duration::from_secs(60);
+const DELIVERY: Duration = Duration::from_mins(1);
 /// How far before our intent a command may be dated: clocks differ.
 const BEFORE: SignedDuration = SignedDuration::from_mins(2);
 /// A command in flight is at most this old: the longest execution time.
@@ -288,7 +288,8 @@ impl Action for Document {
         order: &Order<'_>,
         handle: &str,
     ) -> Result<Following, ReadError> {
-        let (id, instance) = handle.split_once('@').unwrap_or((handle, order.step.target.name()));
+        let (id, instance) =
+            handle.split_once('@').unwrap_or_else(|| (handle, order.step.target.name()));
         let command = match eyes.ssm.command(id, instance).await {
             // Just after sending it may not be there yet. How long to wait is the step's `settle`.
             Err(ReadError::NotFound { .. }) => return Ok(Following::Going(next_look(order))),

@@ -67,14 +67,12 @@ impl State {
         let Some(host) = self.hosts.get_mut(&command.instance) else { return };
         let answer = run(host, &command.document, &command.params, now);
         let ok = answer.result["ok"] == json!(true);
-        let (state, status) = match ok {
-            true => (CommandState::Success, "Success"),
-            false => (CommandState::Failed, "Failed"),
-        };
+        let (state, status) =
+            if ok { (CommandState::Success, "Success") } else { (CommandState::Failed, "Failed") };
         let code = answer.result["code"].as_str().unwrap_or_default();
         let exit = untoil_deploy::document(&command.document)
             .and_then(|document| document.ending(code))
-            .map_or(i32::from(!ok), |ending| i32::from(ending.status));
+            .map_or_else(|| i32::from(!ok), |ending| i32::from(ending.status));
         let stdout = format!("{RESULT_MARK}{}\n(simulated)\n", answer.result);
         command.end = Some((state, status, exit, stdout));
         if let Some(changed) = answer.changed {

@@ -54,7 +54,7 @@ impl Faults {
         self.per_mille = per_mille;
     }
 
-    /// SplitMix64: small, seeded, and the same on every machine.
+    /// `SplitMix64`: small, seeded, and the same on every machine.
     pub(crate) fn roll(&mut self) -> u64 {
         self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.dice;

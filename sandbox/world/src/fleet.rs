@@ -158,7 +158,7 @@ impl AsgWrites for World {
             let member =
                 member.ok_or_else(|| refused(API, "ValidationError", "instance id not found"))?;
             let was_there = member.gone_at.is_none();
-            member.gone_at.get_or_insert(after(now, DRAINS));
+            member.gone_at.get_or_insert_with(|| after(now, DRAINS));
             let target = format!("ec2/{instance}");
             state.call(API, &may.marker(), &target, "terminate");
             if was_there {

@@ -23,5 +23,5 @@ mod world;
 pub use alarms::{AlarmSpec, Transition};
 pub use clearance::{cleared, cleared_at};
 pub use fault::Fault;
-pub use state::{Call, Effect};
+pub use state::{Call, Effect, QueueSpec};
 pub use world::World;

@@ -144,16 +144,24 @@ pub(crate) struct SimGroup {
 }
 
 /// A queue that a service's tasks work off.
-#[derive(Debug, Clone)]
-pub(crate) struct Queue {
-    pub(crate) backlog: f64,
-    pub(crate) in_per_min: f64,
-    pub(crate) done_per_task_per_min: f64,
-    pub(crate) cluster: String,
-    pub(crate) service: String,
-    pub(crate) namespace: String,
-    pub(crate) metric: String,
-    pub(crate) dimensions: BTreeMap<String, String>,
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueSpec {
+    /// How much waits.
+    pub backlog: f64,
+    /// How much comes in per minute.
+    pub in_per_min: f64,
+    /// How much one running task gets done per minute.
+    pub done_per_task_per_min: f64,
+    /// Cluster of the service that works it off.
+    pub cluster: String,
+    /// The service.
+    pub service: String,
+    /// Namespace of the metric that tells its length.
+    pub namespace: String,
+    /// The metric.
+    pub metric: String,
+    /// The metric's dimensions.
+    pub dimensions: BTreeMap<String, String>,
 }
 
 /// An alarm and its state.
@@ -174,7 +182,7 @@ pub(crate) struct State {
     pub(crate) hosts: BTreeMap<String, Host>,
     pub(crate) services: BTreeMap<(String, String), SimService>,
     pub(crate) groups: BTreeMap<String, SimGroup>,
-    pub(crate) queues: BTreeMap<String, Queue>,
+    pub(crate) queues: BTreeMap<String, QueueSpec>,
     pub(crate) commands: Vec<Sent>,
     /// Client token → marker, and the execution.
     pub(crate) automations: BTreeMap<String, (String, Timestamp, Automation)>,

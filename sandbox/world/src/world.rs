@@ -12,7 +12,7 @@ use untoil_model::Step;
 use crate::alarms::AlarmSpec;
 use crate::fault::{read_refused, refused};
 use crate::state::{
-    Disk, Host, Member, Queue, Rollout, SimAlarm, SimGroup, SimService, State, Unit,
+    Disk, Host, Member, QueueSpec, Rollout, SimAlarm, SimGroup, SimService, State, Unit,
 };
 use crate::{Call, Effect, Fault, Transition};
 
@@ -89,7 +89,7 @@ impl World {
                 Ok(Fate::Answered)
             }
             Some(Fault::LoseAnswer) => Ok(Fate::Lost),
-            Some(Fault::Reset) if self.state().faults.roll() % 2 == 0 => Ok(Fate::Lost),
+            Some(Fault::Reset) if self.state().faults.roll().is_multiple_of(2) => Ok(Fate::Lost),
             Some(Fault::Reset) => Err(CallError::Unknown { why: "connection reset".into() }),
         }
     }
@@ -230,13 +230,14 @@ impl World {
     pub fn add_service(&self, cluster: &str, name: &str, desired: i64) {
         let mut state = self.state();
         let now = state.now;
+        let yesterday = now - jiff::SignedDuration::from_hours(24);
         let id = format!("ecs-svc/{}", state.hex(19));
         let mut service = SimService {
             status: "ACTIVE".into(),
             controller: "ECS".into(),
             desired,
             tasks: Vec::new(),
-            rollouts: vec![Rollout { id, created_at: now, ends_at: now }],
+            rollouts: vec![Rollout { id, created_at: yesterday, ends_at: yesterday }],
             room: true,
         };
         for _ in 0..desired {
@@ -263,27 +264,8 @@ impl World {
     }
 
     /// A queue that a service's tasks work off, and the custom metric that tells its length.
-    pub fn add_queue(
-        &self,
-        queue: &str,
-        backlog: f64,
-        (in_per_min, per_task): (f64, f64),
-        service: &str,
-        metric: &str,
-    ) {
-        let (cluster, name) = service.split_once('/').unwrap_or(("", service));
-        let (namespace, metric) = metric.rsplit_once('/').unwrap_or(("Custom", metric));
-        let queue_state = Queue {
-            backlog,
-            in_per_min,
-            done_per_task_per_min: per_task,
-            cluster: cluster.to_owned(),
-            service: name.to_owned(),
-            namespace: namespace.to_owned(),
-            metric: metric.to_owned(),
-            dimensions: BTreeMap::new(),
-        };
-        self.state().queues.insert(queue.to_owned(), queue_state);
+    pub fn add_queue(&self, queue: &str, spec: QueueSpec) {
+        self.state().queues.insert(queue.to_owned(), spec);
     }
 
     /// How much comes into a queue from now on, per minute.

@@ -105,7 +105,9 @@ impl Lab {
             Err(CallError::Unknown { .. }) => match self.find(step, &at, &marker, started_at).await
             {
                 Found::Sent(handle) => handle,
-                other => return Ok(StepOutcome::Unknown { why: format!("{other:?}") }),
+                other @ (Found::Ended(_) | Found::NotSent | Found::NotSeen) => {
+                    return Ok(StepOutcome::Unknown { why: format!("{other:?}") });
+                }
             },
             Err(error) => {
                 return Ok(StepOutcome::Refused { code: "call".into(), why: error.to_string() });
@@ -147,11 +149,11 @@ impl Lab {
 fn done(outcome: Result<StepOutcome, Reason>) -> Value {
     match outcome.unwrap() {
         StepOutcome::Done { evidence } => evidence,
-        other => panic!("{other:?}"),
+        other @ (StepOutcome::Refused { .. } | StepOutcome::Unknown { .. }) => panic!("{other:?}"),
     }
 }
 
-fn document(name: &str, params: Value) -> (Value, Value) {
+fn document(name: &str, params: &Value) -> (Value, Value) {
     (json!({ "document": name, "params": params }), json!({ "document": name }))
 }
 
@@ -159,7 +161,7 @@ fn document(name: &str, params: Value) -> (Value, Value) {
 async fn reclaiming_lowers_the_disk_to_its_target() {
     let lab = Lab::new();
     let (params, may) =
-        document("untoil-disk-reclaim", json!({ "Mount": "/", "TargetUsedPct": 80 }));
+        document("untoil-disk-reclaim", &json!({ "Mount": "/", "TargetUsedPct": 80 }));
     let step = lab.plan("ssm.document", &format!("ec2/{HOST}"), params, may).await.unwrap();
     let evidence = done(lab.run(&step).await);
     assert_eq!(evidence["code"], "reached");
@@ -173,7 +175,7 @@ async fn reclaiming_lowers_the_disk_to_its_target() {
 async fn what_cannot_be_reclaimed_is_refused_with_the_hosts_own_code() {
     let lab = Lab::new();
     lab.world.add_disk(HOST, "/data", (95.0, 2.0, 0.0));
-    let (params, may) = document("untoil-disk-reclaim", json!({ "Mount": "/data" }));
+    let (params, may) = document("untoil-disk-reclaim", &json!({ "Mount": "/data" }));
     let step = lab.plan("ssm.document", &format!("ec2/{HOST}"), params, may).await.unwrap();
     let outcome = lab.run(&step).await.unwrap();
     assert!(
@@ -186,16 +188,16 @@ async fn what_cannot_be_reclaimed_is_refused_with_the_hosts_own_code() {
 async fn the_culprit_is_found_restarted_and_innocent_after_that() {
     let lab = Lab::new();
     let target = format!("ec2/{HOST}");
-    let (params, may) = document("untoil-cpu-culprit", json!({}));
+    let (params, may) = document("untoil-cpu-culprit", &json!({}));
     let step = lab.plan("ssm.document", &target, params, may).await.unwrap();
     let evidence = done(lab.run(&step).await);
     assert_eq!(evidence["units"][0]["unit"], "newrelic-infra.service");
     let unit = json!({ "Unit": "newrelic-infra.service" });
-    let (params, may) = document("untoil-restart-unit", unit);
+    let (params, may) = document("untoil-restart-unit", &unit);
     let step = lab.plan("ssm.document", &target, params, may).await.unwrap();
-    let before = lab.world.cpu(HOST);
+    assert!(lab.world.cpu(HOST) > 99.0);
     assert_eq!(done(lab.run(&step).await)["code"], "restarted");
-    assert!(lab.world.cpu(HOST) < before - 50.0);
+    assert!(lab.world.cpu(HOST) < 60.0);
     lab.pass(10).await;
     let outcome = lab.run(&step).await.unwrap();
     assert!(matches!(outcome, StepOutcome::Refused { code, .. } if code == "not_the_culprit_now"));
@@ -206,10 +208,10 @@ async fn the_culprit_is_found_restarted_and_innocent_after_that() {
 async fn the_courier_is_not_restarted_while_it_carries_another_command() {
     let lab = Lab::new();
     let target = format!("ec2/{HOST}");
-    let (params, may) = document("untoil-cpu-culprit", json!({}));
+    let (params, may) = document("untoil-cpu-culprit", &json!({}));
     let look = lab.plan("ssm.document", &target, params, may).await.unwrap();
     let unit = json!({ "Unit": "amazon-ssm-agent.service" });
-    let (params, may) = document("untoil-restart-unit", unit);
+    let (params, may) = document("untoil-restart-unit", &unit);
     let restart = lab.plan("ssm.document", &target, params, may).await.unwrap();
     let action = lab.catalogue.of(&look.action).unwrap();
     let may = lab.world.cleared(&look).await;
@@ -229,7 +231,7 @@ async fn the_courier_is_not_restarted_while_it_carries_another_command() {
 #[tokio::test(start_paused = true)]
 async fn a_host_that_is_away_is_not_sent_anything() {
     let lab = Lab::new();
-    let (params, may) = document("untoil-disk-diag", json!({}));
+    let (params, may) = document("untoil-disk-diag", &json!({}));
     let step = lab.plan("ssm.document", &format!("ec2/{HOST}"), params, may).await.unwrap();
     lab.world.set_online(HOST, "ConnectionLost");
     assert_eq!(lab.run(&step).await.unwrap_err().code(), "precheck_failed");
@@ -239,7 +241,7 @@ async fn a_host_that_is_away_is_not_sent_anything() {
 #[tokio::test(start_paused = true)]
 async fn a_command_that_was_not_delivered_is_of_unknown_outcome() {
     let lab = Lab::new();
-    let (params, may) = document("untoil-disk-reclaim", json!({}));
+    let (params, may) = document("untoil-disk-reclaim", &json!({}));
     let step = lab.plan("ssm.document", &format!("ec2/{HOST}"), params, may).await.unwrap();
     let action = lab.catalogue.of(&step.action).unwrap();
     let may = lab.world.cleared(&step).await;
@@ -258,7 +260,7 @@ async fn a_command_that_was_not_delivered_is_of_unknown_outcome() {
 #[tokio::test(start_paused = true)]
 async fn a_step_sent_twice_acts_once() {
     let lab = Lab::new();
-    let (params, may) = document("untoil-disk-reclaim", json!({}));
+    let (params, may) = document("untoil-disk-reclaim", &json!({}));
     let step = lab.plan("ssm.document", &format!("ec2/{HOST}"), params, may).await.unwrap();
     let action = lab.catalogue.of(&step.action).unwrap();
     let now = lab.clock.now();
@@ -276,7 +278,7 @@ async fn a_step_sent_twice_acts_once() {
 async fn a_lost_command_is_found_by_its_comment_once_ssm_shows_it() {
     let lab = Lab::new();
     lab.world.set_lag(Duration::from_secs(10));
-    let (params, may) = document("untoil-disk-reclaim", json!({}));
+    let (params, may) = document("untoil-disk-reclaim", &json!({}));
     let step = lab.plan("ssm.document", &format!("ec2/{HOST}"), params, may).await.unwrap();
     let action = lab.catalogue.of(&step.action).unwrap();
     let may = lab.world.cleared(&step).await;
@@ -297,7 +299,7 @@ async fn a_lost_command_is_found_by_its_comment_once_ssm_shows_it() {
 #[tokio::test(start_paused = true)]
 async fn a_command_never_sent_is_known_as_such_only_after_a_minute() {
     let lab = Lab::new();
-    let (params, may) = document("untoil-disk-diag", json!({}));
+    let (params, may) = document("untoil-disk-diag", &json!({}));
     let step = lab.plan("ssm.document", &format!("ec2/{HOST}"), params, may).await.unwrap();
     let may = lab.world.cleared(&step).await;
     let (at, marker, started_at) = (may.at().clone(), may.marker(), lab.clock.now());
@@ -471,13 +473,9 @@ async fn a_runbook_started_again_is_the_same_execution() {
 #[tokio::test(start_paused = true)]
 async fn words_and_requests_go_out_once() {
     let lab = Lab::new();
-    let say = lab.plan(
-        "slack.message",
-        &format!("ec2/{HOST}"),
-        json!({ "text": "look here" }),
-        json!({}),
-    );
-    assert!(done(lab.run(&say.await.unwrap()).await)["message"].is_string());
+    let (host, text) = (format!("ec2/{HOST}"), json!({ "text": "look here" }));
+    let say = lab.plan("slack.message", &host, text, json!({})).await.unwrap();
+    assert!(done(lab.run(&say).await)["message"].is_string());
     assert_eq!(lab.world.said(), ["look here"]);
     let params =
         json!({ "method": "POST", "url": "https://ops.example.com/x", "body": { "a": "b" } });
