@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use untoil_model::{IncidentId, Seq};
 
 use crate::Text;
-use crate::escape::{cut, push_escaped, units};
+use crate::escape::{clean, cut, push_escaped, units};
 
 /// Text of one object; Slack takes 3,000.
 const OBJECT_UNITS_MAX: usize = 3_000;
@@ -21,6 +21,8 @@ const BLOCKS_MAX: usize = 50;
 const FALLBACK_UNITS_MAX: usize = 4_000;
 /// The largest paragraph of the fallback: notifications are read at a glance.
 const FALLBACK_PART_MAX: usize = 600;
+/// What a message is about, in the fallback.
+const SUBJECT_UNITS_MAX: usize = 200;
 /// Below this a further block would be noise.
 const ROOM_MIN: usize = 40;
 
@@ -80,10 +82,11 @@ impl Message {
     pub fn fallback(&self) -> String {
         let mut lines = Vec::new();
         let head = self.headline.plain();
-        if self.subject.is_empty() || head.contains(&self.subject) {
+        let subject = clean(&self.subject);
+        if subject.is_empty() || head.contains(&subject) {
             lines.push(head);
         } else {
-            lines.push(format!("{} · {head}", self.subject));
+            lines.push(format!("{} · {head}", cut(&subject, SUBJECT_UNITS_MAX)));
         }
         lines.extend(self.body.iter().map(Text::plain));
         let mut out = String::new();
@@ -105,7 +108,8 @@ impl Message {
     /// The Block Kit blocks.
     #[must_use]
     pub fn blocks(&self) -> Value {
-        let mut left = TOTAL_UNITS_MAX - OBJECT_UNITS_MAX.min(units(&self.small.plain()) * 5);
+        let small = self.small.mrkdwn(OBJECT_UNITS_MAX);
+        let mut left = TOTAL_UNITS_MAX - units(&small).max(1);
         let mut blocks = Vec::new();
         let mut first = true;
         for text in std::iter::once(&self.headline).chain(&self.body) {
@@ -117,12 +121,14 @@ impl Message {
                 break;
             }
             let text = text.mrkdwn(left.min(OBJECT_UNITS_MAX));
-            left -= units(&text);
+            if text.trim().is_empty() && !first {
+                continue;
+            }
+            left = left.saturating_sub(units(&text).max(1));
             blocks.push(json!({ "type": "section", "text": mrkdwn(&text) }));
             first = false;
         }
         if !self.small.is_empty() {
-            let small = self.small.mrkdwn(OBJECT_UNITS_MAX);
             blocks.push(json!({ "type": "context", "elements": [mrkdwn(&small)] }));
         }
         Value::Array(blocks)

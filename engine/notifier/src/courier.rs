@@ -259,7 +259,7 @@ fn backoff(seq: Seq, failures: u32) -> Duration {
     let full = doubled.min(BACKOFF_MAX);
     let seed = Hash::of(format!("{seq}/{failures}").as_bytes()).to_string();
     let sixteenth = u32::from_str_radix(&seed[..1], 16).unwrap_or(0);
-    full - full / 64 * sixteenth
+    full.saturating_sub(full / 64 * sixteenth)
 }
 
 #[cfg(test)]

@@ -10,7 +10,10 @@ const LOUD: [&str; 3] = ["channel", "here", "everyone"];
 
 /// One line without mentions, backticks, control, bidirectional and invisible characters.
 pub(crate) fn clean(text: &str) -> String {
-    clean_lines(text).split_whitespace().collect::<Vec<_>>().join(" ")
+    let mut line = clean_lines(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    // The end may only have become the end by this.
+    drop_ats(&mut line);
+    line
 }
 
 /// As [`clean`], with its lines kept.
@@ -45,30 +48,37 @@ fn without_markup(text: &str) -> String {
         out.push(c);
         if c == '>' {
             // Every `>` is looked at once, with what is left before it: linear, and complete.
-            if let Some(at) = out.rfind('<') {
-                if out[at + 1..].starts_with(['!', '@', '#']) {
-                    out.truncate(at);
-                }
+            if let Some(at) = out.rfind('<')
+                && out[at + 1..].starts_with(['!', '@', '#'])
+            {
+                out.truncate(at);
             }
         }
     }
     out
 }
 
-/// `@channel` and its like lose their `@`.
+/// `@channel` and its like lose every `@` before them. So does the end of the text: what is put
+/// behind it later may begin with such a name.
 fn without_loud_names(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (at, c) in text.char_indices() {
-        let after = &text[at + c.len_utf8()..];
-        let loud = matches!(c, '@' | '＠')
-            && LOUD.iter().any(|name| {
-                after.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
-            });
-        if !loud {
-            out.push(c);
+        let rest = &text[at..];
+        let is_loud = LOUD.iter().any(|name| {
+            rest.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+        });
+        if is_loud {
+            drop_ats(&mut out);
         }
+        out.push(c);
     }
+    drop_ats(&mut out);
     out
+}
+
+fn drop_ats(text: &mut String) {
+    let kept = text.trim_end_matches(['@', '＠']).len();
+    text.truncate(kept);
 }
 
 /// Appends one grapheme as mrkdwn.
@@ -124,6 +134,7 @@ mod tests {
             ("<<!here>!channel>", ""),
             ("@channel @Here ＠everyone @kim", "channel Here everyone @kim"),
             ("@chan\u{200B}nel", "channel"),
+            ("@@everyone @＠here me@", "everyone here me"),
             ("`rm -rf`", "'rm -rf'"),
             ("a\u{202E}gpj.exe\u{0}\u{7}", "agpj.exe"),
             ("줄\n바꿈\t탭", "줄 바꿈 탭"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use reqwest::{Client, Method, StatusCode, Url, header};
+use reqwest::{Client, StatusCode, Url, header};
 use serde_json::{Value, json};
 
 use crate::blocks::key_of;
@@ -106,10 +106,14 @@ impl Slack {
         let mut url =
             self.base.join(method).map_err(|error| ChatError::Message(error.to_string()))?;
         let request = match sent {
-            Sent::Json(body) => self.client.request(Method::POST, url).json(&body),
-            Sent::Query(pairs) => {
+            Sent::Json(body) => self.client.post(url).json(&body),
+            Sent::Form(pairs) => {
+                // The methods that read take forms and no JSON; a query is written as a form is.
                 url.query_pairs_mut().extend_pairs(pairs);
-                self.client.request(Method::GET, url)
+                let form = url.query().unwrap_or_default().to_owned();
+                url.set_query(None);
+                let kind = "application/x-www-form-urlencoded";
+                self.client.post(url).header(header::CONTENT_TYPE, kind).body(form)
             }
         };
         let request = request.header(header::AUTHORIZATION, self.token.clone());
@@ -142,7 +146,7 @@ impl Slack {
 
 enum Sent {
     Json(Value),
-    Query(Vec<(&'static str, String)>),
+    Form(Vec<(&'static str, String)>),
 }
 
 /// A request that failed on its way. Without its address, which may hold a stand-in's secrets.
@@ -280,7 +284,7 @@ impl Chat for Slack {
             if !cursor.is_empty() {
                 pairs.push(("cursor", cursor.clone()));
             }
-            let answer = self.call(method, Sent::Query(pairs)).await?;
+            let answer = self.call(method, Sent::Form(pairs)).await?;
             for message in answer["messages"].as_array().into_iter().flatten() {
                 let Some(found) = key_of(&message["metadata"]).filter(|found| found.is(key)) else {
                     continue;
@@ -289,8 +293,8 @@ impl Chat for Slack {
                 let posted = Posted { channel: channel.to_owned(), ts: ts.to_owned() };
                 return Ok(Some(Found { posted, key: found }));
             }
-            cursor =
-                answer["response_metadata"]["next_cursor"].as_str().unwrap_or_default().to_owned();
+            let next = answer["response_metadata"]["next_cursor"].as_str().unwrap_or_default();
+            next.clone_into(&mut cursor);
             if cursor.is_empty() {
                 break;
             }

@@ -233,14 +233,12 @@ impl<'a> Teller<'a> {
         loop {
             let page = self.journal.read(&stream, after, PAGE).await?;
             for entry in page.iter().take_while(|entry| entry.seq < before) {
-                match &mut story {
-                    Some(story) => drop(story.hear(entry, &self.config.voice)),
-                    None => {
-                        let Some(mut opened) = Story::open(entry) else { return Ok(None) };
-                        drop(opened.hear(entry, &self.config.voice));
-                        story = Some(opened);
-                    }
+                if story.is_none() {
+                    story = Story::open(entry);
                 }
+                // The first entry of an incident opens it; without that there is no story.
+                let Some(story) = &mut story else { return Ok(None) };
+                drop(story.hear(entry, &self.config.voice));
             }
             match page.last() {
                 Some(last) if last.seq < before && page.len() == PAGE => after = last.seq,

@@ -46,10 +46,10 @@ fn parent_lines(message: &Message) -> String {
     let mut text = format!("{}\n", message.headline.plain());
     for part in &message.body {
         for line in part.plain().lines() {
-            text.push_str(&format!("  {line}\n"));
+            text.extend(["  ", line, "\n"]);
         }
     }
-    text.push_str(&format!("  {}\n", message.small.plain()));
+    text.extend(["  ", message.small.plain().as_str(), "\n"]);
     text
 }
 
@@ -57,7 +57,7 @@ fn reply_lines(message: &Message) -> String {
     let mut text = format!("  │ {}\n", message.headline.plain());
     for part in &message.body {
         for line in part.plain().lines().filter(|line| !line.is_empty()) {
-            text.push_str(&format!("  │    {line}\n"));
+            text.extend(["  │    ", line, "\n"]);
         }
     }
     text

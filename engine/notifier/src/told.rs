@@ -343,7 +343,11 @@ fn numbers(evidence: &Value) -> Vec<Text> {
                 match value {
                     Value::Null => {}
                     Value::String(text) if text.trim().contains('\n') => long.push(text.as_str()),
-                    value => short.push(format!("{name} {}", words::value(value))),
+                    Value::String(_)
+                    | Value::Bool(_)
+                    | Value::Number(_)
+                    | Value::Array(_)
+                    | Value::Object(_) => short.push(format!("{name} {}", words::value(value))),
                 }
             }
         }

@@ -95,11 +95,11 @@ impl Voice {
             _ => 3,
         };
         let (name, size) = units[first];
-        let mut out = format!("{}{name}", secs / size);
+        let out = format!("{}{name}", secs / size);
         if let Some((name, small)) = units.get(first + 1) {
             let rest = secs % size / small;
             if rest > 0 {
-                out.push_str(&format!(" {rest}{name}"));
+                return format!("{out} {rest}{name}");
             }
         }
         out

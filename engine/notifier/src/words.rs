@@ -307,7 +307,9 @@ pub(crate) fn value(value: &Value) -> String {
             let parts = members.iter().map(|(name, value)| format!("{name} {}", scalar(value)));
             parts.collect::<Vec<_>>().join(", ")
         }
-        other => scalar(other),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            scalar(value)
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use untoil_model::{
     Actor, Alarm, AlarmState, Body, Class, DeliveryId, Draft, Ending, Entry, FactValue, Hash,
-    IncidentId, Lease, Limits, Mode, Period, Plan, Rate, Reason, RuleVersion, RunKind, RunOutcome,
-    Sample, Seq, Standing, Step, StepOutcome, StepRef, Target, Verdict, Verify,
+    IncidentId, Limits, Mode, Period, Plan, Rate, Reason, RuleVersion, RunKind, RunOutcome, Sample,
+    Seq, Standing, Step, StepOutcome, StepRef, Target, Verdict, Verify,
 };
 
 pub(crate) const START: &str = "2026-11-22T05:20:00Z";
@@ -241,17 +241,6 @@ impl Life {
 
     pub(crate) fn target(&self) -> Target {
         self.plan.target.clone()
-    }
-}
-
-pub(crate) fn lease(target: &str) -> Lease {
-    Lease {
-        action: "ecs.scale".parse().unwrap(),
-        target: target.parse().unwrap(),
-        before: 4,
-        after: 8,
-        step: 4,
-        term: Period::hours(2),
     }
 }
 

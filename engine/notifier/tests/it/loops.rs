@@ -213,7 +213,7 @@ impl World {
         }
     }
 
-    async fn head(&self) -> Seq {
+    fn head(&self) -> Seq {
         *self.journal.head().borrow()
     }
 
@@ -246,7 +246,7 @@ async fn an_incident_becomes_one_thread_at_slacks_pace() {
     let mut world = World::of(&Life::healed("disk").drafts).await;
     world.run_for(Duration::from_mins(1)).await;
     assert_eq!(world.lines(), HEALED);
-    assert_eq!(world.journal.cursor("slack").await.unwrap(), world.head().await);
+    assert_eq!(world.journal.cursor("slack").await.unwrap(), world.head());
     let said = world.chat.said();
     for pair in said.windows(2) {
         assert!(pair[1].at.duration_since(pair[0].at) >= SignedDuration::from_secs(1));
@@ -342,7 +342,7 @@ async fn a_wrong_set_up_holds_words_back_for_an_hour_and_no_longer() {
         (0, Seq::START)
     );
     world.run_for(HOUR * 2).await;
-    assert_eq!(world.journal.cursor("slack").await.unwrap(), world.head().await);
+    assert_eq!(world.journal.cursor("slack").await.unwrap(), world.head());
     assert!(world.health.passed_over > 0);
     assert!(world.health.last_error.as_ref().unwrap().contains("not_in_channel"));
     // Once the bot is invited, the thread begins with what is known now.
@@ -402,7 +402,7 @@ async fn what_is_older_than_a_day_starts_no_thread() {
     let mut world = World::at(now, &Life::healed("disk").drafts).await;
     world.run_for(HOUR).await;
     assert!(world.lines().is_empty());
-    assert_eq!(world.journal.cursor("slack").await.unwrap(), world.head().await);
+    assert_eq!(world.journal.cursor("slack").await.unwrap(), world.head());
 }
 
 #[tokio::test(start_paused = true)]
