@@ -73,7 +73,8 @@ impl RuleBook {
                 *known = (*known).max(matcher.specificity());
             }
         }
-        let mut found: Vec<_> = best.into_iter().map(|(rule, rank)| (Reverse(rank), rule)).collect();
+        let mut found: Vec<_> =
+            best.into_iter().map(|(rule, rank)| (Reverse(rank), rule)).collect();
         // Rules are in the order of their names.
         found.sort_unstable();
         found.into_iter().map(|(_, rule)| &self.rules[rule as usize]).collect()
@@ -118,7 +119,8 @@ pub(crate) fn read_folders(dir: &Path) -> io::Result<(Vec<RuleFiles>, Vec<Diagno
         match (read("rule.yaml", MANIFEST_BYTES_MAX), read("rule.rhai", cage::SOURCE_BYTES_MAX)) {
             (Ok(manifest), Ok(script)) => folders.push(RuleFiles { name, manifest, script }),
             (Err(error), _) | (_, Err(error)) => {
-                let finding = Finding::of_file(Code::R110, format!("failed to read the rule: {error}"));
+                let finding =
+                    Finding::of_file(Code::R110, format!("failed to read the rule: {error}"));
                 diagnostics.push(finding.into_diagnostic(&name, &name, ""));
             }
         }

@@ -19,7 +19,7 @@ use rhai::{
 use crate::{meter, pool, steps, views};
 
 /// Longest script: parsing is not metered, and some parts of it are quadratic.
-pub(crate) const SOURCE_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const SOURCE_BYTES_MAX: usize = 32 * 1024;
 /// Most lines: Rhai's line numbers end at 65,535.
 pub(crate) const LINES_MAX: usize = 4_000;
 /// Most arguments of a call and parameters of a function: an unknown function with many arguments
@@ -113,7 +113,7 @@ impl Cage {
         checked_versions(&mut engine);
         views::register(&mut engine);
         steps::register(&mut engine);
-        engine.on_print(|text| keep(text));
+        engine.on_print(keep);
         engine.on_debug(|text, _, _| keep(text));
         engine.on_progress(|_| {
             if meter::used() > MEMORY_BYTES_MAX {
@@ -167,6 +167,7 @@ fn keep(text: &str) {
     });
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "Rhai's functions fail with boxed errors")]
 fn too_large(what: &str) -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorDataTooLarge(what.to_owned(), Position::NONE))
 }
@@ -254,7 +255,7 @@ fn write_value(value: &Dynamic, text: &mut String, is_outer: bool) {
         if is_outer {
             text.push_str(&shown);
         } else {
-            text.push_str(&format!("{shown:?}"));
+            text.extend(["\"", shown.escape_debug().to_string().as_str(), "\""]);
         }
     } else if value.is_int()
         || value.is_float()

@@ -51,7 +51,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) source: &'a str,
     pub(crate) ast: &'a AST,
     pub(crate) manifest: Option<&'a Manifest>,
-    /// Each granted action, where it is granted. Used even when the rest of the manifest is broken.
+    /// Each granted action, where it is granted.
     pub(crate) grants: &'a BTreeMap<String, Range<usize>>,
 }
 
@@ -148,7 +148,8 @@ impl Checker<'_> {
                 self.findings.push(Finding::of_file(Code::R207, message));
             }
         }
-        let wanted = [("plan", 2, "fn plan(alarm, facts)"), ("next", 3, "fn next(alarm, facts, results)")];
+        let wanted =
+            [("plan", 2, "fn plan(alarm, facts)"), ("next", 3, "fn next(alarm, facts, results)")];
         for (name, n_params, signature) in wanted {
             let found: Vec<usize> =
                 self.own.iter().filter(|(own, _)| own == name).map(|(_, n)| *n).collect();
@@ -166,6 +167,7 @@ impl Checker<'_> {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other statement may stand there")]
     fn top_level(&mut self) {
         for statement in self.subject.ast.statements() {
             let is_constant = match statement {
@@ -195,7 +197,10 @@ impl Checker<'_> {
         }
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the other expressions hold nothing to check; their parts are walked")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the other expressions hold nothing to check; their parts are walked"
+    )]
     fn expr(&mut self, expr: &Expr) {
         match expr {
             Expr::FnCall(call, position) => self.call(call, *position),
@@ -209,7 +214,10 @@ impl Checker<'_> {
         }
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the other statements hold nothing to check; their parts are walked")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the other statements hold nothing to check; their parts are walked"
+    )]
     fn stmt(&mut self, stmt: &Stmt) {
         match stmt {
             Stmt::FnCall(call, position) => self.call(call, *position),
@@ -269,7 +277,9 @@ impl Checker<'_> {
                 .keys()
                 .map(String::as_str)
                 .chain(self.own.iter().map(|(name, _)| name.as_str()))
-                .filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.contains('$'))
+                .filter(|name| {
+                    name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.contains('$')
+                })
                 .collect();
             let finding = Finding::error(
                 Code::R206,
@@ -308,11 +318,14 @@ impl Checker<'_> {
             self.findings.push(finding.help(format!("write `{}`", constructor.signature())));
         }
         self.proposed.insert(constructor.action);
-        if !self.subject.grants.contains_key(constructor.action) {
+        // What a broken manifest grants is not known.
+        let is_known = self.subject.manifest.is_some();
+        if is_known && !self.subject.grants.contains_key(constructor.action) {
             let message = format!("`{}` is not granted by `may`", constructor.action);
             let finding = Finding::error(Code::R303, span, message);
             self.findings.push(
-                finding.help(format!("add `- {}: {{ … }}` to `may` in rule.yaml", constructor.action)),
+                finding
+                    .help(format!("add `- {}: {{ … }}` to `may` in rule.yaml", constructor.action)),
             );
         }
     }
@@ -325,7 +338,9 @@ impl Checker<'_> {
         let from = (from..=at.start).find(|at| self.subject.source.is_char_boundary(*at));
         let near = from.and_then(|from| self.subject.source.get(from..));
         match (from, near.and_then(|near| near.find(&whole))) {
-            (Some(from), Some(found)) if from + found <= at.start => from + found..from + found + whole.len(),
+            (Some(from), Some(found)) if from + found <= at.start => {
+                from + found..from + found + whole.len()
+            }
             _ => at,
         }
     }
@@ -388,22 +403,25 @@ impl Checker<'_> {
     }
 
     fn comparison(&mut self, operator: &Token, call: &FnCallExpr, position: Position) {
-        let is_comparison = matches!(
-            operator.literal_syntax(),
-            "==" | "!=" | "<" | ">" | "<=" | ">="
-        );
+        let is_comparison =
+            matches!(operator.literal_syntax(), "==" | "!=" | "<" | ">" | "<=" | ">=");
         let [left, right] = call.args.as_slice() else { return };
-        let (true, Some(left), Some(right)) = (is_comparison, self.type_of(left), self.type_of(right))
+        let (true, Some(left), Some(right)) =
+            (is_comparison, self.type_of(left), self.type_of(right))
         else {
             return;
         };
         if left != right {
-            let message = format!("{} is compared with {}, which is never so", left.words(), right.words());
+            let message =
+                format!("{} is compared with {}, which is never so", left.words(), right.words());
             self.error(Code::R210, position, message);
         }
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the types of all other expressions are known only when they run")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the types of all other expressions are known only when they run"
+    )]
     fn type_of(&self, expr: &Expr) -> Option<Type> {
         match expr {
             Expr::StringConstant(..) | Expr::InterpolatedString(..) => Some(Type::Text),
@@ -423,7 +441,9 @@ impl Checker<'_> {
                     ("dimensions" | "labels", true) => Some(Type::Table),
                     ("dimensions" | "labels", false) => match &parts.rhs {
                         // `alarm.labels.team` is a text, `alarm.labels.len()` is not.
-                        Expr::Dot(inner, _, _) if matches!(inner.rhs, Expr::Property(..)) => Some(Type::Text),
+                        Expr::Dot(inner, _, _) if matches!(inner.rhs, Expr::Property(..)) => {
+                            Some(Type::Text)
+                        }
                         _ => None,
                     },
                     (_, true) => Some(Type::Text),
@@ -465,6 +485,7 @@ impl Checker<'_> {
 }
 
 /// A plain variable and its place.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other expression is a variable")]
 fn variable(expr: &Expr) -> Option<(&str, Position)> {
     match expr {
         Expr::Variable(variable, _, position) => Some((variable.1.as_str(), *position)),
@@ -473,6 +494,7 @@ fn variable(expr: &Expr) -> Option<(&str, Position)> {
 }
 
 /// The first property of a chain and its place.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other expression begins with a property")]
 fn property(expr: &Expr) -> Option<(&str, Position)> {
     match expr {
         Expr::Property(property, position) => Some((property.2.as_str(), *position)),
@@ -482,6 +504,7 @@ fn property(expr: &Expr) -> Option<(&str, Position)> {
 }
 
 /// The variable that a chain begins with.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other expression is a chain")]
 fn root(expr: &Expr) -> Option<(&str, Position)> {
     match expr {
         Expr::Dot(parts, _, _) | Expr::Index(parts, _, _) => root(&parts.lhs),

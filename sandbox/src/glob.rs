@@ -54,13 +54,17 @@ impl FromStr for Glob {
 
     fn from_str(text: &str) -> Result<Self, GlobError> {
         if text.is_empty() {
-            return Err(GlobError("an empty pattern matches nothing: leave the key out to match anything"));
+            return Err(GlobError(
+                "an empty pattern matches nothing: leave the key out to match anything",
+            ));
         }
         if text.len() > BYTES_MAX {
             return Err(GlobError("a pattern is at most 255 bytes"));
         }
         if text.contains(['?', '[', ']', '{', '}']) {
-            return Err(GlobError("only `*` is special in a pattern; `?`, `[…]` and `{…}` are not supported"));
+            return Err(GlobError(
+                "only `*` is special in a pattern; `?`, `[…]` and `{…}` are not supported",
+            ));
         }
         if text.matches('*').count() > STARS_MAX {
             return Err(GlobError("a pattern has at most 8 `*`"));

@@ -1,8 +1,11 @@
 //! Finds the rules that answer an alarm without looking at the others.
 
-#[expect(clippy::disallowed_types, reason = "looked up by key only, never iterated: its order cannot show")]
-use std::collections::HashMap;
 use std::collections::BTreeSet;
+#[expect(
+    clippy::disallowed_types,
+    reason = "looked up by key only, never iterated: its order cannot show"
+)]
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use untoil_model::Alarm;
@@ -30,7 +33,8 @@ impl Index {
     pub(crate) fn add(&mut self, rule: u32, at: u32, matcher: &Matcher) {
         let globs = [&matcher.source, &matcher.namespace, &matcher.metric, &matcher.name];
         let texts = globs.map(|glob| glob.as_ref().and_then(Glob::exact));
-        let mask = (0..N_FIELDS).fold(0, |mask, bit| mask | (u8::from(texts[bit].is_some()) << bit));
+        let mask =
+            (0..N_FIELDS).fold(0, |mask, bit| mask | (u8::from(texts[bit].is_some()) << bit));
         self.masks.insert(mask);
         self.buckets.entry(hash(mask, texts)).or_default().push((rule, at));
     }
@@ -43,7 +47,8 @@ impl Index {
             alarm.metric.as_deref(),
             Some(alarm.name.as_str()),
         ];
-        let buckets = self.masks.iter().filter_map(move |mask| self.buckets.get(&hash(*mask, texts)));
+        let buckets =
+            self.masks.iter().filter_map(move |mask| self.buckets.get(&hash(*mask, texts)));
         buckets.flatten().copied()
     }
 }

@@ -61,7 +61,7 @@ pub struct Matcher {
 pub struct FactWish {
     /// Its kind.
     pub kind: FactKind,
-    /// Its arguments. Those of an inner table are named `dimensions.InstanceId`.
+    /// Its arguments. A table `{ QueueName: contacts }` is the text `QueueName=contacts`.
     pub args: BTreeMap<String, Template>,
 }
 
@@ -126,20 +126,17 @@ impl Matcher {
         let tables = [(&self.dimensions, &alarm.dimensions), (&self.labels, &alarm.labels)];
         plain.iter().all(|(glob, value)| fits(glob.as_ref(), *value))
             && tables.iter().all(|(globs, values)| {
-                globs.iter().all(|(key, glob)| {
-                    fits(Some(glob), values.get(key).map(String::as_str))
-                })
+                globs
+                    .iter()
+                    .all(|(key, glob)| fits(Some(glob), values.get(key).map(String::as_str)))
             })
     }
 
     /// How particular it is: first by exact texts, then by patterns.
     pub(crate) fn specificity(&self) -> (usize, usize) {
         let plain = [&self.source, &self.namespace, &self.metric, &self.name, &self.severity];
-        let globs = plain
-            .into_iter()
-            .flatten()
-            .chain(self.dimensions.values())
-            .chain(self.labels.values());
+        let globs =
+            plain.into_iter().flatten().chain(self.dimensions.values()).chain(self.labels.values());
         globs.fold((0, 0), |(exact, open), glob| match glob.exact() {
             Some(_) => (exact + 1, open),
             None if glob.is_any() => (exact, open),

@@ -265,7 +265,8 @@ mod tests {
     #[test]
     fn a_panicking_job_is_an_error_and_the_thread_goes_on() {
         let pool = Pool::start(1).unwrap();
-        let outcome: Result<(), _> = pool.run(BUDGET, || std::panic::resume_unwind(Box::new("on purpose")));
+        let outcome: Result<(), _> =
+            pool.run(BUDGET, || std::panic::resume_unwind(Box::new("on purpose")));
         assert_eq!(outcome, Err(PoolError::Panicked));
         assert_eq!(pool.run(BUDGET, || 7), Ok(7));
         assert_eq!(pool.given_up(), 0);
@@ -308,7 +309,7 @@ mod tests {
         let (go, may_go) = mpsc::channel::<()>();
         let busy = Arc::clone(&pool);
         let first = std::thread::spawn(move || {
-            busy.run(Duration::from_secs(60), move || {
+            busy.run(Duration::from_mins(1), move || {
                 begun.send(()).unwrap();
                 may_go.recv().unwrap();
             })

@@ -73,7 +73,9 @@ impl Reader<'_> {
     fn wrong(&mut self, node: &Node, wanted: &str) {
         let message = format!("expected {wanted}, found {}", node.value.kind());
         let mut finding = Finding::error(Code::R104, node.span.clone(), message);
-        if matches!(node.value, Value::Whole(_) | Value::Decimal(_) | Value::Flag(_)) && wanted.contains("text") {
+        if matches!(node.value, Value::Whole(_) | Value::Decimal(_) | Value::Flag(_))
+            && wanted.contains("text")
+        {
             finding = finding.help("write it in quotes if it is meant as a text");
         }
         self.report(finding);
@@ -82,8 +84,13 @@ impl Reader<'_> {
     fn table<'a>(&mut self, node: &'a Node, what: &str) -> Option<&'a [(Key, Node)]> {
         match &node.value {
             Value::Table(entries) if entries.len() <= ITEMS_MAX => Some(entries),
-            Value::Table(_) | Value::List(_) | Value::Text(_) | Value::Null | Value::Flag(_)
-            | Value::Whole(_) | Value::Decimal(_) => {
+            Value::Table(_)
+            | Value::List(_)
+            | Value::Text(_)
+            | Value::Null
+            | Value::Flag(_)
+            | Value::Whole(_)
+            | Value::Decimal(_) => {
                 self.wrong(node, &format!("{what}, a table of at most {ITEMS_MAX} keys"));
                 None
             }
@@ -93,8 +100,13 @@ impl Reader<'_> {
     fn list<'a>(&mut self, node: &'a Node, what: &str) -> Option<&'a [Node]> {
         match &node.value {
             Value::List(items) if items.len() <= ITEMS_MAX => Some(items),
-            Value::Table(_) | Value::List(_) | Value::Text(_) | Value::Null | Value::Flag(_)
-            | Value::Whole(_) | Value::Decimal(_) => {
+            Value::Table(_)
+            | Value::List(_)
+            | Value::Text(_)
+            | Value::Null
+            | Value::Flag(_)
+            | Value::Whole(_)
+            | Value::Decimal(_) => {
                 self.wrong(node, &format!("{what}, a list of at most {ITEMS_MAX}"));
                 None
             }
@@ -133,10 +145,18 @@ impl Reader<'_> {
         match &node.value {
             Value::Text(text) if !text.trim().is_empty() => Some(text),
             Value::Text(_) => {
-                self.report(Finding::error(Code::R104, node.span.clone(), "expected a text, found an empty one"));
+                self.report(Finding::error(
+                    Code::R104,
+                    node.span.clone(),
+                    "expected a text, found an empty one",
+                ));
                 None
             }
-            Value::Null | Value::Flag(_) | Value::Whole(_) | Value::Decimal(_) | Value::List(_)
+            Value::Null
+            | Value::Flag(_)
+            | Value::Whole(_)
+            | Value::Decimal(_)
+            | Value::List(_)
             | Value::Table(_) => {
                 self.wrong(node, "a text");
                 None
@@ -193,7 +213,7 @@ impl Reader<'_> {
         let limits = self.limits(&fields);
         let max_age = self.optional(&fields, "max_age", Period::mins(10));
         let verify = self.verify(&fields);
-        let mention = self.mention(&fields);
+        let mention = fields.get("escalate").map(|node| self.mention(node));
         let saves = self.optional(&fields, "saves", Period::ZERO);
         Some(Manifest {
             summary: summary?,
@@ -206,7 +226,7 @@ impl Reader<'_> {
             limits: limits?,
             max_age: max_age?,
             verify: verify?,
-            mention: mention?,
+            mention: mention.map_or(Some(None), |mention| mention.map(Some))?,
             saves: saves?,
         })
     }
@@ -326,36 +346,31 @@ impl Reader<'_> {
         self.names(Code::R107, kind.name(), kind.params(), (kind_key, entries));
         let mut filled = BTreeMap::new();
         for (arg, value) in entries {
-            self.argument(arg.text.clone(), value, &mut filled)?;
+            filled.insert(arg.text.clone(), self.argument(value)?);
         }
         Some((key.text.clone(), FactWish { kind, args: filled }))
     }
 
-    fn argument(
-        &mut self,
-        name: String,
-        node: &Node,
-        filled: &mut BTreeMap<String, Template>,
-    ) -> Option<()> {
+    fn argument(&mut self, node: &Node) -> Option<Template> {
         let text = match &node.value {
             Value::Text(text) => text.clone(),
             Value::Whole(whole) => whole.to_string(),
             Value::Decimal(decimal) => decimal.to_string(),
             Value::Flag(flag) => flag.to_string(),
-            Value::Table(entries) if !name.contains('.') => {
-                for (key, node) in entries {
-                    self.argument(format!("{name}.{}", key.text), node, filled)?;
+            // `{ QueueName: contacts }` is `QueueName=contacts`.
+            Value::Table(entries) if entries.len() <= ITEMS_MAX => {
+                let mut pairs = Vec::new();
+                for (key, value) in entries {
+                    pairs.push(format!("{}={}", key.text, self.text(value)?));
                 }
-                return Some(());
+                pairs.join(", ")
             }
             Value::Null | Value::List(_) | Value::Table(_) => {
                 self.wrong(node, "a text or a number");
                 return None;
             }
         };
-        let template = self.template(node, &text)?;
-        filled.insert(name, template);
-        Some(())
+        self.template(node, &text)
     }
 
     fn grants(&mut self, node: &Node) -> Option<BTreeMap<ActionKind, Vec<Bounds>>> {
@@ -374,15 +389,21 @@ impl Reader<'_> {
         // `- slack.message` is short for `- slack.message: {}`.
         let (kind, span, entries): (&str, _, &[(Key, Node)]) = match &node.value {
             Value::Text(kind) => (kind, node.span.clone(), &[]),
-            Value::Null | Value::Flag(_) | Value::Whole(_) | Value::Decimal(_) | Value::List(_)
+            Value::Null
+            | Value::Flag(_)
+            | Value::Whole(_)
+            | Value::Decimal(_)
+            | Value::List(_)
             | Value::Table(_) => {
                 let (key, terms) = self.single(node, "a grant", "ecs.scale: { … }")?;
                 let entries = match &terms.value {
                     Value::Null => &[],
-                    Value::Flag(_) | Value::Whole(_) | Value::Decimal(_) | Value::Text(_)
-                    | Value::List(_) | Value::Table(_) => {
-                        self.table(terms, &format!("`{}`", key.text))?
-                    }
+                    Value::Flag(_)
+                    | Value::Whole(_)
+                    | Value::Decimal(_)
+                    | Value::Text(_)
+                    | Value::List(_)
+                    | Value::Table(_) => self.table(terms, &format!("`{}`", key.text))?,
                 };
                 (&key.text, key.span.clone(), entries)
             }
@@ -397,7 +418,7 @@ impl Reader<'_> {
         let named = self.names(Code::R302, kind, action.spec().bounds, (&key, entries));
         let mut bounds = Bounds::new();
         for (key, node) in entries {
-            bounds.insert(key.text.clone(), self.json(node)?);
+            bounds.insert(key.text.clone(), json(node));
         }
         self.places.grants.entry(kind.to_owned()).or_insert_with(|| span.clone());
         if named && let Err(why) = action.check_bounds(&bounds) {
@@ -431,20 +452,30 @@ impl Reader<'_> {
             if !entries.iter().any(|(name, _)| name.text == param.name) {
                 let message = format!("`{of}` needs `{}`", param.name);
                 let finding = Finding::error(code, key.span.clone(), message);
-                self.report(finding.help(format!("`{}` is {}", param.name, param.doc)));
+                self.report(finding.help(format!("`{}`: {}", param.name, param.doc)));
             }
         }
         self.findings.len() == before
     }
 
     /// The one entry of a table that names a kind.
-    fn single<'a>(&mut self, node: &'a Node, what: &str, example: &str) -> Option<(&'a Key, &'a Node)> {
+    fn single<'a>(
+        &mut self,
+        node: &'a Node,
+        what: &str,
+        example: &str,
+    ) -> Option<(&'a Key, &'a Node)> {
         match &node.value {
             Value::Table(entries) if entries.len() == 1 => {
                 entries.first().map(|(key, node)| (key, node))
             }
-            Value::Table(_) | Value::List(_) | Value::Text(_) | Value::Null | Value::Flag(_)
-            | Value::Whole(_) | Value::Decimal(_) => {
+            Value::Table(_)
+            | Value::List(_)
+            | Value::Text(_)
+            | Value::Null
+            | Value::Flag(_)
+            | Value::Whole(_)
+            | Value::Decimal(_) => {
                 let message = format!("expected {what} with one kind, found {}", node.value.kind());
                 self.report(
                     Finding::error(Code::R104, node.span.clone(), message)
@@ -455,31 +486,12 @@ impl Reader<'_> {
         }
     }
 
-    fn json(&mut self, node: &Node) -> Option<serde_json::Value> {
-        Some(match &node.value {
-            Value::Null => serde_json::Value::Null,
-            Value::Flag(flag) => (*flag).into(),
-            Value::Whole(whole) => (*whole).into(),
-            Value::Decimal(decimal) => (*decimal).into(),
-            Value::Text(text) => text.clone().into(),
-            Value::List(items) => {
-                items.iter().map(|item| self.json(item)).collect::<Option<Vec<_>>>()?.into()
-            }
-            Value::Table(entries) => {
-                let entries = entries
-                    .iter()
-                    .map(|(key, node)| Some((key.text.clone(), self.json(node)?)))
-                    .collect::<Option<serde_json::Map<_, _>>>()?;
-                entries.into()
-            }
-        })
-    }
-
     fn mode(&mut self, node: &Node) -> Option<Mode> {
         let text = self.text(node)?;
         let found = MODES.into_iter().find(|mode| mode.as_str() == text);
         if found.is_none() {
-            let finding = Finding::error(Code::R104, node.span.clone(), format!("no mode `{text}`"));
+            let finding =
+                Finding::error(Code::R104, node.span.clone(), format!("no mode `{text}`"));
             self.report(finding.suggest(text, MODES.map(Mode::as_str)));
         }
         found
@@ -504,11 +516,24 @@ impl Reader<'_> {
         Some(Verify { clears_within: clears_within?, holds_for: holds_for? })
     }
 
-    fn mention(&mut self, fields: &Fields<'_>) -> Option<Option<String>> {
-        let Some(node) = fields.get("escalate") else { return Some(None) };
+    fn mention(&mut self, node: &Node) -> Option<String> {
         let fields = self.fields(node, "`escalate`", &["mention"])?;
         let mention = self.need(&fields, "mention", "platform-oncall")?;
-        self.line(mention).map(Some)
+        self.line(mention)
+    }
+}
+
+fn json(node: &Node) -> serde_json::Value {
+    match &node.value {
+        Value::Null => serde_json::Value::Null,
+        Value::Flag(flag) => (*flag).into(),
+        Value::Whole(whole) => (*whole).into(),
+        Value::Decimal(decimal) => (*decimal).into(),
+        Value::Text(text) => text.clone().into(),
+        Value::List(items) => items.iter().map(json).collect(),
+        Value::Table(entries) => {
+            entries.iter().map(|(key, node)| (key.text.clone(), json(node))).collect()
+        }
     }
 }
 

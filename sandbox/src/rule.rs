@@ -8,9 +8,9 @@ use untoil_model::{Alarm, RuleName, RuleVersion};
 use crate::checker::{self, Subject};
 use crate::diagnostic::{Code, Diagnostic, Finding, Severity};
 use crate::manifest::Manifest;
+use crate::reading;
 use crate::sandbox::Sandbox;
 use crate::script::{self, Script};
-use crate::reading;
 
 /// Longest manifest: the shipped ones have less than 2 KiB.
 pub(crate) const MANIFEST_BYTES_MAX: usize = 64 * 1024;
@@ -65,8 +65,9 @@ impl RuleFiles {
         hash.update(self.manifest.as_deref().unwrap_or_default());
         hash.update([0]);
         hash.update(self.script.as_deref().unwrap_or_default());
-        let hex: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        hex.parse().expect("16 hexadecimal digits are a version")
+        let first =
+            hash.finalize().iter().take(8).fold(0_u64, |all, byte| all << 8 | u64::from(*byte));
+        format!("{first:016x}").parse().expect("16 hexadecimal digits are a version")
     }
 }
 
@@ -76,9 +77,13 @@ impl RuleFiles {
 /// All findings, errors and warnings, when there is at least one error.
 pub(crate) fn build(files: &RuleFiles, sandbox: &Sandbox) -> Result<Rule, Vec<Diagnostic>> {
     let mut report = Report { rule: &files.name, findings: Vec::new() };
-    let name: Option<RuleName> = files.name.parse().map_err(|error| {
-        report.add("", "", Finding::of_file(Code::R110, format!("{error}")));
-    }).ok();
+    let name: Option<RuleName> = files
+        .name
+        .parse()
+        .map_err(|error| {
+            report.add("", "", Finding::of_file(Code::R110, format!("{error}")));
+        })
+        .ok();
     let manifest_text = report.text("rule.yaml", files.manifest.as_deref());
     let script_text = report.text("rule.rhai", files.script.as_deref());
     let (mut manifest, mut places) = (None, reading::Places::default());
@@ -95,12 +100,8 @@ pub(crate) fn build(files: &RuleFiles, sandbox: &Sandbox) -> Result<Rule, Vec<Di
         }
     });
     if let (Some(text), Some(ast)) = (&script_text, &ast) {
-        let subject = Subject {
-            source: text,
-            ast,
-            manifest: manifest.as_ref(),
-            grants: &places.grants,
-        };
+        let subject =
+            Subject { source: text, ast, manifest: manifest.as_ref(), grants: &places.grants };
         let findings = checker::check(&subject, sandbox.functions());
         report.all("rule.rhai", text, findings.script);
         // With a broken manifest its grants are unknown or half known.
@@ -138,7 +139,8 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn add(&mut self, file: &str, source: &str, finding: Finding) {
-        let path = if file.is_empty() { self.rule.to_owned() } else { format!("{}/{file}", self.rule) };
+        let path =
+            if file.is_empty() { self.rule.to_owned() } else { format!("{}/{file}", self.rule) };
         self.findings.push(finding.into_diagnostic(self.rule, &path, source));
     }
 
@@ -155,7 +157,8 @@ impl Report<'_> {
             return None;
         };
         if file == "rule.yaml" && bytes.len() > MANIFEST_BYTES_MAX {
-            let message = format!("`{file}` has {} bytes, at most {MANIFEST_BYTES_MAX}", bytes.len());
+            let message =
+                format!("`{file}` has {} bytes, at most {MANIFEST_BYTES_MAX}", bytes.len());
             self.add(file, "", Finding::of_file(Code::R110, message));
             return None;
         }
@@ -184,7 +187,10 @@ impl Sandbox {
         self.pool()
             .run(crate::sandbox::COMPILE_TIME, move || script::compile(&cage, &text))
             .unwrap_or_else(|error| {
-                Err(Finding::of_file(Code::R201, format!("the script could not be compiled: {error}")))
+                Err(Finding::of_file(
+                    Code::R201,
+                    format!("the script could not be compiled: {error}"),
+                ))
             })
     }
 }

@@ -17,7 +17,7 @@ use crate::{meter, steps};
 
 /// A script's time for one asking. Shipped rules need less than a millisecond.
 pub(crate) const ASK_TIME: Duration = Duration::from_millis(200);
-/// Time for compiling one script; the worst of 64 KiB needs about half of it.
+/// Time for compiling one script; the worst of 32 KiB needs about half of it.
 pub(crate) const COMPILE_TIME: Duration = Duration::from_secs(1);
 
 /// Where rule scripts run. Cheap to clone; all clones share the threads.
@@ -38,7 +38,9 @@ struct Inner {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Without the meter a script could take all memory.
-    #[error("the memory meter is not installed: add `#[global_allocator] static METERED: untoil_sandbox::MeteredAlloc = untoil_sandbox::MeteredAlloc;` to the program")]
+    #[error(
+        "the memory meter is not installed: add `#[global_allocator] static METERED: untoil_sandbox::MeteredAlloc = untoil_sandbox::MeteredAlloc;` to the program"
+    )]
     Unmetered,
     /// The threads for scripts cannot be started.
     #[error("failed to start the threads for rule scripts")]

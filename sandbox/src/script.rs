@@ -95,7 +95,9 @@ impl ScriptError {
 
 fn innermost(error: &EvalAltResult) -> &EvalAltResult {
     let mut inner = error;
-    while let EvalAltResult::ErrorInFunctionCall(_, _, next, _) | EvalAltResult::ErrorInModule(_, next, _) = inner {
+    while let EvalAltResult::ErrorInFunctionCall(_, _, next, _)
+    | EvalAltResult::ErrorInModule(_, next, _) = inner
+    {
         inner = next;
     }
     inner
@@ -105,7 +107,9 @@ fn innermost(error: &EvalAltResult) -> &EvalAltResult {
 fn position(error: &EvalAltResult) -> Position {
     let mut place = error.position();
     let mut inner = error;
-    while let EvalAltResult::ErrorInFunctionCall(_, _, next, _) | EvalAltResult::ErrorInModule(_, next, _) = inner {
+    while let EvalAltResult::ErrorInFunctionCall(_, _, next, _)
+    | EvalAltResult::ErrorInModule(_, next, _) = inner
+    {
         inner = next;
         if !inner.position().is_none() {
             place = inner.position();
@@ -114,11 +118,15 @@ fn position(error: &EvalAltResult) -> Position {
     place
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "Rhai's errors are many and not ours; each says itself")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "Rhai's errors are many and not ours; each says itself"
+)]
 fn explain(error: &EvalAltResult) -> (Fault, String) {
     match error {
         EvalAltResult::ErrorTerminated(why, _) => {
-            let is_memory = why.as_immutable_string_ref().is_ok_and(|why| *why == cage::OUT_OF_MEMORY);
+            let is_memory =
+                why.as_immutable_string_ref().is_ok_and(|why| *why == cage::OUT_OF_MEMORY);
             if is_memory {
                 (Fault::Memory, "it held more than 8 MiB".into())
             } else {
@@ -131,7 +139,9 @@ fn explain(error: &EvalAltResult) -> (Fault, String) {
         EvalAltResult::ErrorStackOverflow(_) => {
             (Fault::Limits, "its functions call each other more than 16 deep".into())
         }
-        EvalAltResult::ErrorTooManyVariables(_) => (Fault::Limits, "it has more than 64 variables at once".into()),
+        EvalAltResult::ErrorTooManyVariables(_) => {
+            (Fault::Limits, "it has more than 64 variables at once".into())
+        }
         EvalAltResult::ErrorDataTooLarge(what, _) => {
             (Fault::Limits, format!("too large: {}", what.to_lowercase()))
         }
@@ -175,7 +185,8 @@ pub(crate) fn span_at(source: &str, position: Position) -> Option<Range<usize>> 
 /// Compiles `source` after its size was checked.
 pub(crate) fn compile(cage: &Cage, source: &str) -> Result<Arc<AST>, Finding> {
     if source.len() > cage::SOURCE_BYTES_MAX {
-        let message = format!("the script has {} bytes, at most {}", source.len(), cage::SOURCE_BYTES_MAX);
+        let message =
+            format!("the script has {} bytes, at most {}", source.len(), cage::SOURCE_BYTES_MAX);
         return Err(Finding::of_file(Code::R202, message));
     }
     let n_lines = source.lines().count();
@@ -208,12 +219,15 @@ fn long_list(source: &str) -> Option<Range<usize>> {
     None
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "Rhai's errors are many and not ours; each says itself")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "Rhai's errors are many and not ours; each says itself"
+)]
 fn parse_finding(source: &str, error: &ParseError) -> Finding {
     let span = span_at(source, error.position()).unwrap_or(source.len()..source.len());
     let word = &source[span.clone()];
     if cage::FORBIDDEN.contains(&word) {
-        return Finding::error(Code::R212, span.clone(), format!("rules may not use `{word}`"));
+        return Finding::error(Code::R212, span, format!("rules may not use `{word}`"));
     }
     match error.err_type() {
         ParseErrorType::ModuleUndefined(name) => {
@@ -225,7 +239,8 @@ fn parse_finding(source: &str, error: &ParseError) -> Finding {
         ParseErrorType::VariableUndefined(name) => {
             let finding = Finding::error(Code::R201, span, format!("no variable `{name}`"));
             if source.contains(&format!("const {name}")) {
-                return finding.help(format!("a constant is read in functions as `global::{name}`"));
+                return finding
+                    .help(format!("a constant is read in functions as `global::{name}`"));
             }
             finding.suggest(name, ["alarm", "facts", "results"])
         }

@@ -62,16 +62,41 @@ pub struct Constructor {
 
 /// Every constructor.
 pub const CONSTRUCTORS: &[Constructor] = &[
-    constructor("ssm", "document", "ssm.document", &[Slot::Text("document"), Slot::Target, Slot::Table("params")]),
-    constructor("ssm", "automation", "ssm.automation", &[Slot::Text("document"), Slot::Target, Slot::Table("params")]),
+    constructor(
+        "ssm",
+        "document",
+        "ssm.document",
+        &[Slot::Text("document"), Slot::Target, Slot::Table("params")],
+    ),
+    constructor(
+        "ssm",
+        "automation",
+        "ssm.automation",
+        &[Slot::Text("document"), Slot::Target, Slot::Table("params")],
+    ),
     constructor("ecs", "scale_by", "ecs.scale", &[Slot::Target, Slot::Whole("by")]),
     constructor("ecs", "scale_to", "ecs.scale", &[Slot::Target, Slot::Whole("to")]),
     constructor("ecs", "redeploy", "ecs.redeploy", &[Slot::Target]),
-    constructor("ecs", "stop_task", "ecs.stop_task", &[Slot::Target, Slot::Text("task"), Slot::Text("reason")]),
+    constructor(
+        "ecs",
+        "stop_task",
+        "ecs.stop_task",
+        &[Slot::Target, Slot::Text("task"), Slot::Text("reason")],
+    ),
     constructor("asg", "set_desired", "asg.set_desired", &[Slot::Target, Slot::Whole("to")]),
-    constructor("asg", "replace_instance", "asg.replace_instance", &[Slot::Target, Slot::Text("instance")]),
+    constructor(
+        "asg",
+        "replace_instance",
+        "asg.replace_instance",
+        &[Slot::Target, Slot::Text("instance")],
+    ),
     constructor("slack", "message", "slack.message", &[Slot::Text("text")]),
-    constructor("http", "request", "http.request", &[Slot::Text("method"), Slot::Text("url"), Slot::Table("body")]),
+    constructor(
+        "http",
+        "request",
+        "http.request",
+        &[Slot::Text("method"), Slot::Text("url"), Slot::Table("body")],
+    ),
 ];
 
 const fn constructor(
@@ -162,9 +187,11 @@ pub(crate) fn register(engine: &mut Engine) {
                 2 => module.set_native_fn(name, |cx: Cx<'_>, a: Dynamic, b: Dynamic| {
                     constructor.propose(&[a, b]).map_err(|why| at(&cx, why))
                 }),
-                _ => module.set_native_fn(name, |cx: Cx<'_>, a: Dynamic, b: Dynamic, c: Dynamic| {
-                    constructor.propose(&[a, b, c]).map_err(|why| at(&cx, why))
-                }),
+                _ => {
+                    module.set_native_fn(name, |cx: Cx<'_>, a: Dynamic, b: Dynamic, c: Dynamic| {
+                        constructor.propose(&[a, b, c]).map_err(|why| at(&cx, why))
+                    })
+                }
             };
         }
     }
@@ -176,6 +203,7 @@ pub(crate) fn register(engine: &mut Engine) {
 type Cx<'a> = rhai::NativeCallContext<'a>;
 
 /// An error at the call: Rhai gives those of functions in modules no place by itself.
+#[expect(clippy::unnecessary_box_returns, reason = "Rhai's functions fail with boxed errors")]
 fn at(cx: &Cx<'_>, why: String) -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorRuntime(why.into(), cx.call_position()))
 }
@@ -190,9 +218,9 @@ pub(crate) fn proposals(given: &Dynamic, target: &str) -> Result<Vec<Proposal>, 
     if given.is_unit() {
         return Err("it gave nothing: a rule that has nothing to do gives `[]`".into());
     }
-    let steps = given.as_array_ref().map_err(|_| {
-        format!("expected a step or a list of steps, found {}", type_name(given))
-    })?;
+    let steps = given
+        .as_array_ref()
+        .map_err(|_| format!("expected a step or a list of steps, found {}", type_name(given)))?;
     if steps.len() > VALUES_MAX {
         return Err(format!("{} steps in one plan; at most {VALUES_MAX}", steps.len()));
     }

@@ -106,7 +106,9 @@ impl Template {
                 Part::Text(literal) => text.push_str(literal),
                 Part::Field(field) => match field.of(alarm, target) {
                     Some(value) => text.push_str(&value),
-                    None => return Err(TemplateError::Missing(field.to_string(), self.to_string())),
+                    None => {
+                        return Err(TemplateError::Missing(field.to_string(), self.to_string()));
+                    }
                 },
             }
             if text.len() > RENDERED_BYTES_MAX {
@@ -250,20 +252,35 @@ mod tests {
         assert_eq!(fill("{alarm.name}: {alarm.value}").unwrap(), "disk: 91.5");
         assert_eq!(fill("{alarm.target}").unwrap(), "ec2/i-0a1b2c3d");
         let error = fill("{alarm.severity}").unwrap_err();
-        assert_eq!(error.to_string(), "the alarm has no `alarm.severity`, which `{alarm.severity}` needs");
+        assert_eq!(
+            error.to_string(),
+            "the alarm has no `alarm.severity`, which `{alarm.severity}` needs"
+        );
     }
 
     #[test]
     fn a_value_cannot_bring_separators_into_a_target() {
         let template = Template::parse("ecs/{alarm.dimensions.Cluster}/web").unwrap();
-        for (value, ok) in [("main", true), ("main/other", false), ("a b", false), ("a\nb", false)] {
-            assert_eq!(template.fill_target(&alarm(&[("Cluster", value)])).is_ok(), ok, "{value:?}");
+        for (value, ok) in [("main", true), ("main/other", false), ("a b", false), ("a\nb", false)]
+        {
+            assert_eq!(
+                template.fill_target(&alarm(&[("Cluster", value)])).is_ok(),
+                ok,
+                "{value:?}"
+            );
         }
     }
 
     #[test]
     fn broken_templates_say_where() {
-        for (text, at) in [("a{b", 1), ("a}b", 1), ("{x}", 1), ("{alarm.nmae}", 7), ("{alarm.labels}", 1), ("{alarm.name.x}", 1)] {
+        for (text, at) in [
+            ("a{b", 1),
+            ("a}b", 1),
+            ("{x}", 1),
+            ("{alarm.nmae}", 7),
+            ("{alarm.labels}", 1),
+            ("{alarm.name.x}", 1),
+        ] {
             let place = match Template::parse(text).unwrap_err() {
                 TemplateFault::Broken { at, .. } | TemplateFault::UnknownField { at, .. } => at,
             };

@@ -102,7 +102,9 @@ impl Record {
         let results = results.iter().map(|result| {
             let (outcome, evidence) = match &result.outcome {
                 StepOutcome::Done { evidence } => ("done", evidence.clone()),
-                StepOutcome::Refused { code, why } => ("refused", json!({"code": code, "why": why})),
+                StepOutcome::Refused { code, why } => {
+                    ("refused", json!({"code": code, "why": why}))
+                }
                 StepOutcome::Unknown { why } => ("unknown", json!({"why": why})),
             };
             json!({
@@ -121,7 +123,7 @@ impl Record {
         &self.value
     }
 
-    fn inner(&self, path: String, value: &Value) -> Dynamic {
+    fn inner(path: String, value: &Value) -> Dynamic {
         match value {
             Value::Null => Dynamic::UNIT,
             Value::Bool(flag) => (*flag).into(),
@@ -142,7 +144,7 @@ impl Record {
             return Err(runtime(format!("`{}` is a list: write `{}[0]`", self.path, self.path)));
         };
         match fields.get(name) {
-            Some(value) => Ok(self.inner(format!("{}.{}", self.path, cut(name, 64)), value)),
+            Some(value) => Ok(Self::inner(format!("{}.{}", self.path, cut(name, 64)), value)),
             None => Err(runtime(no_field(&self.path, name, fields))),
         }
     }
@@ -155,19 +157,21 @@ impl Record {
         let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
         let at = if index < 0 { index.saturating_add(length) } else { index };
         match usize::try_from(at).ok().and_then(|at| items.get(at)) {
-            Some(value) => Ok(self.inner(format!("{}[{index}]", self.path), value)),
+            Some(value) => Ok(Self::inner(format!("{}[{index}]", self.path), value)),
             None => Err(runtime(format!("`{}` has {length} items, none at {index}", self.path))),
         }
     }
 
     fn get(&mut self, name: &str) -> Dynamic {
         match &*self.value {
-            Value::Object(fields) => fields
-                .get(name)
-                .map_or(Dynamic::UNIT, |value| self.inner(format!("{}.{}", self.path, cut(name, 64)), value)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                Dynamic::UNIT
-            }
+            Value::Object(fields) => fields.get(name).map_or(Dynamic::UNIT, |value| {
+                Self::inner(format!("{}.{}", self.path, cut(name, 64)), value)
+            }),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => Dynamic::UNIT,
         }
     }
 
@@ -191,9 +195,11 @@ impl Record {
     fn keys(&mut self) -> rhai::Array {
         match &*self.value {
             Value::Object(fields) => fields.keys().map(|key| text(key)).collect(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                rhai::Array::new()
-            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => rhai::Array::new(),
         }
     }
 
@@ -212,11 +218,13 @@ impl IntoIterator for Record {
             Value::Array(items) => items
                 .iter()
                 .enumerate()
-                .map(|(at, item)| self.inner(format!("{}[{at}]", self.path), item))
+                .map(|(at, item)| Self::inner(format!("{}[{at}]", self.path), item))
                 .collect(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-                self.keys()
-            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Object(_) => self.keys(),
         };
         items.into_iter()
     }
@@ -235,6 +243,7 @@ fn no_field(path: &str, name: &str, fields: &Map<String, Value>) -> String {
 }
 
 /// An error of a script at the place that the engine fills in.
+#[expect(clippy::unnecessary_box_returns, reason = "Rhai's functions fail with boxed errors")]
 pub(crate) fn runtime(message: impl Into<String>) -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorRuntime(message.into().into(), Position::NONE))
 }
@@ -249,8 +258,24 @@ macro_rules! getters {
 pub(crate) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<AlarmView>("Alarm");
     getters!(
-        engine, key, source, name, state, severity, reason, description, account, region,
-        namespace, metric, dimensions, labels, value, threshold, link, target
+        engine,
+        key,
+        source,
+        name,
+        state,
+        severity,
+        reason,
+        description,
+        account,
+        region,
+        namespace,
+        metric,
+        dimensions,
+        labels,
+        value,
+        threshold,
+        link,
+        target
     );
     engine
         .register_type_with_name::<Record>("Record")

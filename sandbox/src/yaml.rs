@@ -77,11 +77,24 @@ pub(crate) fn parse(source: &str) -> Result<Node, Finding> {
             let at = crate::diagnostic::offset(source, line, column);
             at..at
         });
-        let text = error.to_string();
-        // The place is shown by the caret; the library repeats it in words at the end.
-        let text = text.split(" at line ").next().unwrap_or_default();
-        Finding::error(Code::R101, widen(source, &span), text.trim())
+        Finding::error(Code::R101, widen(source, &span), in_words(&error.to_string()))
     })
+}
+
+/// The library's message, or ours where a rule of this file's own was broken.
+fn in_words(text: &str) -> String {
+    let ours = [
+        ("Anchors", "manifests have no anchors; put a text that begins with `&` in quotes"),
+        ("alias", "manifests have no aliases; put a text that begins with `*` in quotes"),
+        ("Aliases", "manifests have no aliases; put a text that begins with `*` in quotes"),
+        ("merge key", "manifests have no merge keys `<<`; write the keys out"),
+        ("budget breached", "the manifest is too large or nested too deep"),
+    ];
+    match ours.iter().find(|(word, _)| text.contains(word)) {
+        Some((_, message)) => (*message).to_owned(),
+        // The place is shown by the caret; the library repeats it in words at the end.
+        None => text.split(" at line ").next().unwrap_or_default().trim().to_owned(),
+    }
 }
 
 /// The word that begins at the span, so that the caret covers all of it.

@@ -1,6 +1,10 @@
 //! What scripts see, what they cannot change, and what they give.
 
 #![expect(clippy::unwrap_used, reason = "tests may fail")]
+#![expect(
+    clippy::needless_raw_string_hashes,
+    reason = "`UPDATE_EXPECT=1` writes the goldens with hashes"
+)]
 
 use std::sync::Arc;
 
@@ -173,19 +177,19 @@ fn nothing_that_a_script_was_given_can_be_written() {
         assert_eq!(answer.printed[0], "refused", "{write}");
     }
     // A copy of a text can be written to, which changes nothing but the copy.
-    let answer = ask("fn touch(a) { a.name[0] = 'z'; } fn plan(alarm, facts) { touch(alarm); print(alarm.name); [] }");
+    let answer = ask(
+        "fn touch(a) { a.name[0] = 'z'; } fn plan(alarm, facts) { touch(alarm); print(alarm.name); [] }",
+    );
     assert_eq!(answer.printed, ["backlog"]);
 }
 
 #[test]
 fn steps_come_out_as_the_script_wrote_them() {
-    let answer = ask(
-        "const TEXT = \"hello\";
+    let answer = ask("const TEXT = \"hello\";
          fn plan(alarm, facts) {
              let first = slack::message(`${global::TEXT} ${alarm.name}`);
              [first, slack::message(\"again\").after(\"60s\")]
-         }",
-    );
+         }");
     let proposals = answer.proposals.unwrap();
     assert_eq!(proposals.len(), 2);
     assert_eq!(proposals[0].action.as_str(), "slack.message");
@@ -259,7 +263,10 @@ fn failures_name_their_place() {
               |                         ^^^^^"#]],
     );
     fails("    [1]", &expect!["Shape: error: expected a step, found a whole number"]);
-    fails("    let _x = 1;", &expect!["Shape: error: it gave nothing: a rule that has nothing to do gives `[]`"]);
+    fails(
+        "    let _x = 1;",
+        &expect!["Shape: error: it gave nothing: a rule that has nothing to do gives `[]`"],
+    );
 }
 
 #[test]
@@ -268,7 +275,9 @@ fn printing_is_kept_within_bounds() {
     assert_eq!(answer.printed.len(), 50);
     assert_eq!(answer.printed[0], "line 0");
     assert_eq!(answer.printed[49], "… (more was printed than is kept)");
-    let answer = ask("fn plan(alarm, facts) { let s = \"\"; s.pad(5000, 'x'); print(s); print(\"after\"); [] }");
+    let answer = ask(
+        "fn plan(alarm, facts) { let s = \"\"; s.pad(5000, 'x'); print(s); print(\"after\"); [] }",
+    );
     assert_eq!(answer.printed, ["… (more was printed than is kept)"]);
 }
 
@@ -286,7 +295,7 @@ async fn paused_time_stands_still_while_a_rule_is_asked() {
     let before = tokio::time::Instant::now();
     let question = Question::Plan { alarm: &alarm, target: &target, facts: &facts };
     let asking = sandbox.ask(&rule, question);
-    let answer = tokio::time::timeout(std::time::Duration::from_secs(3600), asking).await.unwrap();
+    let answer = tokio::time::timeout(std::time::Duration::from_hours(1), asking).await.unwrap();
     assert!(answer.proposals.unwrap().is_empty());
     assert_eq!(before.elapsed(), std::time::Duration::ZERO);
 }

@@ -69,7 +69,12 @@ fn pattern() -> impl Strategy<Value = Option<String>> {
 
 fn matcher() -> impl Strategy<Value = String> {
     (pattern(), pattern(), pattern(), pattern()).prop_filter_map("matches all", |fields| {
-        let named = [("source", fields.0), ("namespace", fields.1), ("metric", fields.2), ("name", fields.3)];
+        let named = [
+            ("source", fields.0),
+            ("namespace", fields.1),
+            ("metric", fields.2),
+            ("name", fields.3),
+        ];
         let parts: Vec<String> = named
             .into_iter()
             .filter_map(|(key, value)| value.map(|value| format!("{key}: {value}")))

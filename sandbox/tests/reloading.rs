@@ -58,10 +58,10 @@ fn a_broken_rule_keeps_its_last_good_version_and_stops_no_other() {
     write(dir.path(), "three", "Third", "fn paln(alarm, facts) { [] }");
     write(dir.path(), "two", "Second, better", GOOD);
     let events = reloader.poll();
-    expect![[r#"
+    expect![[r"
         broken one kept=true error[R208]: alarms have no field `nmae`
         broken three kept=false error[R203]: the script has no function `plan`
-        loaded two shadow"#]]
+        loaded two shadow"]]
     .assert_eq(&told(&events).join("\n"));
     let book = reloader.book();
     assert_eq!(book.get(&name).unwrap().version, first);
@@ -118,7 +118,12 @@ fn a_book_loads_what_it_can_and_reports_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "good", "Good", GOOD);
     write(dir.path(), "Bad Name", "Bad", GOOD);
-    write(dir.path(), "warned", "Warned", "fn plan(alarm, facts) { let x = 1; slack::message(\"x\") }");
+    write(
+        dir.path(),
+        "warned",
+        "Warned",
+        "fn plan(alarm, facts) { let x = 1; slack::message(\"x\") }",
+    );
     let (book, diagnostics) = RuleBook::load(dir.path(), &sandbox()).unwrap();
     let names: Vec<&str> = book.rules().iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(names, ["good", "warned"]);
@@ -132,9 +137,8 @@ fn a_version_names_the_text_of_both_files() {
     let sandbox = sandbox();
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "one", "First", GOOD);
-    let version = |dir: &Path| {
-        RuleBook::load(dir, &sandbox).unwrap().0.rules()[0].version.to_string()
-    };
+    let version =
+        |dir: &Path| RuleBook::load(dir, &sandbox).unwrap().0.rules()[0].version.to_string();
     let first = version(dir.path());
     assert_eq!(first.len(), 16);
     assert_eq!(first, version(dir.path()));
