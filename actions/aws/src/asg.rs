@@ -82,6 +82,11 @@ impl AsgWrites for AsgHands {
             let why = format!("`{instance}` is not an instance's id");
             return Err(refused("InvalidInstanceId", why));
         }
+        let target = may.step().target.as_str();
+        if !target.starts_with("asg/") && target != format!("ec2/{instance}") {
+            let why = format!("the clearance is for `{target}`, not for `{instance}` of a group");
+            return Err(refused("ClearanceMismatch", why));
+        }
         let call = Call::new(
             "autoscaling:TerminateInstanceInAutoScalingGroup",
             group_arn(&self.shared, "*"),

@@ -1,6 +1,6 @@
 //! The ports of [`untoil_actions`] over the AWS SDK. Nothing else names an AWS crate.
 //!
-//! [`connect`] makes an [`Aws`] from the usual credential chain. Its [`Aws::eyes`] only read and may
+//! [`connect()`] makes an [`Aws`] from the usual credential chain. Its [`Aws::eyes`] only read and may
 //! repeat a call; its [`Aws::writes`] send every request at most once, because nearly none of the
 //! calls that change something can be recognised as a repeat by AWS. What an answer, or its absence,
 //! proves is decided in one place, [`answer`]; `docs/aws.md` has the same table in words.

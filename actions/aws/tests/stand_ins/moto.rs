@@ -162,6 +162,9 @@ async fn what_would_be_wrong_everywhere_is_refused_before_anything_is_sent() {
     let may = cleared("asg.replace_instance", "asg/web").await;
     let error = writes.asg.replace_instance(may, "").await.unwrap_err();
     assert_eq!(code(error), "InvalidInstanceId");
+    let may = cleared("asg.replace_instance", "ec2/i-0000aaaa").await;
+    let error = writes.asg.replace_instance(may, NO_INSTANCE).await.unwrap_err();
+    assert_eq!(code(error), "ClearanceMismatch");
     let may = cleared("ecs.scale", "ecs/workers/contact-sync").await;
     let error = writes.ecs.set_desired(may, "workers", "contact-sync", -1).await.unwrap_err();
     assert_eq!(code(error), "InvalidCount");

@@ -55,9 +55,8 @@ async fn start(
 ) -> Option<StandIn> {
     if std::env::var_os(SKIP).is_some() {
         // Not `eprintln!`, which a passing test swallows.
-        let said =
-            format!("SKIPPED: {SKIP} is set; `{program}` was not started, nothing was tested");
-        writeln!(std::io::stderr(), "{said}").unwrap();
+        let said = format!("SKIPPED: {SKIP} is set; without `{program}` nothing was tested\n");
+        std::io::stderr().write_all(said.as_bytes()).unwrap();
         return None;
     }
     let port = free_port();
