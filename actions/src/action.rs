@@ -147,6 +147,25 @@ pub struct Order<'a> {
     pub now: Timestamp,
 }
 
+impl Order<'_> {
+    /// A call whose answer was lost takes effect within this time, or never; and SSM's lists, which
+    /// are eventually consistent, show it. Before that nothing proves that it did not go through: a
+    /// repeat would find its own effect and take it for somebody else's.
+    pub const LANDS_WITHIN: Duration = Duration::from_mins(1);
+
+    /// How long ago the intent was recorded.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        Duration::try_from(self.now.duration_since(self.started_at)).unwrap_or(Duration::ZERO)
+    }
+
+    /// What it means that no trace of the call is there.
+    #[must_use]
+    pub fn no_trace(&self) -> Found {
+        if self.age() < Self::LANDS_WITHIN { Found::NotSeen } else { Found::NotSent }
+    }
+}
+
 /// Where a call stands that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Following {

@@ -5,6 +5,8 @@
 //! come in two kinds: [`Eyes`] read, and [`Hands`] write. A dry run has no hands; and each method of
 //! the hands consumes a [`untoil_guard::Clearance`], which only the guard makes.
 
+#![forbid(unsafe_code)]
+
 mod action;
 mod args;
 mod asg;

@@ -189,3 +189,66 @@ pub(crate) fn give_back(lease: &Lease, found: i64, settle: Period) -> Result<Vec
     }
     Ok(steps)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bounds(min: i64, max: i64, step: i64, shrink: bool) -> Bounds {
+        [("min", json!(min)), ("max", json!(max)), ("step", json!(step)), ("shrink", json!(shrink))]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into()
+    }
+
+    proptest! {
+        #[test]
+        fn a_change_stays_within_its_bounds_and_its_step(
+            from in 0i64..60,
+            wish in -60i64..60,
+            absolute: bool,
+            (min, room, step, shrink) in (0i64..20, 0i64..30, 1i64..10, any::<bool>()),
+        ) {
+            let max = min + room;
+            let (name, wish) = if absolute { ("to", wish.abs()) } else { ("by", wish) };
+            let params: Bounds = [(name.to_owned(), json!(wish))].into();
+            if let Ok(sizing) = Sizing::resolve(&params, &bounds(min, max, step, shrink), from) {
+                prop_assert_eq!(sizing.from, from);
+                prop_assert!(sizing.to != from && (sizing.to - from).abs() <= step);
+                prop_assert!(shrink || sizing.to > from);
+                // It never goes past the bound that lies in its direction.
+                let inside = if sizing.to > from { sizing.to <= max } else { sizing.to >= min };
+                prop_assert!(inside);
+                prop_assert!(!absolute || sizing.to == wish);
+            }
+        }
+
+        #[test]
+        fn a_lease_goes_back_to_exactly_the_value_before(
+            before in 0i64..1_000,
+            after in 0i64..1_000,
+            step in 0i64..20,
+        ) {
+            let lease = Lease {
+                action: "ecs.scale".parse().unwrap(),
+                target: "ecs/w/s".parse().unwrap(),
+                before,
+                after,
+                step,
+                term: Period::hours(2),
+            };
+            let steps = give_back(&lease, after, Period::mins(1)).unwrap();
+            prop_assert!(steps.len() <= 20);
+            let mut at = after;
+            for step in &steps {
+                let (from, to) = Sizing::of(step).unwrap();
+                prop_assert_eq!(from, at);
+                prop_assert!((to - before).abs() < (from - before).abs());
+                at = to;
+            }
+            prop_assert_eq!(at, before);
+            prop_assert!(give_back(&lease, after + 1, Period::mins(1)).is_err());
+        }
+    }
+}

@@ -142,7 +142,7 @@ impl Action for ReplaceInstance {
             .iter()
             .any(|instance| instance.id == id && !instance.lifecycle.starts_with("Terminat"));
         // An instance has one end: terminating it again is nothing.
-        Ok(if stays { Found::NotSent } else { Found::Sent(id.to_owned()) })
+        Ok(if stays { order.no_trace() } else { Found::Sent(id.to_owned()) })
     }
 
     async fn look_again(&self, eyes: &Eyes, step: &Step) -> Result<(), Reason> {

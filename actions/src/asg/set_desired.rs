@@ -135,7 +135,7 @@ impl Action for SetDesired {
         let group = eyes.asg.group(order.step.target.name()).await?;
         Ok(match Sizing::of(order.step) {
             Some((_, to)) if group.desired == to => Found::Sent(format!("desired={to}")),
-            Some((from, _)) if group.desired == from => Found::NotSent,
+            Some((from, _)) if group.desired == from => order.no_trace(),
             Some(_) | None => Found::NotSeen,
         })
     }

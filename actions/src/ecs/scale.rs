@@ -180,7 +180,7 @@ impl Action for Scale {
         // An absolute value: it is safe to set again while it is still what the plan saw.
         Ok(match Sizing::of(order.step) {
             Some((_, to)) if service.desired == to => Found::Sent(format!("desired={to}")),
-            Some((from, _)) if service.desired == from => Found::NotSent,
+            Some((from, _)) if service.desired == from => order.no_trace(),
             Some(_) | None => Found::NotSeen,
         })
     }

@@ -175,7 +175,7 @@ impl Action for StopTask {
             Ok(task) => task,
         };
         if task.desired_status != "STOPPED" {
-            return Ok(Found::NotSent);
+            return Ok(order.no_trace());
         }
         // Stopped by us or by somebody else: either way it stops, and stopping it again is nothing.
         Ok(Found::Sent(arn.to_owned()))

@@ -8,7 +8,7 @@ use serde_json::json;
 use untoil_guard::Clearance;
 use untoil_model::{Class, Period, Reason, Step, StepOutcome};
 
-use super::{SEEN_WITHIN, age, next_look};
+use super::next_look;
 use crate::args::{self, invalid};
 use crate::{
     Action, Ask, Automation, Bounds, CallError, Example, Eyes, Following, Found, Hands, Need,
@@ -290,7 +290,7 @@ impl Action for Automate {
             }
         }
         // With the same token a repeat is the same execution.
-        Ok(if age(order) < SEEN_WITHIN { Found::NotSeen } else { Found::NotSent })
+        Ok(order.no_trace())
     }
 
     fn class(&self) -> Class {

@@ -10,7 +10,7 @@ use untoil_deploy::Filler;
 use untoil_guard::Clearance;
 use untoil_model::{Class, Period, Reason, Step};
 
-use super::{SEEN_WITHIN, age, answer, next_look};
+use super::{answer, next_look};
 use crate::args::{self, invalid, precheck, unread};
 use crate::{
     Action, Ask, Bounds, CallError, CommandState, Example, Eyes, Following, Found, Hands, Need,
@@ -310,9 +310,8 @@ impl Action for Document {
         let ours = commands.iter().find(|c| marker::same_step(&c.comment, order.marker));
         Ok(match ours {
             Some(command) => Found::Sent(handle(&command.id, instance)),
-            None if age(order) < SEEN_WITHIN => Found::NotSeen,
             // Should it have gone out all the same, the host remembers the step and acts once only.
-            None => Found::NotSent,
+            None => order.no_trace(),
         })
     }
 

@@ -297,6 +297,19 @@ async fn a_lost_command_is_found_by_its_comment_once_ssm_shows_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_count_that_has_not_changed_yet_proves_nothing_within_a_minute() {
+    let lab = Lab::new();
+    let target = "ecs/workers/contact-sync";
+    let step = lab.plan("ecs.scale", target, json!({ "by": 1 }), scale_may()).await.unwrap();
+    let may = lab.world.cleared(&step).await;
+    let (at, marker, started_at) = (may.at().clone(), may.marker(), lab.clock.now());
+    lab.pass(30).await;
+    assert_eq!(lab.find(&step, &at, &marker, started_at).await, Found::NotSeen);
+    lab.pass(30).await;
+    assert_eq!(lab.find(&step, &at, &marker, started_at).await, Found::NotSent);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_command_never_sent_is_known_as_such_only_after_a_minute() {
     let lab = Lab::new();
     let (params, may) = document("untoil-disk-diag", &json!({}));
