@@ -218,6 +218,40 @@ fn next_sees_the_results_and_may_end_the_plan() {
     .assert_eq(&answer.printed.join("\n"));
 }
 
+#[test]
+fn what_authors_write_passes_the_checker_and_runs() {
+    let bodies = [
+        "let n = alarm.value.to_int(); print(n)",
+        "let name = alarm.name.to_upper(); print(name.sub_string(0, 3)); print(name.contains(\"LOG\"))",
+        "let host = alarm.dimensions.get(\"Host\") ?? \"none\"; print(host)",
+        "for (key, at) in alarm.labels.keys() { print(`${at} ${key}`); }",
+        "for n in 0..3 { if n == 1 { continue; } print(n); }",
+        "let wanted = \"a\"; let found = [\"a\", \"b\"].filter(|x| x == wanted); print(found.len)",
+        "let parts = \"a,b\".split(\",\"); print(parts[1]); parts.push(\"c\"); print(parts.len())",
+        "switch alarm.state { \"firing\" => print(1), \"resolved\" | \"no_data\" => print(2), _ => print(3) }",
+        "let n = max(1, min(5, 3)); print(n.abs()); print(global::STEP - global::BACK)",
+        "let m = #{ a: 1, b: #{ c: [2] } }; m.d = 4; print(m.b.c[0] + m.d); print(\"a\" in m)",
+        "let t = helper(alarm, 2); print(t)",
+        "let x = if alarm.value > 3.5 { \"high\" } else { \"low\" }; print(x)",
+        "try { throw \"no\"; } catch (why) { print(why); }",
+        "let i = 0; while i < 3 { i += 1; } do { i -= 1; } until i == 0; print(i)",
+        "print(type_of(1)); print(parse_int(\"42\") + 1); print(2.6.round().to_int()); debug(alarm.name)",
+        "let list = [3, 1, 2]; list.sort(); print(list); print(list.map(|n| n * 2).reduce(|a, b| a + b, 0))",
+        "if alarm.severity == () || alarm.severity == \"critical\" { print(\"x\"); }",
+        "if \"team\" in alarm.labels && alarm.labels.team == \"platform\" { print(alarm.labels.team); }",
+    ];
+    for body in bodies {
+        let answer = ask(&format!(
+            "const STEP = 4;\nconst BACK = -2;\nconst NAMES = [\"a\", \"b\"];
+             /// Says it n times.
+             fn helper(alarm, n) {{ let t = \"\"; for _i in 0..n {{ t += alarm.name; }} t }}
+             fn plan(alarm, facts) {{\n{body};\n[]\n}}"
+        ));
+        assert!(answer.proposals.is_ok(), "{body}: {:?}", answer.proposals);
+        assert!(!answer.printed.is_empty(), "{body}");
+    }
+}
+
 fn fails(body: &str, want: &Expect) {
     let answer = ask(&format!("fn plan(alarm, facts) {{\n{body}\n}}"));
     let error = answer.proposals.unwrap_err();
