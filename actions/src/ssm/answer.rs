@@ -21,7 +21,7 @@ pub(super) fn outcome(command: &Command) -> Option<StepOutcome> {
             why: format!("the command never reached the host: {}", excerpt(&command.stderr)),
         },
         CommandState::Success | CommandState::Failed => match result {
-            Ok(result) => told(result, command),
+            Ok(result) => told(first(result), command),
             Err(why) => StepOutcome::Unknown {
                 why: format!("no_result: {why}; {} {}", command.status, excerpt(&command.stderr)),
             },
@@ -33,6 +33,22 @@ pub(super) fn outcome(command: &Command) -> Option<StepOutcome> {
             },
         },
     })
+}
+
+/// The answer that counts: of a step that came twice, the one that the host gave the first time.
+fn first(mut result: Value) -> Value {
+    if result.get("code").and_then(Value::as_str) != Some("already_done") {
+        return result;
+    }
+    match result.get_mut("first").map(Value::take) {
+        Some(Value::Object(mut first))
+            if first.contains_key("ok") && first.contains_key("code") =>
+        {
+            first.insert("repeated".to_owned(), Value::Bool(true));
+            Value::Object(first)
+        }
+        Some(_) | None => result,
+    }
 }
 
 /// A host's own words. What they mean for the effect depends on what the script may have done.
@@ -129,6 +145,19 @@ mod tests {
         ] {
             assert_eq!(kind(state, stdout), expected, "{state:?} {stdout}");
         }
+    }
+
+    #[test]
+    fn a_step_that_came_twice_has_the_answer_of_the_first_time() {
+        let line = r#"UNTOIL_RESULT {"ok":true,"code":"already_done","first":{"ok":true,"code":"reached","freed_kb":7}}"#;
+        let Some(StepOutcome::Done { evidence }) = outcome(&command(CommandState::Success, line))
+        else {
+            panic!("it was done")
+        };
+        assert_eq!(evidence["freed_kb"], 7);
+        assert_eq!(evidence["repeated"], true);
+        let line = r#"UNTOIL_RESULT {"ok":false,"code":"already_done","first":{"ok":false,"code":"not_enough"}}"#;
+        assert_eq!(kind(CommandState::Failed, line), "refused not_enough");
     }
 
     #[test]

@@ -9,6 +9,11 @@ use untoil_deploy::RESULT_MARK;
 
 use crate::state::{Host, Sent, State};
 
+/// Size of every simulated disk.
+const DISK_KB: i64 = 20_971_520;
+/// One percent of it.
+const KB_PER_PCT: f64 = 209_715.2;
+
 /// How long a document runs on a simulated host.
 fn runs(document: &str) -> SignedDuration {
     SignedDuration::from_secs(match document {
@@ -96,7 +101,9 @@ fn run(
     let acts = text("Mode") == "act" && untoil_deploy::document(document).is_some_and(|d| d.writes);
     if let Some(first) = host.done.get(text("RunId")).filter(|_| acts) {
         let ok = first["ok"].clone();
-        let repeat = json!({ "ok": ok, "code": "already_done", "first": first, "simulated": true });
+        let repeat = json!({
+            "ok": ok, "code": "already_done", "acted": false, "first": first, "simulated": true,
+        });
         return Answer::only(repeat);
     }
     let with_default = |name: &str| {
@@ -122,9 +129,11 @@ fn run(
 fn diag(host: &Host, mount: &str) -> Answer {
     let Some(disk) = host.disks.get(mount) else { return Answer::no("not_a_mount") };
     Answer::only(json!({
-        "ok": true, "code": "diag", "simulated": true, "mount": mount,
-        "used_pct": whole(disk.used_pct), "inode_used_pct": 3, "read_only": false,
-        "deleted_open_kb": 0,
+        "ok": true, "code": "diag", "acted": false, "simulated": true,
+        "mount": mount, "fs": "xfs", "size_kb": DISK_KB,
+        "avail_kb": whole((100.0 - disk.used_pct) * KB_PER_PCT), "used_pct": whole(disk.used_pct),
+        "inode_used_pct": 3, "read_only": false, "deleted_open_kb": 0, "deleted_open": [],
+        "dirs": [], "files": [], "grown": [],
     }))
 }
 
@@ -135,6 +144,7 @@ fn reclaim(host: &mut Host, mount: &str, target: &str) -> Answer {
     if before <= target {
         return Answer::only(json!({
             "ok": true, "code": "nothing_to_do", "acted": false, "simulated": true,
+            "mount": mount, "target_used_pct": whole(target),
             "used_pct_before": whole(before), "used_pct_after": whole(before), "freed_kb": 0,
         }));
     }
@@ -144,29 +154,35 @@ fn reclaim(host: &mut Host, mount: &str, target: &str) -> Answer {
     disk.reclaimable_pct -= freed;
     let reached = disk.used_pct <= target;
     let changed = (freed > 0.0).then(|| format!("{mount} {before:.0} % → {:.0} %", disk.used_pct));
-    let result = json!({
+    let mut result = json!({
         "ok": reached, "code": if reached { "reached" } else { "not_enough" },
         "acted": freed > 0.0, "simulated": true,
+        "mount": mount, "target_used_pct": whole(target),
         "used_pct_before": whole(before), "used_pct_after": whole(disk.used_pct),
-        "freed_kb": whole(freed * 100_000.0),
+        "inode_used_pct": 3, "freed_kb": whole(freed * KB_PER_PCT),
+        "rotated": 1, "compressed": 4, "deleted": 0, "skipped_open": 0, "odd_names": 0, "steps": [],
     });
+    if !reached {
+        result["biggest"] = json!([{ "path": format!("{mount}simulated.db"), "kb": DISK_KB / 2 }]);
+    }
     Answer { result, changed }
 }
 
 fn culprit(host: &Host) -> Answer {
-    let cores = f64::from(host.cores);
     let mut units: Vec<_> = host.units.iter().filter(|(_, unit)| unit.core_pct >= 1.0).collect();
     units.sort_by(|a, b| b.1.core_pct.total_cmp(&a.1.core_pct));
+    let total: f64 = host.base_pct * f64::from(host.cores)
+        + units.iter().map(|(_, unit)| unit.core_pct).sum::<f64>();
     let units: Vec<Value> = units
         .into_iter()
         .map(|(name, unit)| {
-            let (host_pct, core_pct) = (tenth(unit.core_pct / cores), tenth(unit.core_pct));
-            json!({ "unit": name, "host_pct": host_pct, "core_pct": core_pct })
+            let share = tenth(100.0 * unit.core_pct / total);
+            json!({ "unit": name, "core_pct": tenth(unit.core_pct), "share_pct": share })
         })
         .collect();
     Answer::only(json!({
-        "ok": true, "code": "sampled", "simulated": true, "ncpu": host.cores,
-        "busy_pct": tenth(host.cpu()), "steal_pct": 0.0, "sample_s": 10.0,
+        "ok": true, "code": "sampled", "acted": false, "simulated": true, "ncpu": host.cores,
+        "busy_pct": tenth(host.cpu()), "steal_pct": 0.0, "sample_s": 10.0, "unseen_core_pct": 0.0,
         "units": units, "top": [],
     }))
 }
@@ -174,18 +190,25 @@ fn culprit(host: &Host) -> Answer {
 fn restart(host: &mut Host, name: &str, least: &str) -> Answer {
     let Some(unit) = host.units.get_mut(name) else { return Answer::no("unit_absent") };
     let before = unit.core_pct;
-    if before < least.parse().unwrap_or(60.0) {
+    let least: f64 = least.parse().unwrap_or(60.0);
+    if before < least {
         return Answer::only(json!({
             "ok": false, "code": "not_the_culprit_now", "acted": false, "simulated": true,
-            "unit": name, "core_pct": tenth(before),
+            "unit": name, "min_core_pct": whole(least), "core_pct_before": whole(before),
         }));
     }
     unit.core_pct = unit.core_pct_after_restart;
-    let code = if name.contains("amazon-ssm-agent") { "restart_scheduled" } else { "restarted" };
-    let result = json!({
-        "ok": true, "code": code, "acted": true, "simulated": true, "unit": name,
-        "state": "active", "core_pct_before": tenth(before), "core_pct_after": tenth(unit.core_pct),
+    let mut result = json!({
+        "ok": true, "code": "restarted", "acted": true, "simulated": true,
+        "unit": name, "min_core_pct": whole(least), "core_pct_before": whole(before),
     });
+    if name.contains("amazon-ssm-agent") {
+        result["code"] = json!("restart_scheduled");
+    } else {
+        result["systemctl"] = json!(0);
+        result["state"] = json!("active");
+        result["core_pct_after"] = json!(whole(unit.core_pct));
+    }
     Answer { result, changed: Some(format!("restart {name}")) }
 }
 
