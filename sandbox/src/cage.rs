@@ -294,3 +294,40 @@ fn write_table(fields: &rhai::Map, text: &mut String) {
     }
     text.push('}');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_and_tables_as_texts_are_cut_however_deep() {
+        let line = Dynamic::from("x".repeat(8_000));
+        let list = Dynamic::from_array(vec![line; 900]);
+        let deep = Dynamic::from_array(vec![list.clone(); 900]);
+        for value in [list, deep] {
+            let text = show(&value);
+            assert!(text.len() <= STRING_BYTES_MAX && text.ends_with('…'), "{}", text.len());
+        }
+    }
+
+    #[test]
+    fn the_checked_versions_do_what_the_native_ones_do() {
+        let cage = Cage::new();
+        let table = [
+            ("let s = \"a\"; s.pad(4, \"xy\"); s", "axyx"),
+            ("let s = \"abc\"; s.pad(2, \"xy\"); s", "abc"),
+            ("let s = \"abc\"; s.pad(-2, \"\"); s", "abc"),
+            ("let s = \"a\"; s.pad(3, 'z'); s", "azz"),
+            ("let s = \"가나가\"; s.replace(\"가\", \"x\"); s", "x나x"),
+            ("let s = \"aba\"; s.replace('a', \"xy\"); s", "xybxy"),
+            ("let s = \"aba\"; s.replace(\"ab\", 'z'); s", "za"),
+            ("let s = \"aba\"; s.replace('a', 'b'); s", "bbb"),
+            ("`${[1, \"a\", #{b: ()}]}`", "[1, \"a\", #{b: }]"),
+        ];
+        for (body, want) in table {
+            let ast = cage.compile(&format!("fn plan() {{ {body} }}")).unwrap();
+            let text = cage.call(&ast, "plan", ()).outcome.unwrap().into_string().unwrap();
+            assert_eq!(text, want, "{body}");
+        }
+    }
+}

@@ -125,6 +125,36 @@ fn table() -> Vec<(&'static str, String, Ends)> {
         ("replace", format!("{eight_k} let t = s; s.replace(\"x\", t); []"), Fails(&[Limits])),
         ("replace a character", format!("{eight_k} let t = s; s.replace('x', t); []"), Fails(&[Limits])),
         // 8: each operation walks the container
+        (
+            "deep by index",
+            "let a = [0]; for i in 0..100000 { let b = [0]; b[0] = a; a = b; } []".into(),
+            Fails(&[Memory, Limits, Time]),
+        ),
+        (
+            "deep tables by index",
+            "let m = #{}; for i in 0..100000 { let n = #{}; n[\"k\"] = m; m = n; } []".into(),
+            Fails(&[Memory, Limits, Time]),
+        ),
+        (
+            "deep and thrown",
+            "let a = [0]; for i in 0..1500 { let b = [0]; b[0] = a; a = b; } throw a;".into(),
+            Fails(&[Failed, Limits, Time]),
+        ),
+        (
+            "deep and printed",
+            "let a = [0]; for i in 0..200 { let b = [0]; b[0] = a; a = b; } print(a); []".into(),
+            Fine,
+        ),
+        (
+            "deep and compared",
+            "let a = [0]; for i in 0..1500 { let b = [0]; b[0] = a; a = b; } if a == a { [] } else { () }".into(),
+            Fails(&[Limits, Time]),
+        ),
+        (
+            "deep closures and compared",
+            "let f = || 1; for i in 0..20000 { let g = f; f = || g; } if f == f { [] } else { () }".into(),
+            Fails(&[Limits, Time, Memory, Shape]),
+        ),
         ("nested arrays", "let a = []; loop { a = [a]; }".into(), Fails(&[Limits, Time, Memory])),
         // 9: parse time
         ("parameters", format!("//whole\nfn f({}) {{ 1 }} fn plan(alarm, facts) {{ [] }}", (0..4500).map(|i| format!("a{i}")).collect::<Vec<_>>().join(",")), Refused("R202")),
