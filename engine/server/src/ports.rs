@@ -47,7 +47,7 @@ impl Requests {
 
 #[async_trait]
 impl HttpWrites for Requests {
-    async fn send(&self, may: Clearance, what: &HttpRequest) -> Result<HttpReply, CallError> {
+    async fn send(&self, _may: Clearance, what: &HttpRequest) -> Result<HttpReply, CallError> {
         let method: reqwest::Method = what.method.parse().map_err(|_| CallError::Refused {
             code: "bad_method".into(),
             why: format!("`{}` is no method", what.method),
@@ -56,7 +56,7 @@ impl HttpWrites for Requests {
         let request = self
             .client
             .request(method, &what.url)
-            .header("idempotency-key", may.marker())
+            .header("idempotency-key", &what.key)
             .header("content-type", "application/json")
             .body(what.body.clone());
         let mut answer = request.send().await.map_err(|e| {

@@ -7,6 +7,7 @@ use crate::config::Config;
 
 mod answer;
 mod audit;
+mod demo;
 mod doctor;
 mod incidents;
 mod rules;
@@ -15,8 +16,8 @@ mod try_event;
 
 /// Runs one.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    if let Command::Demo(_) = &cli.command {
-        anyhow::bail!("not yet");
+    if let Command::Demo(demo) = &cli.command {
+        return demo::run(demo).await;
     }
     let config = Config::load(cli.config.as_deref())?;
     match &cli.command {
