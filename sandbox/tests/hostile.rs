@@ -6,7 +6,8 @@
     clippy::disallowed_methods,
     clippy::panic_in_result_fn,
     clippy::format_collect,
-    reason = "tests measure real time and may fail"
+    clippy::too_many_lines,
+    reason = "tests measure real time and may fail; the table is one"
 )]
 
 use std::sync::Arc;
