@@ -312,8 +312,7 @@ impl Incident {
         if fresh {
             self.tries.clear();
             let (id, kind) = (run.clone(), plan.kind);
-            self.run =
-                Some(Run { id, kind, parts: Vec::new(), steps: Vec::new(), failed: None });
+            self.run = Some(Run { id, kind, parts: Vec::new(), steps: Vec::new(), failed: None });
         }
         if let Some(going) = &mut self.run {
             going.parts.push(Part { plan: plan.clone(), verdict: None });

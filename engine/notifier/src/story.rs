@@ -431,7 +431,7 @@ impl Story {
                 l.pick("규칙 없음", "No rule"),
                 l.pick("이 알람에 맞는 규칙 없음", "no rule answers this alarm").to_owned(),
                 say(l.pick("직접 확인 필요 · 규칙 작성 ", "please look · write one with "))
-                    .code("untoil new rule"),
+                    .code("docs/rules.md"),
             ),
             "planned" => (
                 "🟡",

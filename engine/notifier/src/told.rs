@@ -144,7 +144,7 @@ fn said_of(voice: &Voice, alarm: &Alarm) -> String {
 pub(crate) fn unmatched(voice: &Voice) -> Told {
     let l = voice.language;
     let body = line(l.pick("아무 조치 없음. 규칙 작성: ", "nothing is done. Write a rule: "))
-        .code("untoil new rule");
+        .code("docs/rules.md");
     told("🤷", l.pick("맞는 규칙 없음", "No rule answers"), vec![body])
 }
 
