@@ -179,9 +179,14 @@ pub(crate) fn explain(wrong: &clap::Error) -> ExitCode {
 
 /// Starts logging to standard error: plain for people, JSON where a program asked for JSON.
 pub(crate) fn start_log(cli: &Cli) {
+    use std::io::IsTerminal as _;
+
     use tracing_subscriber::EnvFilter;
+
     let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let colours = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = log.with_ansi(colours);
     match cli.format {
         Format::Text => log.with_target(false).init(),
         Format::Json => log.json().init(),

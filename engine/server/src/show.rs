@@ -101,6 +101,10 @@ pub(crate) fn entry_line(entry: &Entry) -> String {
     format!("{:>6}  {at}  {:<14} {}", entry.seq.0, entry.body.kind(), clean(&what))
 }
 
+fn list(names: &[&str]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
 fn word<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_value(value)
         .ok()
@@ -152,7 +156,8 @@ fn body(body: &Body) -> String {
         },
         Body::FactsRead { facts, missing } => {
             let names: Vec<&str> = facts.keys().map(String::as_str).collect();
-            format!("{} read, {} missing", names.join(", "), missing.len())
+            let gone: Vec<&str> = missing.keys().map(String::as_str).collect();
+            format!("read: {}; missing: {}", list(&names), list(&gone))
         }
         Body::Planned { part, plan, .. } => {
             let steps: Vec<String> = plan
