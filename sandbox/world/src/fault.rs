@@ -31,12 +31,13 @@ pub(crate) struct Faults {
     always: BTreeMap<String, Fault>,
     per_mille: u64,
     dice: u64,
+    asked: BTreeMap<String, u64>,
 }
 
 impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
         let (waiting, always) = (BTreeMap::new(), BTreeMap::new());
-        Self { waiting, always, per_mille: 0, dice: seed }
+        Self { waiting, always, per_mille: 0, dice: seed, asked: BTreeMap::new() }
     }
 
     pub(crate) fn next(&mut self, api: &str, fault: Fault) {
@@ -63,8 +64,14 @@ impl Faults {
         z ^ (z >> 31)
     }
 
+    /// How often this API was called, whatever the calls met.
+    pub(crate) fn asked(&self, api: &str) -> u64 {
+        self.asked.get(api).copied().unwrap_or_default()
+    }
+
     /// What the next call of this API meets.
     pub(crate) fn take(&mut self, api: &str) -> Option<Fault> {
+        *self.asked.entry(api.to_owned()).or_default() += 1;
         if let Some(fault) = self.waiting.get_mut(api).and_then(VecDeque::pop_front) {
             return Some(fault);
         }

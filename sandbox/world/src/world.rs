@@ -359,6 +359,12 @@ impl World {
         self.state().calls.clone()
     }
 
+    /// How many calls of this API arrived, such as `ssm:SendCommand`, those that were refused or
+    /// failed included.
+    pub fn asked(&self, api: &str) -> u64 {
+        self.state().faults.asked(api)
+    }
+
     /// Every effect, in order.
     pub fn effects(&self) -> Vec<Effect> {
         self.state().effects.clone()
