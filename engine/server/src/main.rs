@@ -15,6 +15,7 @@ mod config;
 mod out;
 mod plant;
 mod ports;
+mod rule_tests;
 mod rulebook;
 mod show;
 

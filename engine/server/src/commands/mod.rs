@@ -12,6 +12,7 @@ mod doctor;
 mod incidents;
 mod rules;
 mod serve;
+mod test_rules;
 mod try_event;
 
 /// Runs one.
@@ -24,7 +25,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(_) => Ok(ExitCode::SUCCESS),
         Command::Serve => serve::run(&config).await,
         Command::Check(what) => rules::check(&config, what, cli.format),
-        Command::Test(_) => anyhow::bail!("not yet"),
+        Command::Test(what) => test_rules::run(&config, what, cli.format).await,
         Command::Try(what) => try_event::run(&config, what, cli.format).await,
         Command::Incidents(what) => incidents::list(&config, what, cli.format).await,
         Command::Why(what) => incidents::why(&config, what, cli.format).await,
