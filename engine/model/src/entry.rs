@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::text;
 use crate::{
     Alarm, AlarmKey, DeliveryId, Ending, EngineMode, Facts, IncidentId, Mode, Plan, Reason,
     RuleName, RuleVersion, RunId, RunOutcome, Sample, Seq, Step, StepOutcome, StepRef, Target,
@@ -112,7 +113,7 @@ impl From<Hash> for String {
 }
 
 /// RFC 8785 text of a value.
-fn canonical<T: Serialize>(value: &T) -> String {
+pub(crate) fn canonical<T: Serialize>(value: &T) -> String {
     serde_json_canonicalizer::to_string(value)
         .expect("our own types have string keys and finite numbers, so they are JSON")
 }
@@ -346,6 +347,13 @@ impl Draft {
         Self { at, actor, incident: Some(incident.clone()), alarm: None, body }
     }
 
+    /// All of the canonical text that does not depend on the entry's place.
+    #[must_use]
+    pub fn head(&self) -> String {
+        let streams = (self.incident.as_ref(), self.alarm.as_ref());
+        text::head((self.at, &self.actor), streams, &self.body)
+    }
+
     /// The same entry as a word about an alarm.
     #[must_use]
     pub fn about(self, alarm: &AlarmKey) -> Self {
@@ -375,19 +383,6 @@ pub struct Entry {
 }
 
 /// The hashed form, in canonical JSON. Stores keep this text as it is.
-#[derive(Serialize)]
-struct TextRef<'a> {
-    v: u8,
-    seq: Seq,
-    at: Timestamp,
-    actor: &'a Actor,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    incident: Option<&'a IncidentId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    alarm: Option<&'a AlarmKey>,
-    body: &'a Body,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
@@ -403,7 +398,7 @@ struct Text {
 }
 
 /// The version of the text's form. Readers refuse any other.
-const TEXT_VERSION: u8 = 1;
+pub(crate) const TEXT_VERSION: u8 = 1;
 
 /// How an entry fails the check.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -449,18 +444,25 @@ impl Entry {
         (entry, text)
     }
 
+    /// The canonical text and the hash of the entry that [`Draft::head`] is of, at a place.
+    ///
+    /// The same as [`Entry::seal`], for stores that need no more of the entry.
+    #[must_use]
+    pub fn seal_text(head: &str, seq: Seq, prev: Hash) -> (String, Hash) {
+        let text = text::whole(head.to_owned(), seq);
+        let hash = prev.chain(&text);
+        (text, hash)
+    }
+
     /// The canonical JSON (RFC 8785) that is hashed and kept.
     #[must_use]
     pub fn text(&self) -> String {
-        canonical(&TextRef {
-            v: TEXT_VERSION,
-            seq: self.seq,
-            at: self.at,
-            actor: &self.actor,
-            incident: self.incident.as_ref(),
-            alarm: self.alarm.as_ref(),
-            body: &self.body,
-        })
+        let head = text::head(
+            (self.at, &self.actor),
+            (self.incident.as_ref(), self.alarm.as_ref()),
+            &self.body,
+        );
+        text::whole(head, self.seq)
     }
 
     /// Reads a kept entry back. It does not check the chain: [`Entry::check`] does.

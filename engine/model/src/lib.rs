@@ -16,6 +16,7 @@ mod plan;
 mod reason;
 mod run;
 mod target;
+mod text;
 
 pub use alarm::{Alarm, AlarmState};
 pub use delivery::{Delivery, DeliveryId};
