@@ -5,6 +5,7 @@
 //! calls that change something can be recognised as a repeat by AWS. What an answer, or its absence,
 //! proves is decided in one place, [`answer`]; `docs/aws.md` has the same table in words.
 //! [`doctor`] tells what is missing before an alarm does.
+#![forbid(unsafe_code)]
 
 pub mod answer;
 mod asg;

@@ -3,6 +3,7 @@
 //! [`Clock`] is the only door to the time of day and to waiting. The engine takes it as an argument,
 //! so that tests and the demo run on [`VirtualClock`] and every decision can be repeated. Nothing
 //! else in the workspace may name `SystemTime`, `Instant` or `sleep`; a lint enforces it.
+#![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;

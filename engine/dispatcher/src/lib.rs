@@ -4,6 +4,7 @@
 //! yet decided, reads them into alarms, and finds or opens each alarm's incident (`desk`). For every
 //! incident with something to do there is one worker, which does what
 //! [`untoil_model::Incident::work`] says is next (`worker`), live and after a crash alike.
+#![forbid(unsafe_code)]
 
 mod asking;
 mod desk;

@@ -5,6 +5,7 @@
 //! neither the ledger nor the incident has grown, and judges again when one has. Only then is there a
 //! [`Permit`], and nobody else can make one. Right before each call [`Guard::clear`] looks again and
 //! turns a permit into a [`Clearance`], without which no port can write.
+#![forbid(unsafe_code)]
 
 mod answer;
 mod clear;

@@ -6,6 +6,7 @@
 //!
 //! To add a source: a file with `decode(&Delivery)`, a line in `decode.rs`, a page in
 //! `docs/sources/` and fixtures with goldens.
+#![forbid(unsafe_code)]
 
 mod bounds;
 mod decode;

@@ -11,6 +11,7 @@
 //!
 //! [`MemoryJournal`] is for tests and rule tests. The suite in [`conformance`] is what every store
 //! must pass.
+#![forbid(unsafe_code)]
 
 mod batch;
 pub mod conformance;

@@ -4,6 +4,7 @@
 //! [`Entry`], one self-contained line of the journal, and [`Incident::apply`], the only function
 //! that turns entries into the state of an incident: running, recovery, tests and the console all
 //! fold the same entries through it.
+#![forbid(unsafe_code)]
 
 mod alarm;
 mod delivery;

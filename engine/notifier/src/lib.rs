@@ -5,6 +5,7 @@
 //! records are not. [`Story`] makes the words from entries alone; [`Notifier`] gets each of them
 //! through once, in order, over any crash; [`Slack`] and [`Terminal`] are the two places they go to.
 //! It must never act on anything, and never let foreign text notify anybody.
+#![forbid(unsafe_code)]
 
 mod blocks;
 mod chat;

@@ -6,6 +6,7 @@
 //! clear and to stay clear.
 //!
 //! The runner decides nothing: it does what [`untoil_model::Incident::work`] says is next.
+#![forbid(unsafe_code)]
 
 mod lease;
 mod record;

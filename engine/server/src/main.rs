@@ -2,6 +2,7 @@
 //!
 //! This is the thin shell. It reads the environment, opens the store, connects AWS and Slack, and
 //! hands all of it to the engine; no decision is made here.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 //! [`SqliteJournal`] is one file on a local disk, owned by one process. One thread writes, and
 //! commits whatever is waiting as one group with `synchronous=FULL`, so that what is acknowledged
 //! survives `kill -9` and power loss; a few threads read.
+#![forbid(unsafe_code)]
 
 mod fault;
 mod open;
