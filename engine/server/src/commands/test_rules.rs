@@ -33,7 +33,12 @@ pub(crate) async fn run(config: &Config, what: &Rules, format: Format) -> anyhow
         Format::Text => out::say(&format!("{passed} passed, {failed} failed")),
         Format::Json => out::say(&whole(&report).to_string()),
     }
-    Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit((passed, failed)))
+}
+
+/// Fine only if something was tested: a folder without tests is a finding.
+fn exit((passed, failed): (usize, usize)) -> ExitCode {
+    if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// A rule's tests for people.
@@ -109,4 +114,37 @@ fn test(test: &TestReport) -> Value {
         "misses": test.misses,
         "story": test.story,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tests_that_all_pass_are_fine_and_none_are_not() {
+        let table = [((3, 0), true), ((3, 1), false), ((0, 1), false), ((0, 0), false)];
+        for (counts, fine) in table {
+            let expected = if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            assert_eq!(format!("{:?}", exit(counts)), format!("{expected:?}"), "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_tests_leave_out_is_said() {
+        let none = RuleReport {
+            rule: "r".into(),
+            broken: None,
+            tests: Vec::new(),
+            plan_asked: false,
+            next_asked: Some(false),
+        };
+        assert_eq!(warnings(&none), ["it has no tests; write a `tests.yaml` beside it"]);
+        let test = TestReport { name: "t".into(), misses: Vec::new(), story: Vec::new() };
+        let half = RuleReport { tests: vec![test], plan_asked: true, ..none };
+        assert_eq!(warnings(&half), ["no test has its `next` asked"]);
+        assert_eq!(
+            rule(&half)["tests"],
+            json!([{ "name": "t", "passed": true, "misses": [], "story": [] }])
+        );
+    }
 }

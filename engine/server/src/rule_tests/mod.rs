@@ -11,6 +11,7 @@ mod stage;
 mod suite;
 
 #[cfg(test)]
+#[expect(clippy::needless_raw_string_hashes, reason = "`expect-test` writes them")]
 mod tests;
 
 pub(crate) use suite::{Report, RuleReport, TestReport, run};

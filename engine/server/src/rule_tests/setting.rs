@@ -71,10 +71,10 @@ impl Scenery {
         }
         if self.services.insert(key.to_owned()) {
             self.world.add_service(cluster, name, running);
+            self.world.set_service_room(cluster, name, running == desired);
         } else if wanted.running.is_some() {
             bail!("service `{key}` is there already; only its `desired` can be changed");
         }
-        self.world.set_service_room(cluster, name, running == desired);
         self.world.set_service_desired(cluster, name, desired);
         Ok(())
     }

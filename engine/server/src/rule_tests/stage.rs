@@ -114,6 +114,8 @@ struct Stage {
     scenery: Scenery,
     said: Said,
     deliveries: usize,
+    /// Entries that were there before the test began.
+    n_past: usize,
     stop: CancellationToken,
     tasks: JoinSet<anyhow::Result<()>>,
 }
@@ -127,7 +129,8 @@ impl Stage {
         scenery.set(&test.world).context("in `world`")?;
         let actor = Actor::Engine("rule-test".into());
         let past = past(&cast.rule, &test.done_before, start, &actor)?;
-        if !past.is_empty() {
+        let n_past = past.len();
+        if n_past > 0 {
             journal.append(Batch::of(past)).await?;
         }
         let asked = Arc::new(Asked::default());
@@ -154,8 +157,19 @@ impl Stage {
         let (bell, stop, mut tasks) = (dispatcher.bell(), CancellationToken::new(), JoinSet::new());
         let dispatching = dispatcher.run(stop.clone());
         tasks.spawn(async move { Ok(dispatching.await?) });
-        let (said, deliveries) = (Said::default(), 0);
-        Ok(Self { clock, journal, guard, bell, asked, scenery, said, deliveries, stop, tasks })
+        Ok(Self {
+            clock,
+            journal,
+            guard,
+            bell,
+            asked,
+            scenery,
+            said: Said::default(),
+            deliveries: 0,
+            n_past,
+            stop,
+            tasks,
+        })
     }
 
     async fn play(&mut self, test: &Test) -> anyhow::Result<Played> {
@@ -180,8 +194,8 @@ impl Stage {
             }
         }
         let entries = self.journal.read(&Stream::All, Seq::START, ENTRIES_MAX).await?;
-        let begun = entries.iter().position(|entry| entry.at >= start).unwrap_or(entries.len());
-        misses.extend(look::misses(&test.then, &entries[begun..], &self.scenery.world));
+        let (_, own) = entries.split_at(self.n_past.min(entries.len()));
+        misses.extend(look::misses(&test.then, own, &self.scenery.world));
         let plan_asked = self.asked.plan.load(Ordering::Relaxed);
         let next_asked = self.asked.next.load(Ordering::Relaxed);
         Ok(Played { misses, entries, plan_asked, next_asked })
