@@ -27,14 +27,14 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// The rules that the engine goes by.
 #[derive(Debug, Clone)]
 pub(crate) struct Book {
-    book: Arc<arc_swap::ArcSwap<RuleBook>>,
+    shared: Arc<arc_swap::ArcSwap<RuleBook>>,
     sandbox: Sandbox,
     mode: Option<Mode>,
 }
 
 impl Book {
     fn rule(&self, name: &RuleName) -> Result<Arc<Rule>, String> {
-        self.book.load().get(name).cloned().ok_or_else(|| format!("rule `{name}` is gone"))
+        self.shared.load().get(name).cloned().ok_or_else(|| format!("rule `{name}` is gone"))
     }
 
     fn candidate(&self, rule: &Rule) -> Candidate {
@@ -49,7 +49,7 @@ impl Book {
 #[async_trait]
 impl Rules for Book {
     fn candidates(&self, alarm: &Alarm) -> Vec<Candidate> {
-        self.book.load().matching(alarm).into_iter().map(|rule| self.candidate(rule)).collect()
+        self.shared.load().matching(alarm).into_iter().map(|rule| self.candidate(rule)).collect()
     }
 
     fn prepare(&self, name: &RuleName, alarm: &Alarm) -> Result<Prepared, String> {
@@ -106,7 +106,7 @@ impl Loaded {
 
     /// The book for the dispatcher. With a `mode` every rule has that one: for demo and tests.
     pub(crate) fn book(&self, mode: Option<Mode>) -> Book {
-        Book { book: self.reloader.shared(), sandbox: self.sandbox.clone(), mode }
+        Book { shared: self.reloader.shared(), sandbox: self.sandbox.clone(), mode }
     }
 
     /// The rules as they are now.

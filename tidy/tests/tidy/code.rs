@@ -13,7 +13,7 @@ pub(crate) fn code_of(text: &str) -> String {
                 length
             }
             None => {
-                let length = word(rest).unwrap_or(first.len_utf8());
+                let length = word(rest).unwrap_or_else(|| first.len_utf8());
                 code.push_str(&rest[..length]);
                 length
             }

@@ -49,7 +49,7 @@ fn links(text: &str) -> Vec<String> {
 fn dead(files: &[Text], exists: impl Fn(&Path) -> bool) -> Vec<String> {
     let mut wrong = Vec::new();
     for file in files {
-        let folder = Path::new(&file.path).parent().unwrap_or(Path::new(""));
+        let folder = Path::new(&file.path).parent().unwrap_or_else(|| Path::new(""));
         for target in links(&file.text) {
             if !exists(&folder.join(&target)) {
                 wrong.push(format!("`{}` links to `{target}`, which is not there", file.path));

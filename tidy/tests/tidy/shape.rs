@@ -70,7 +70,7 @@ fn private(files: &[Text]) -> Vec<String> {
                 text.match_indices(word.as_str()).any(|(at, _)| {
                     // Behind a word it is part of a name, such as a cluster's, and no path of ours.
                     let before = text[..at].chars().next_back();
-                    !word.starts_with('/') || !before.is_some_and(|c| c.is_alphanumeric())
+                    !word.starts_with('/') || !before.is_some_and(char::is_alphanumeric)
                 })
             });
             if let Some(word) = found {

@@ -76,7 +76,7 @@ async fn check(journal: &SqliteJournal, format: Format) -> anyhow::Result<ExitCo
         Verified::Whole { entries, head } => {
             match format {
                 Format::Text => {
-                    out::say(&format!("{entries} entries, all as they were written; head {head}"))
+                    out::say(&format!("{entries} entries, all as they were written; head {head}"));
                 }
                 Format::Json => out::say(
                     &json!({ "whole": true, "entries": entries, "head": head }).to_string(),
@@ -88,7 +88,7 @@ async fn check(journal: &SqliteJournal, format: Format) -> anyhow::Result<ExitCo
             match format {
                 Format::Text => out::say(&format!("broken: {broken}")),
                 Format::Json => {
-                    out::say(&json!({ "whole": false, "broken": broken.to_string() }).to_string())
+                    out::say(&json!({ "whole": false, "broken": broken.to_string() }).to_string());
                 }
             }
             Ok(ExitCode::FAILURE)

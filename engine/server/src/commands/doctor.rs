@@ -135,9 +135,9 @@ fn book(config: &Config, lines: &mut Lines) -> Wanted {
         .count();
     let says = format!("{} loaded, {acting} may act, {broken} error(s)", book.rules().len());
     if broken == 0 {
-        lines.fine("rules", says)
+        lines.fine("rules", says);
     } else {
-        lines.wrong("rules", says)
+        lines.wrong("rules", says);
     }
     wanted
 }
@@ -146,15 +146,15 @@ fn amazon(checkup: &Checkup, lines: &mut Lines) {
     match &checkup.identity {
         Ok(identity) => lines.fine("aws", identity.arn.clone()),
         Err(e) => {
-            lines.wrong("aws", format!("nobody knows us there: {e}; check credentials and Region"))
+            lines.wrong("aws", format!("nobody knows us there: {e}; check credentials and Region"));
         }
     }
     match checkup.ahead {
         Some(ahead) if ahead.as_secs().abs() <= SKEW_WARN_SECS => {
-            lines.fine("clock", "agrees with AWS")
+            lines.fine("clock", "agrees with AWS");
         }
         Some(ahead) => {
-            lines.wrong("clock", format!("{} s ahead of AWS; synchronise it", ahead.as_secs()))
+            lines.wrong("clock", format!("{} s ahead of AWS; synchronise it", ahead.as_secs()));
         }
         None => lines.wrong("clock", "cannot be compared with AWS"),
     }
@@ -186,7 +186,7 @@ async fn slack(config: &Config, lines: &mut Lines) {
         Err(e) => lines.wrong("slack", format!("{e:#}")),
         Ok(slack) => match slack.who().await {
             Ok((bot, team)) => {
-                lines.fine("slack", format!("{bot} in {team}, channel {}", config.slack.channel))
+                lines.fine("slack", format!("{bot} in {team}, channel {}", config.slack.channel));
             }
             Err(e) => lines.wrong("slack", e.to_string()),
         },

@@ -30,7 +30,9 @@ pub(crate) async fn list(
         }
         Format::Text if incidents.is_empty() => out::say("no incidents"),
         Format::Text => {
-            incidents.iter().for_each(|incident| out::say(&show::incident_line(incident)))
+            for incident in &incidents {
+                out::say(&show::incident_line(incident));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -52,7 +54,9 @@ pub(crate) async fn why(config: &Config, what: &Why, format: Format) -> anyhow::
         }
         Format::Text => {
             out::say(&show::incident_line(&incident));
-            entries.iter().for_each(|entry| out::say(&show::entry_line(entry)));
+            for entry in &entries {
+                out::say(&show::entry_line(entry));
+            }
             for reason in &incident.escalations {
                 out::say(&format!("a person was called: {reason}"));
             }

@@ -30,7 +30,9 @@ pub(crate) fn check(config: &Config, what: &Rules, format: Format) -> anyhow::Re
     let rules = loaded.rules().rules().len();
     match format {
         Format::Text => {
-            findings.iter().for_each(|finding| out::say(&finding.rendered));
+            for finding in &findings {
+                out::say(&finding.rendered);
+            }
             out::say(&format!(
                 "{rules} rule(s) can be asked, {errors} error(s), {} warning(s)",
                 findings.len() - errors
