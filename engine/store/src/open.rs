@@ -149,6 +149,7 @@ pub(crate) fn writing(file: &Path) -> Result<Connection, OpenError> {
         connection.pragma_update(None, "fullfsync", true)?;
         connection.pragma_update(None, "checkpoint_fullfsync", true)?;
         connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         for (number, sql) in (1_i64..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
             let transaction = connection.transaction()?;
             transaction.execute_batch(sql)?;
@@ -164,6 +165,10 @@ pub(crate) fn writing(file: &Path) -> Result<Connection, OpenError> {
 
 /// To what size the write-ahead log is cut back after a burst.
 const WAL_BYTES_KEPT: i64 = 16 * 1024 * 1024;
+
+/// How many KiB of pages the writer keeps: the index by message id is written all over, and what of
+/// it is not kept is read again. Allocated as it is used.
+const CACHE_KIB: i64 = 8 * 1024;
 
 /// A connection that only reads.
 pub(crate) fn reading(file: &Path) -> Result<Connection, OpenError> {

@@ -1,5 +1,6 @@
 //! What a write may do inside the group's transaction.
 
+use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use untoil_model::{AlarmKey, Body, Draft, Entry, Hash, IncidentId, Seq, Stream};
@@ -65,6 +66,22 @@ impl<'a> Transaction<'a> {
         Ok(entry)
     }
 
+    /// Writes the `received` entry with this head ([`Draft::head`]) and time. It is in no stream.
+    pub(crate) fn write_received(&mut self, at: Timestamp, head: &str) -> Result<Seq, Fault> {
+        let seq = self.last.next();
+        let (text, hash) = Entry::seal_text(head, seq, self.hash);
+        self.connection.prepare_cached(INSERT_RECEIVED)?.execute(params![
+            column(seq),
+            at.as_microsecond(),
+            text,
+            self.hash.as_bytes(),
+            hash.as_bytes(),
+        ])?;
+        (self.last, self.hash) = (seq, hash);
+        self.written += 1;
+        Ok(seq)
+    }
+
     /// Where a stream ends, entries of this transaction included.
     pub(crate) fn end_of(&self, stream: &Stream) -> Result<Seq, Fault> {
         let one = |sql, of: &str| -> Result<Option<i64>, Fault> {
@@ -119,6 +136,8 @@ pub(crate) fn place(column: i64) -> Seq {
 
 const INSERT_ENTRY: &str = "INSERT INTO entry \
     (seq, at, kind, incident, alarm, ledger, text, prev, hash) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)";
+const INSERT_RECEIVED: &str = "INSERT INTO entry (seq, at, kind, ledger, text, prev, hash) \
+    VALUES (?1,?2,'received',0,?3,?4,?5)";
 const OPEN_INCIDENT: &str = "INSERT INTO incident (id, alarm, opened_seq) VALUES (?1,?2,?3) \
     ON CONFLICT (id) DO UPDATE SET closed_seq = NULL";
 const CLOSE_INCIDENT: &str = "UPDATE incident SET closed_seq = ?2 WHERE id = ?1";

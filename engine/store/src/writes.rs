@@ -8,19 +8,20 @@ use crate::fault::Fault;
 use crate::transaction::{Transaction, column};
 use crate::writer::Write;
 
-/// A delivery to be kept, with what can be made of it before it reaches the writing thread.
+/// A delivery to be kept, with all that can be made of it before it reaches the writing thread.
 #[derive(Debug)]
 pub(crate) struct Receive {
     delivery: Delivery,
     headers: String,
-    draft: Option<Draft>,
+    /// Of its `received` entry.
+    head: String,
 }
 
 impl Receive {
     pub(crate) fn new(delivery: Delivery) -> Self {
         let headers = serde_json::to_string(&delivery.headers).expect("texts by text are JSON");
-        let draft = Some(received(&delivery));
-        Self { delivery, headers, draft }
+        let head = received(&delivery).head();
+        Self { delivery, headers, head }
     }
 }
 
@@ -42,13 +43,10 @@ impl Write for Receive {
             return Ok(Receipt::Seen);
         }
         transaction.connection.prepare_cached(KEEP_PENDING)?.execute([seq])?;
-        let draft = self.draft.take().unwrap_or_else(|| received(&self.delivery));
-        Ok(Receipt::Stored(transaction.write(draft)?.seq))
+        Ok(Receipt::Stored(transaction.write_received(self.delivery.received_at, &self.head)?))
     }
 
-    fn take_back(&mut self, _reply: Receipt) {
-        // The draft, if it was used, is made again.
-    }
+    fn take_back(&mut self, _reply: Receipt) {}
 }
 
 /// Why a batch was not written, though the journal is well.
