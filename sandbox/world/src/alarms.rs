@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::metrics::Series;
+use crate::snapshot::Word;
 use crate::state::State;
 
 /// The account that every ARN of the simulation names; AWS uses it in its own examples.
@@ -14,7 +16,7 @@ pub(crate) const ACCOUNT: &str = "111122223333";
 pub(crate) const REGION: &str = "ap-northeast-2";
 
 /// A threshold over one metric: above it for some minutes means `ALARM`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlarmSpec {
     /// Its name.
     pub name: String,
@@ -31,16 +33,18 @@ pub struct AlarmSpec {
 }
 
 /// A change of an alarm's state.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Transition {
     /// Which alarm.
     pub alarm: AlarmSpec,
     /// When.
     pub at: Timestamp,
     /// `OK`, `ALARM` or `INSUFFICIENT_DATA` before.
-    pub from: &'static str,
+    #[serde(deserialize_with = "crate::snapshot::word")]
+    pub from: Word,
     /// The same, now.
-    pub to: &'static str,
+    #[serde(deserialize_with = "crate::snapshot::word")]
+    pub to: Word,
     /// Why, as CloudWatch words it.
     pub reason: String,
 }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use untoil_actions::{CallError, Missing, ReadError};
 
 /// What happens to one call of an API.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
     /// The service refuses it with this code; nothing happens.
     Refuse(String),
@@ -25,7 +26,7 @@ pub enum Fault {
 }
 
 /// What waits for the calls of each API, and the seeded dice.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Faults {
     waiting: BTreeMap<String, VecDeque<Fault>>,
     always: BTreeMap<String, Fault>,

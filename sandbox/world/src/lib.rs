@@ -16,6 +16,7 @@ mod fault;
 mod fleet;
 mod metrics;
 mod people;
+mod snapshot;
 mod ssm;
 mod state;
 mod world;

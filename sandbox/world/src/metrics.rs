@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use untoil_actions::{AlarmLook, MetricQuery, MetricReads, ReadError};
 
 use crate::World;
@@ -13,7 +14,7 @@ use crate::state::{Host, State};
 const POINTS_MAX: usize = 1_440;
 
 /// What a datapoint is of. Dimensions are matched exactly, as CloudWatch does.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Series {
     pub(crate) namespace: String,
     pub(crate) metric: String,

@@ -3,21 +3,24 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use untoil_actions::{Automation, CommandState};
 
 use crate::alarms::AlarmSpec;
 use crate::fault::Faults;
 use crate::metrics::Series;
+use crate::snapshot::{self, Word};
 use crate::{Fault, Transition};
 
 /// A call that was accepted, whether or not its answer arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// When.
     pub at: Timestamp,
     /// `ssm:SendCommand`, `ecs:UpdateService`, …
-    pub api: &'static str,
+    #[serde(deserialize_with = "snapshot::word")]
+    pub api: Word,
     /// What it carried.
     pub marker: String,
     /// On what: `ec2/i-…`, `ecs/cluster/service`, `asg/name`, a URL's host, or `thread`.
@@ -29,12 +32,13 @@ pub struct Call {
 /// A change in the simulated world that a call brought about.
 ///
 /// Setting what is set already is none, nor is a document that only looks or that refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
     /// When.
     pub at: Timestamp,
     /// By which API.
-    pub api: &'static str,
+    #[serde(deserialize_with = "snapshot::word")]
+    pub api: Word,
     /// What the call carried.
     pub marker: String,
     /// On what.
@@ -44,7 +48,7 @@ pub struct Effect {
 }
 
 /// A disk of a simulated host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Disk {
     pub(crate) used_pct: f64,
     /// How much of it reclaiming can free.
@@ -53,7 +57,7 @@ pub(crate) struct Disk {
 }
 
 /// A systemd unit of a simulated host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Unit {
     /// In percent of one core.
     pub(crate) core_pct: f64,
@@ -62,7 +66,7 @@ pub(crate) struct Unit {
 }
 
 /// A simulated host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Host {
     pub(crate) ping: String,
     pub(crate) last_ping: Timestamp,
@@ -78,7 +82,7 @@ pub(crate) struct Host {
 }
 
 /// A command on its way or at its end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Sent {
     pub(crate) id: String,
     pub(crate) document: String,
@@ -90,11 +94,12 @@ pub(crate) struct Sent {
     pub(crate) undelivered_at: Timestamp,
     pub(crate) begun: bool,
     pub(crate) ends_at: Timestamp,
+    #[serde(with = "snapshot::end")]
     pub(crate) end: Option<(CommandState, &'static str, i32, String)>,
 }
 
 /// A simulated ECS task.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SimTask {
     pub(crate) arn: String,
     pub(crate) ready_at: Timestamp,
@@ -103,7 +108,7 @@ pub(crate) struct SimTask {
 }
 
 /// A simulated ECS deployment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Rollout {
     pub(crate) id: String,
     pub(crate) created_at: Timestamp,
@@ -111,7 +116,7 @@ pub(crate) struct Rollout {
 }
 
 /// A simulated ECS service.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SimService {
     pub(crate) status: String,
     pub(crate) controller: String,
@@ -124,7 +129,7 @@ pub(crate) struct SimService {
 }
 
 /// A simulated instance of a group.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Member {
     pub(crate) id: String,
     pub(crate) ready_at: Timestamp,
@@ -134,7 +139,7 @@ pub(crate) struct Member {
 }
 
 /// A simulated Auto Scaling group.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SimGroup {
     pub(crate) min: i64,
     pub(crate) max: i64,
@@ -144,7 +149,7 @@ pub(crate) struct SimGroup {
 }
 
 /// A queue that a service's tasks work off.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QueueSpec {
     /// How much waits.
     pub backlog: f64,
@@ -165,27 +170,31 @@ pub struct QueueSpec {
 }
 
 /// An alarm and its state.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SimAlarm {
     pub(crate) spec: AlarmSpec,
-    pub(crate) state: &'static str,
+    #[serde(deserialize_with = "snapshot::word")]
+    pub(crate) state: Word,
     pub(crate) changed_at: Timestamp,
     pub(crate) reason: String,
 }
 
 /// Everything.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) now: Timestamp,
     pub(crate) sampled_at: Timestamp,
     pub(crate) faults: Faults,
     pub(crate) hosts: BTreeMap<String, Host>,
+    #[serde(with = "snapshot::pairs")]
     pub(crate) services: BTreeMap<(String, String), SimService>,
     pub(crate) groups: BTreeMap<String, SimGroup>,
     pub(crate) queues: BTreeMap<String, QueueSpec>,
     pub(crate) commands: Vec<Sent>,
     /// Client token → marker, and the execution.
+    #[serde(with = "snapshot::automations")]
     pub(crate) automations: BTreeMap<String, (String, Timestamp, Automation)>,
+    #[serde(with = "snapshot::pairs")]
     pub(crate) series: BTreeMap<Series, Vec<(Timestamp, f64)>>,
     pub(crate) alarms: BTreeMap<String, SimAlarm>,
     pub(crate) transitions: Vec<Transition>,
@@ -193,6 +202,7 @@ pub(crate) struct State {
     pub(crate) calls: Vec<Call>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) said: Vec<String>,
+    #[serde(with = "snapshot::requests")]
     pub(crate) requests: Vec<untoil_actions::HttpRequest>,
 }
 

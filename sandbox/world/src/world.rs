@@ -39,6 +39,23 @@ impl World {
         Self { clock, state }
     }
 
+    /// Everything in it as one line of JSON, so that it can outlive a process that is killed.
+    ///
+    /// The form is for the same build only: a test writes it and reads it back.
+    #[must_use]
+    pub fn snapshot(&self) -> String {
+        serde_json::to_string(&*self.state()).expect("the state has string keys and finite numbers")
+    }
+
+    /// The world of a [`World::snapshot`], moved on to what the clock says now.
+    ///
+    /// # Errors
+    /// When the text is not a snapshot of this build.
+    pub fn restore(clock: Arc<dyn Clock>, snapshot: &str) -> Result<Self, serde_json::Error> {
+        let state = Arc::new(Mutex::new(serde_json::from_str(snapshot)?));
+        Ok(Self { clock, state })
+    }
+
     /// The ports that read.
     #[must_use]
     pub fn eyes(&self) -> Eyes {

@@ -150,3 +150,84 @@ async fn a_day_without_anybody_looking_passes_quickly_and_disks_fill() {
     let used = world.disk_used("i-0a1b2c3d", "/");
     assert!((73.5..74.5).contains(&used), "{used}");
 }
+
+/// Something of everything.
+fn crowded() -> (Arc<VirtualClock>, World) {
+    let (clock, world) = lab();
+    world.add_service("workers", "contact-sync", 2);
+    world.add_queue("contacts", backlog());
+    world.add_group("web", (1, 5), 2);
+    world.add_host("i-0a");
+    world.add_disk("i-0a", "/", (90.0, 20.0, 6.0));
+    world.add_unit("i-0a", "ds_agent.service", 150.0, 4.0);
+    let dimensions = BTreeMap::from([("InstanceId".to_owned(), "i-0a".to_owned())]);
+    world.alarm_for(AlarmSpec {
+        name: "cpu".into(),
+        namespace: "AWS/EC2".into(),
+        metric: "CPUUtilization".into(),
+        dimensions,
+        threshold: 50.0,
+        periods: 1,
+    });
+    world.throttle("ecs:UpdateService", 1);
+    world.fail_always("http:send", Some(Fault::Slow(Duration::from_secs(2))));
+    world.set_lag(Duration::from_secs(30));
+    (clock, world)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_world_comes_back_from_its_snapshot_and_goes_on_as_it_would_have() {
+    let (clock, world) = crowded();
+    clock.sleep(Duration::from_mins(3)).await;
+    let step = step("ecs/workers/contact-sync", Class::B);
+    let may = world.cleared(&step).await;
+    world.hands().asg.set_desired(may, "web", 3).await.unwrap();
+    let may = world.cleared(&step).await;
+    let start = untoil_actions::StartAutomation {
+        document: "AWS-RestartEC2Instance".into(),
+        version: "1".into(),
+        params: BTreeMap::new(),
+        client_token: "t".into(),
+    };
+    world.hands().ssm.start_automation(may, start).await.unwrap();
+    let may = world.cleared(&step).await;
+    let request = untoil_actions::HttpRequest {
+        method: "POST".into(),
+        url: "https://example.com/x".into(),
+        body: "{}".into(),
+        key: "k".into(),
+    };
+    world.hands().http.send(may, &request).await.unwrap();
+    let may = world.cleared(&step).await;
+    let command = untoil_actions::SendCommand {
+        document: "untoil-disk-diag".into(),
+        version: untoil_deploy::document("untoil-disk-diag").unwrap().version.into(),
+        sha256: None,
+        instance: "i-0a".into(),
+        params: [
+            ("Mount", "/"),
+            ("Mode", "dry"),
+            ("RunId", "01JABCDEFG-1-0"),
+            ("NotAfter", "1767229200"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into(),
+        delivery_timeout: Duration::from_mins(1),
+    };
+    let id = world.hands().ssm.send_command(may, command).await.unwrap();
+    for pause in [1, 90] {
+        clock.sleep(Duration::from_secs(pause)).await;
+        let snapshot = world.snapshot();
+        let again = World::restore(clock.clone(), &snapshot).unwrap();
+        assert_eq!(again.snapshot(), snapshot);
+        assert_eq!(again.calls(), world.calls());
+        assert_eq!(again.requests(), std::slice::from_ref(&request));
+        clock.sleep(Duration::from_mins(2)).await;
+        let [one, two] = [&again, &world].map(|world| world.eyes().ssm);
+        let (one, two) = (one.command(&id, "i-0a").await, two.command(&id, "i-0a").await);
+        assert_eq!(one.unwrap(), two.unwrap());
+        assert_eq!(again.snapshot(), world.snapshot());
+        assert_eq!(again.transitions(), world.transitions());
+    }
+    assert!(World::restore(clock, "{}").is_err());
+}
