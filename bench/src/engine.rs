@@ -1,0 +1,93 @@
+//! The whole engine as the `untoil` binary wires it: intake, SQLite journal, dispatcher, rule sandbox,
+//! guard and runner. Systems Manager is a stand-in; there is no notifier, which is only a reader.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use untoil_actions::{Catalogue, Eyes, Hands};
+use untoil_clock::{Clock, SystemClock};
+use untoil_dispatcher::{Dispatcher, Tools};
+use untoil_guard::{Guard, Policy};
+use untoil_journal::Journal;
+use untoil_model::{Actor, EngineMode, Period, Rate};
+use untoil_runner::Runner;
+use untoil_sandbox::Sandbox;
+use untoil_store::SqliteJournal;
+use untoil_world::World;
+
+use crate::child::{JOURNAL, intake};
+use crate::rules::Book;
+use crate::standin::StandInSsm;
+
+/// As in the binary.
+const SCRIPT_THREADS: usize = 2;
+
+/// A running engine.
+pub(crate) struct Engine {
+    pub(crate) address: SocketAddr,
+    pub(crate) journal: Arc<dyn Journal>,
+    /// The commands that were sent, with the moment.
+    pub(crate) sent: mpsc::UnboundedReceiver<(String, Instant)>,
+    tasks: JoinSet<Result<()>>,
+    stop: CancellationToken,
+}
+
+impl Engine {
+    pub(crate) async fn start(folder: &Path) -> Result<Self> {
+        let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::open(folder.join(JOURNAL))?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let actor = Actor::Engine("bench".to_owned());
+        let (sender, sent) = mpsc::unbounded_channel();
+        let ssm = Arc::new(StandInSsm { sent: sender });
+        let world = World::new(Arc::clone(&clock), 1);
+        let eyes = Eyes { ssm: ssm.clone(), ..world.eyes() };
+        let hands = Hands { ssm, ..world.hands() };
+        let catalogue = Arc::new(Catalogue::standard(Vec::new()));
+        let sandbox = Sandbox::start(Arc::clone(&catalogue), SCRIPT_THREADS)?;
+        // More alarms act here in a minute than a policy should allow in a day.
+        let free = vec![Rate { n: 10_000, per: Period::hours(1) }];
+        let policy = Policy { global: free.clone(), diagnoses: free, ..Policy::default() };
+        let guard = Guard::new(Arc::clone(&journal), policy, EngineMode::Live, actor.clone());
+        let guard = Arc::new(guard);
+        let base = (Arc::clone(&journal), Arc::clone(&clock), actor.clone());
+        let (watch, act) = (Arc::clone(&guard), Some(hands));
+        let runner = Runner::new(base, watch, Arc::clone(&catalogue), eyes.clone(), act);
+        let rules = Arc::new(Book::shipped(sandbox)?);
+        let (journal_of, clock_of) = (Arc::clone(&journal), Arc::clone(&clock));
+        let tools = Tools {
+            journal: journal_of,
+            clock: clock_of,
+            actor,
+            rules,
+            catalogue,
+            guard,
+            eyes,
+            runner,
+        };
+        let app = intake(Arc::clone(&journal), folder)?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let serve =
+            axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
+        tasks.spawn(async move { Ok(serve.await?) });
+        let dispatching = Dispatcher::new(tools).run(stop.clone());
+        tasks.spawn(async move { Ok(dispatching.await?) });
+        Ok(Self { address, journal, sent, tasks, stop })
+    }
+
+    /// Ends it. Open connections and resting workers are cut.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        self.stop.cancel();
+        self.tasks.shutdown().await;
+        Ok(())
+    }
+}

@@ -1,1 +1,0 @@
-//! Benchmarks; one command prints a table.
