@@ -18,17 +18,17 @@ pub(crate) fn head() -> Result<()> {
     println!("{cpus} x {model}; append of 4 KiB and fdatasync: {} us", sync_micros()?);
     println!();
     println!(
-        "| part     | case                                   | result                                            | goal    |"
+        "| part     | case                                           | result                                            | goal    |"
     );
     println!(
-        "|----------|----------------------------------------|---------------------------------------------------|---------|"
+        "|----------|------------------------------------------------|---------------------------------------------------|---------|"
     );
     Ok(())
 }
 
 /// Prints a line.
 pub(crate) fn row(part: &str, case: &str, result: &str, goal: &str) {
-    println!("| {part:<8} | {case:<38} | {result:<49} | {goal:<7} |");
+    println!("| {part:<8} | {case:<46} | {result:<49} | {goal:<7} |");
 }
 
 /// The median time of a durable append.
