@@ -184,6 +184,8 @@ pub enum Found {
     Ended(StepOutcome),
     /// It certainly did not go through.
     NotSent,
+    /// It cannot be looked up, and this use of it may be made again.
+    Repeatable,
     /// It cannot be seen, at least not yet.
     NotSeen,
 }

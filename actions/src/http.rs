@@ -285,7 +285,7 @@ impl Action for Request {
     async fn find(&self, _eyes: &Eyes, order: &Order<'_>) -> Result<Found, ReadError> {
         // Nothing can be looked up. A host that recognises the key is told again; any other is not.
         let again = args::flag(&order.step.params, "idempotent");
-        Ok(if again { Found::NotSent } else { Found::NotSeen })
+        Ok(if again { Found::Repeatable } else { Found::NotSeen })
     }
 
     fn class(&self) -> Class {

@@ -392,6 +392,8 @@ pub struct MetricQuery {
 /// An alarm as CloudWatch has it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlarmLook {
+    /// Its ARN: another account or Region may have an alarm of the same name.
+    pub arn: Option<String>,
     /// `OK`, `ALARM` or `INSUFFICIENT_DATA`.
     pub state: String,
     /// When it changed to that.

@@ -183,7 +183,8 @@ pub(crate) fn give_back(lease: &Lease, found: i64, settle: Period) -> Result<Vec
             says: format!("back: desired count {from} → {to}"),
             after: if steps.is_empty() { Period::ZERO } else { BETWEEN_RETURNS },
             settle,
-            lease: None,
+            // What is still out after this step, should the way back end here.
+            lease: Some(Lease { after: to, ..lease.clone() }),
         });
         from = to;
     }

@@ -84,6 +84,7 @@ impl MetricReads for MetricEyes {
         if let Some(one) = metric {
             let changed = one.state_transitioned_timestamp();
             return Ok(AlarmLook {
+                arn: one.alarm_arn().map(str::to_owned),
                 state: state(one.state_value()),
                 changed_at: changed.or_else(|| one.state_updated_timestamp()).and_then(timestamp),
                 reason: one.state_reason().unwrap_or_default().to_owned(),
@@ -93,6 +94,7 @@ impl MetricReads for MetricEyes {
         let one = composite.ok_or(ReadError::NotFound { what })?;
         let changed = one.state_transitioned_timestamp();
         Ok(AlarmLook {
+            arn: one.alarm_arn().map(str::to_owned),
             state: state(one.state_value()),
             changed_at: changed.or_else(|| one.state_updated_timestamp()).and_then(timestamp),
             reason: one.state_reason().unwrap_or_default().to_owned(),

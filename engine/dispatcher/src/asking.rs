@@ -26,11 +26,11 @@ pub(crate) async fn ask(tools: &Tools, incident: &Incident) -> Vec<Body> {
     let results = incident.run.as_ref().map(Run::results);
     if incident.run.as_ref().is_some_and(|run| run.parts.len() >= PARTS_MAX) {
         let error = format!("it asked to go on more than {PARTS_MAX} times");
-        return failed(&rule, &error, Vec::new(), incident);
+        return failed(&rule, &error, Vec::new(), known_mention(incident));
     }
     let prepared = match tools.rules.prepare(&rule, &incident.alarm) {
         Ok(prepared) => prepared,
-        Err(error) => return failed(&rule, &error, Vec::new(), incident),
+        Err(error) => return failed(&rule, &error, Vec::new(), known_mention(incident)),
     };
     let (facts, missing, parents) = read_facts(tools, &prepared.facts).await;
     let mut bodies = Vec::new();
@@ -65,9 +65,9 @@ fn planned(
         Ok(proposals) if proposals.len() <= STEPS_MAX => proposals,
         Ok(proposals) => {
             let error = format!("it proposed {} steps; {STEPS_MAX} are allowed", proposals.len());
-            return failed(rule, &error, printed, incident);
+            return failed(rule, &error, printed, prepared.mention.clone());
         }
-        Err(error) => return failed(rule, &error, printed, incident),
+        Err(error) => return failed(rule, &error, printed, prepared.mention.clone()),
     };
     let mut steps: Vec<Step> = Vec::new();
     for proposal in &proposals {
@@ -84,7 +84,7 @@ fn planned(
         .is_some_and(|run| run.steps.iter().any(|(_, p)| *p != Progress::Waiting));
     if steps.is_empty() && !asked_before {
         let error = "it matched but proposed no step; return one, or narrow its `on:`".to_owned();
-        return failed(rule, &error, printed, incident);
+        return failed(rule, &error, printed, prepared.mention.clone());
     }
     let plan = Plan {
         kind: RunKind::Remedy,
@@ -136,8 +136,17 @@ async fn read_facts(
     (facts, missing, parents)
 }
 
-fn failed(rule: &RuleName, error: &str, printed: Vec<String>, incident: &Incident) -> Vec<Body> {
-    let mention = incident.remedy.as_ref().and_then(|plan| plan.mention.clone());
+/// Whom the rule called before, when it cannot be asked any more.
+fn known_mention(incident: &Incident) -> Option<String> {
+    incident.remedy.as_ref().and_then(|plan| plan.mention.clone())
+}
+
+fn failed(
+    rule: &RuleName,
+    error: &str,
+    printed: Vec<String>,
+    mention: Option<String>,
+) -> Vec<Body> {
     let error = cut(error);
     let reason = Reason::RuleFailed { rule: rule.clone(), error };
     refused(rule, reason, printed, mention)

@@ -35,11 +35,12 @@ impl ReadOut {
 }
 
 /// Decides deliveries, at once where they speak of different alarms and in order where they do not.
-/// Returns the incidents that have news.
+/// Adds the incidents that have news to `touched`, also when some delivery could not be decided.
 pub(crate) async fn decide(
     tools: &Tools,
     page: Vec<DeliveryId>,
-) -> Result<BTreeSet<IncidentId>, JournalError> {
+    touched: &mut BTreeSet<IncidentId>,
+) -> Result<(), JournalError> {
     let mut left = Vec::with_capacity(page.len());
     for id in page {
         // A pending delivery that cannot be found was pruned by hand; there is nothing to decide.
@@ -47,7 +48,6 @@ pub(crate) async fn decide(
         let says = decode(&delivery).map_err(|e| cut(&e.to_string()));
         left.push(ReadOut { delivery, says });
     }
-    let mut touched = BTreeSet::new();
     while !left.is_empty() {
         let mut busy: BTreeSet<AlarmKey> = BTreeSet::new();
         let (now, later): (Vec<_>, Vec<_>) = left.into_iter().partition(|read| {
@@ -57,13 +57,20 @@ pub(crate) async fn decide(
         });
         let mut deciding: FuturesUnordered<_> =
             now.iter().map(|read| decide_one(tools, read)).collect();
+        let mut failed = None;
         while let Some(decided) = deciding.next().await {
-            touched.extend(decided?);
+            match decided {
+                Ok(incidents) => touched.extend(incidents),
+                Err(error) => failed = Some(error),
+            }
         }
         drop(deciding);
+        if let Some(error) = failed {
+            return Err(error);
+        }
         left = later;
     }
-    Ok(touched)
+    Ok(())
 }
 
 async fn decide_one(tools: &Tools, read: &ReadOut) -> Result<Vec<IncidentId>, JournalError> {
@@ -149,7 +156,7 @@ async fn hear(
 }
 
 /// Which rule answers an alarm. Rules that are off are not asked.
-fn answer(tools: &Tools, alarm: &Alarm) -> Body {
+pub(crate) fn answer(tools: &Tools, alarm: &Alarm) -> Body {
     let mut candidates = tools.rules.candidates(alarm);
     candidates.retain(|candidate| candidate.mode != Mode::Off);
     let mut candidates = candidates.into_iter();

@@ -22,6 +22,8 @@ const PAGE: usize = 256;
 const OPEN_PAGE: usize = 500;
 /// Incidents being worked on at once; most of them only wait. Beyond this they wait for a place.
 const WORKERS_MAX: usize = 10_000;
+/// Beyond this, workers that only look round leave their places to others.
+const IDLE_WORKERS_MAX: usize = 1_000;
 /// Wait before trying again after the journal failed.
 const JOURNAL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -122,7 +124,7 @@ impl Dispatcher {
             head.borrow_and_update();
             let more = self.decide_pending().await?;
             self.hire(&mut workers, &stop);
-            if more {
+            if more && !stop.is_cancelled() {
                 while workers.try_join_next().is_some() {}
                 continue;
             }
@@ -170,18 +172,18 @@ impl Dispatcher {
             }
         };
         let n = page.len();
-        match crate::desk::decide(&self.tools, page).await {
-            Ok(touched) => {
-                for incident in touched {
-                    self.bell.poke(incident);
-                }
-                Ok(n == PAGE)
-            }
-            Err(e) => {
-                self.rest(e).await?;
-                Ok(true)
-            }
+        let mut touched = BTreeSet::new();
+        let decided = crate::desk::decide(&self.tools, page, &mut touched).await;
+        for incident in touched {
+            self.bell.poke(incident);
         }
+        if let Err(e) = decided {
+            self.rest(e).await?;
+            // A write that failed may have happened: what is open is looked through again.
+            self.take_up_open().await?;
+            return Ok(true);
+        }
+        Ok(n == PAGE)
     }
 
     /// Waits for a journal that failed; a damaged one is not waited for.
@@ -209,7 +211,8 @@ impl Dispatcher {
                 pokes.working.insert(incident.clone(), Arc::clone(&news));
                 (incident, news)
             };
-            let place = Place { pokes: Arc::clone(&self.bell.pokes), incident: incident.clone() };
+            let pokes = Arc::clone(&self.bell.pokes);
+            let place = Place { pokes, incident: incident.clone(), news: Arc::clone(&news) };
             workers.spawn(crate::worker::work(self.tools.clone(), place, news, stop.clone()));
         }
     }
@@ -220,6 +223,7 @@ impl Dispatcher {
 pub(crate) struct Place {
     pokes: Arc<Mutex<Pokes>>,
     pub(crate) incident: IncidentId,
+    news: Arc<Notify>,
 }
 
 impl Place {
@@ -230,8 +234,22 @@ impl Place {
         if news.notified().now_or_never().is_some() {
             return false;
         }
-        pokes.working.remove(&self.incident);
+        self.vacate(&mut pokes);
         true
+    }
+
+    /// Gives up this place, and no other's: a new worker may have it already.
+    fn vacate(&self, pokes: &mut Pokes) {
+        if pokes.working.get(&self.incident).is_some_and(|news| Arc::ptr_eq(news, &self.news)) {
+            pokes.working.remove(&self.incident);
+            pokes.queued.remove(&self.incident);
+        }
+    }
+
+    /// Whether so many incidents have a worker that one which only looks round should leave.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let pokes = self.pokes.lock().unwrap_or_else(PoisonError::into_inner);
+        pokes.working.len() > IDLE_WORKERS_MAX
     }
 }
 
@@ -258,7 +276,6 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut pokes = self.pokes.lock().unwrap_or_else(PoisonError::into_inner);
-        pokes.working.remove(&self.incident);
-        pokes.queued.remove(&self.incident);
+        self.vacate(&mut pokes);
     }
 }

@@ -1,8 +1,10 @@
 //! One incident's worker: asks the incident what is next, does it, and asks again.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -19,21 +21,48 @@ const AGAIN_FIRST: Duration = Duration::from_millis(200);
 /// Longest wait after the journal failed.
 const AGAIN_MAX: Duration = Duration::from_secs(30);
 
+/// How often the origin of an open alarm is asked when nothing else is to be done. Of 411 alarms that
+/// all fire this makes less than one `DescribeAlarms` a second; CloudWatch takes nine.
+const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(10);
+
 /// Works on an incident until nothing is left to do for now.
 pub(crate) async fn work(tools: Tools, place: Place, news: Arc<Notify>, stop: CancellationToken) {
     let mut wait = AGAIN_FIRST;
     let mut permit = None;
     while !stop.is_cancelled() {
-        match turn(&tools, &place, &news, &stop, &mut permit).await {
-            Ok(()) => return,
-            Err(error) => {
+        let turned = AssertUnwindSafe(turn(&tools, &place, &news, &stop, &mut permit));
+        let fault = match turned.catch_unwind().await {
+            Ok(Ok(())) => return,
+            Ok(Err(RunnerError::Misplaced { incident, what })) => {
+                format!("incident `{incident}` has no {what}")
+            }
+            Ok(Err(error @ (RunnerError::Journal(_) | RunnerError::Guard(_)))) => {
                 tracing::error!(incident.id = %place.incident, %error, "an incident waits for the journal");
                 permit = None;
                 tools.clock.sleep(wait).await;
                 wait = wait.saturating_mul(2).min(AGAIN_MAX);
+                continue;
             }
+            Err(_) => "a panic; its message is on standard error".to_owned(),
+        };
+        if give_up(&tools, &place, fault).await.is_ok() {
+            return;
         }
+        tools.clock.sleep(wait).await;
+        wait = wait.saturating_mul(2).min(AGAIN_MAX);
     }
+}
+
+/// A bug stopped an incident's worker: a person is called, and it is taken up at the next news.
+async fn give_up(tools: &Tools, place: &Place, fault: String) -> Result<(), RunnerError> {
+    tracing::error!(incident.id = %place.incident, fault, "a bug stopped the work on an incident");
+    let Some(mut incident) = load(&*tools.journal, &place.incident).await? else { return Ok(()) };
+    let reason = Reason::Other { code: "engine_fault".into(), detail: fault };
+    if incident.escalations.contains(&reason) {
+        return Ok(());
+    }
+    let mention = incident.remedy.as_ref().and_then(|plan| plan.mention.clone());
+    write(tools, &mut incident, vec![Body::Escalated { reason, mention }]).await
 }
 
 /// Works until the worker may leave. An error means: the journal failed, begin again from it.
@@ -55,12 +84,21 @@ async fn turn(
         match incident.work() {
             Work::Nothing => {
                 let lease_over = lease_end(&incident);
-                if lease_over.is_none() && place.leave(news) {
+                // Alarms without an OK action never say that they cleared, and words get lost.
+                let asks = incident.alarm.source.as_str() == "cloudwatch" && !incident.is_closed();
+                let look =
+                    (asks && !place.is_crowded()).then(|| after(tools.clock.now(), LOOK_EVERY));
+                let until = [lease_over, look].into_iter().flatten().min();
+                if until.is_none() && place.leave(news) {
                     return Ok(());
                 }
-                rest(tools, news, stop, lease_over).await;
-                if lease_over.is_some_and(|at| tools.clock.now() >= at) {
+                rest(tools, news, stop, until).await;
+                let now = tools.clock.now();
+                if lease_over.is_some_and(|at| now >= at) {
                     tools.runner.lease_over(&mut incident).await?;
+                }
+                if look.is_some_and(|at| now >= at) {
+                    tools.runner.look_at_origin(&mut incident).await?;
                 }
             }
             Work::Wait { until } => {
@@ -113,7 +151,10 @@ async fn one(
     let Desk { tools, news, stop } = *desk;
     let runner = &tools.runner;
     match work {
-        Work::Match => write(tools, incident, vec![Body::Unmatched {}]).await,
+        Work::Match => {
+            let answer = crate::desk::answer(tools, &incident.alarm);
+            write(tools, incident, vec![answer]).await
+        }
         Work::Ask => {
             let bodies = asking::ask(tools, incident).await;
             write(tools, incident, bodies).await
@@ -207,12 +248,16 @@ async fn rest(tools: &Tools, news: &Notify, stop: &CancellationToken, until: Opt
     }
 }
 
+fn after(at: Timestamp, span: SignedDuration) -> Timestamp {
+    at.saturating_add(span).unwrap_or(Timestamp::MAX)
+}
+
 /// When the incident's lease is over and nobody was told yet.
 fn lease_end(incident: &Incident) -> Option<Timestamp> {
     let (lease, since) = incident.lease.as_ref()?;
-    let told = incident.escalations.iter().any(|reason| {
-        matches!(reason, Reason::LeaseOver { target, .. } if *target == lease.target)
-    });
+    let told = incident.escalations.iter().any(
+        |reason| matches!(reason, Reason::LeaseOver { target, .. } if *target == lease.target),
+    );
     let term = SignedDuration::try_from(lease.term.duration()).unwrap_or_default();
-    (!told && !incident.is_closed()).then(|| since.saturating_add(term).unwrap_or(Timestamp::MAX))
+    (!told && !incident.is_closed()).then(|| after(*since, term))
 }

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use untoil_journal::catch_up;
 use untoil_model::{
-    EngineMode, Incident, Period, Plan, Progress, Reason, Run, RunKind, Step, StepOutcome, StepRef,
-    Verdict,
+    AlarmState, EngineMode, Incident, Period, Plan, Progress, Reason, Run, RunKind, Step,
+    StepOutcome, StepRef, Verdict,
 };
 
-use crate::gates::{after, not_clear, paused, protection, since};
+use crate::gates::{after, no_data, not_clear, paused, protection, since};
 use crate::{Clearance, Guard, GuardError, Ledger, Permit};
 
 /// How long a clearance is good for. SSM is told to give up delivering a command after 60 s
@@ -23,7 +23,8 @@ impl Guard {
     /// plan, the step and the try are those that come next. `attempt` counts from 1.
     ///
     /// What it says holds for the journal as it was read: the caller must append the step's `started`
-    /// entry on condition that the incident has not grown since.
+    /// entry on condition that neither the incident nor, beyond [`Clearance::ledger_at`], the ledger
+    /// has grown since. So a kill switch that was acknowledged before the intent stops the call.
     ///
     /// # Errors
     /// [`GuardError`] when the journal cannot be read: nothing may happen then.
@@ -86,6 +87,7 @@ impl Look<'_> {
             step: step.clone(),
             attempt: self.attempt,
             not_after: after(self.now, GOOD_FOR),
+            ledger_at: ledger.seq,
         })
     }
 
@@ -117,19 +119,17 @@ impl Look<'_> {
         Ok((run, step))
     }
 
+    /// A call that was throttled or never sent has not acted: it is not made for a clear alarm.
     fn still_needed(&self, run: &Run) -> Result<(), Reason> {
-        let clear = self.incident.is_clear();
-        match run.kind {
-            RunKind::Remedy if clear && !self.has_written(run) => Err(Reason::ResolvedBeforeAct {}),
-            RunKind::Return if !clear => Err(not_clear(self.incident.alarm.state.as_str())),
-            RunKind::Remedy | RunKind::Return => Ok(()),
+        match (run.kind, self.incident.alarm.state) {
+            (RunKind::Remedy, _) if run.has_acted() => Ok(()),
+            (RunKind::Remedy, AlarmState::Resolved) => Err(Reason::ResolvedBeforeAct {}),
+            (RunKind::Remedy, AlarmState::NoData) => Err(no_data()),
+            (RunKind::Remedy, AlarmState::Firing) | (RunKind::Return, AlarmState::Resolved) => {
+                Ok(())
+            }
+            (RunKind::Return, state) => Err(not_clear(state.as_str())),
         }
-    }
-
-    /// Whether the call of a writing step of this run has begun before.
-    fn has_written(&self, run: &Run) -> bool {
-        let began = |n: usize| u32::try_from(n).is_ok_and(|n| self.incident.tries.contains_key(&n));
-        run.steps.iter().enumerate().any(|(n, (step, _))| step.class.writes() && began(n))
     }
 
     /// The steps before it are done, it has not begun, and this is its next try.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use untoil_model::{
-    Class, EngineMode, Incident, Mode, Period, Plan, Reason, Run, RunKind, Target, Verdict,
+    AlarmState, Class, EngineMode, Incident, Mode, Period, Plan, Reason, Run, RunKind, Target,
+    Verdict,
 };
 
 use crate::targets::{overlap, within};
@@ -246,11 +247,24 @@ fn staleness(cx: &Sitting<'_>) -> Finding {
 
 fn resolved(cx: &Sitting<'_>) -> Finding {
     let state = cx.incident.alarm.state.as_str();
-    match (cx.plan.kind, cx.incident.is_clear()) {
-        (RunKind::Remedy, true) => Finding::deny(state, Reason::ResolvedBeforeAct {}),
-        (RunKind::Remedy, false) | (RunKind::Return, true) => Finding::pass(state),
-        (RunKind::Return, false) => Finding::deny(state, not_clear(state)),
+    let acted = cx.incident.run.as_ref().is_some_and(Run::has_acted);
+    match (cx.plan.kind, cx.incident.alarm.state) {
+        (RunKind::Remedy, AlarmState::Resolved) => {
+            Finding::deny(state, Reason::ResolvedBeforeAct {})
+        }
+        (RunKind::Remedy, AlarmState::NoData) if !acted => Finding::deny(state, no_data()),
+        (RunKind::Remedy, AlarmState::NoData | AlarmState::Firing)
+        | (RunKind::Return, AlarmState::Resolved) => Finding::pass(state),
+        (RunKind::Return, AlarmState::Firing | AlarmState::NoData) => {
+            Finding::deny(state, not_clear(state))
+        }
     }
+}
+
+/// Nobody knows whether there is anything to heal.
+pub(crate) fn no_data() -> Reason {
+    let detail = "the alarm has no data, so nobody knows whether it still fires".to_owned();
+    Reason::PrecheckFailed { check: "alarm_firing".to_owned(), detail }
 }
 
 /// A lease is not given back while its alarm fires, or nobody knows.

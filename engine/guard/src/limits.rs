@@ -36,6 +36,8 @@ pub(crate) fn cooldown(cx: &Sitting<'_>) -> Finding {
     let last = over.peek().and_then(|run| Some((run.ended?.0, run.run.clone())));
     let failed = over
         .take_while(|run| run.ended.is_none_or(|(_, how)| how != RunOutcome::Effective))
+        // A run that was let go before it acted, or of which nobody can tell, proves nothing.
+        .filter(|run| run.ended.is_none_or(|(_, how)| how != RunOutcome::Inconclusive))
         // 2^17 s is more than `REST_MAX`: further doubling changes nothing.
         .take(17)
         .count();

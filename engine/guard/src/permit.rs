@@ -29,7 +29,7 @@
 //! ```
 
 use jiff::Timestamp;
-use untoil_model::{Plan, Reason, RunId, Step, StepRef};
+use untoil_model::{Plan, Reason, RunId, Seq, Step, StepRef};
 
 /// The right to run one part of one plan once. Made by [`crate::Guard`] only, consumed by the runner.
 #[derive(Debug)]
@@ -69,6 +69,7 @@ pub struct Clearance {
     pub(crate) step: Step,
     pub(crate) attempt: u32,
     pub(crate) not_after: Timestamp,
+    pub(crate) ledger_at: Seq,
 }
 
 impl Clearance {
@@ -90,6 +91,11 @@ impl Clearance {
     /// After this the call must not begin; hosts are told, too.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
+    }
+
+    /// The last entry of the ledger that was looked at.
+    pub fn ledger_at(&self) -> Seq {
+        self.ledger_at
     }
 
     /// What the call carries so that it can be found again.

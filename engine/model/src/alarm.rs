@@ -84,3 +84,13 @@ pub struct Alarm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
 }
+
+impl Alarm {
+    /// Whether its sender speaks only when the state changes, so that two words of firing with
+    /// different times mean a clearing in between that was not heard: CloudWatch sends transitions,
+    /// Alertmanager gives each episode a start of its own. Others repeat themselves while they fire.
+    #[must_use]
+    pub fn tells_changes_only(&self) -> bool {
+        matches!(self.source.as_str(), "cloudwatch" | "alertmanager")
+    }
+}

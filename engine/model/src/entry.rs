@@ -233,8 +233,9 @@ pub enum Body {
     Started { step: StepRef, attempt: u32, does: Box<Step>, marker: String, not_after: Timestamp },
     /// The call was accepted, and can be followed by `handle`.
     Sent { step: StepRef, attempt: u32, handle: String },
-    /// A call that provably had no effect will be tried again: throttled, or not sent.
-    Backoff { step: StepRef, attempt: u32, why: String },
+    /// A call will be tried again: it provably had no effect, or, if `lost`, nobody can tell and
+    /// repeating it is harmless.
+    Backoff { step: StepRef, attempt: u32, why: String, lost: bool },
     /// The step ended.
     Finished { step: StepRef, attempt: u32, does: Box<Step>, outcome: StepOutcome },
     /// The run ended.

@@ -1,6 +1,6 @@
 //! An incident: the fold of its entries. [`Incident::apply`] is the only transition function.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -149,6 +149,8 @@ pub struct Incident {
     pub held_since: Option<Timestamp>,
     /// How many tries of each step of the run that goes on have begun.
     pub tries: BTreeMap<u32, u32>,
+    /// Steps of the going run with a try of which nobody can tell whether it took effect.
+    pub lost: BTreeSet<u32>,
     /// The temporary change that is out.
     pub lease: Option<(Lease, Timestamp)>,
     /// Every reason for which a person was called.
@@ -185,6 +187,7 @@ impl Incident {
             held_first: None,
             held_since: None,
             tries: BTreeMap::new(),
+            lost: BTreeSet::new(),
             lease: None,
             escalations: Vec::new(),
             denied: None,
@@ -218,6 +221,7 @@ impl Incident {
             Body::Unmatched {} => self.phase = Phase::Unmatched,
             Body::Matched { rule, version, .. } => {
                 self.rule = Some((rule.clone(), version.clone()));
+                self.denied = None;
                 self.phase = Phase::Matched;
             }
             Body::FactsRead { facts, missing } => {
@@ -242,7 +246,10 @@ impl Incident {
             Body::Sent { step, handle, .. } => {
                 self.step(entry.at, step, Progress::Sent { at: entry.at, handle: handle.clone() });
             }
-            Body::Backoff { step, .. } => self.step(entry.at, step, Progress::Waiting),
+            Body::Backoff { step, lost, .. } => {
+                self.lost.extend(lost.then_some(step.step));
+                self.step(entry.at, step, Progress::Waiting);
+            }
             Body::Finished { step, outcome, .. } => {
                 let outcome = outcome.clone();
                 self.step(entry.at, step, Progress::Finished { at: entry.at, outcome });
@@ -276,11 +283,15 @@ impl Incident {
         match standing {
             Standing::Duplicate | Standing::OutOfOrder | Standing::NothingOpen => {}
             Standing::Again => {
+                // Senders that tell of changes only would not say `firing` twice in a row: the word
+                // in between was lost or never sent, so this is an episode of its own.
+                let unheard =
+                    alarm.tells_changes_only() && alarm.changed_at > self.alarm.changed_at;
                 self.alarm = alarm.clone();
                 let cleared = self.clear_since.take().is_some();
-                // It fires anew after an effective run whose lease is still out: ask the rule again.
-                if cleared && self.phase == Phase::Lent && self.run.is_none() {
-                    self.phase = Phase::Matched;
+                let idle = matches!(self.phase, Phase::Lent | Phase::Stopped | Phase::Unmatched);
+                if idle && self.run.is_none() && (cleared || unheard) {
+                    self.phase = Phase::New;
                 }
             }
             Standing::Cleared => {
@@ -311,6 +322,7 @@ impl Incident {
         }
         if fresh {
             self.tries.clear();
+            self.lost.clear();
             let (id, kind) = (run.clone(), plan.kind);
             self.run = Some(Run { id, kind, parts: Vec::new(), steps: Vec::new(), failed: None });
         }
@@ -367,9 +379,13 @@ impl Incident {
             let tries = self.tries.entry(at.step).or_default();
             *tries = (*tries).max(*attempt);
         }
-        if let (Progress::Finished { outcome: StepOutcome::Done { .. }, .. }, Some(lease)) =
-            (&progress, &slot.0.lease)
-        {
+        // From the moment the call was accepted the change is out, however the step ends.
+        let out = match &progress {
+            Progress::Sent { .. }
+            | Progress::Finished { outcome: StepOutcome::Done { .. }, .. } => true,
+            Progress::Waiting | Progress::Started { .. } | Progress::Finished { .. } => false,
+        };
+        if let (true, Some(lease)) = (out, &slot.0.lease) {
             let first = self.lease.as_ref().filter(|(out, _)| out.target == lease.target);
             let before = first.map_or(lease.before, |(out, _)| out.before);
             self.lease = Some((Lease { before, ..lease.clone() }, now));
@@ -386,18 +402,16 @@ impl Incident {
     fn conclude(&mut self, id: &RunId, outcome: RunOutcome) {
         let Some(run) = self.run.take_if(|run| run.id == *id) else { return };
         let returned = run.kind == RunKind::Return && outcome == RunOutcome::Effective;
-        self.past.push(PastRun {
-            id: run.id.clone(),
-            kind: run.kind,
-            outcome,
-            acted: run.has_acted(),
-        });
+        let (kind, acted) = (run.kind, run.has_acted());
+        self.past.push(PastRun { id: run.id, kind, outcome, acted });
         if returned {
             self.lease = None;
         }
-        self.phase = match (outcome, &self.lease) {
-            (RunOutcome::Effective, Some(_)) => Phase::Lent,
-            _ => Phase::Stopped,
+        self.phase = match (kind, &self.lease) {
+            // It fires again while the lease was being given back: the rule is asked anew.
+            (RunKind::Return, Some(_)) if !self.is_clear() => Phase::New,
+            (RunKind::Remedy, Some(_)) if outcome == RunOutcome::Effective => Phase::Lent,
+            (RunKind::Remedy | RunKind::Return, _) => Phase::Stopped,
         };
     }
 
@@ -415,8 +429,12 @@ impl Incident {
     fn stop_run(&mut self) {
         self.phase = Phase::Stopped;
         if let Some(run) = self.run.take() {
+            // A return that is not even begun will not be tried again by itself.
+            let outcome = match run.kind {
+                RunKind::Remedy => RunOutcome::Inconclusive,
+                RunKind::Return => RunOutcome::Ineffective,
+            };
             let acted = run.has_acted();
-            let outcome = RunOutcome::Inconclusive;
             self.past.push(PastRun { id: run.id, kind: run.kind, outcome, acted });
         }
     }
@@ -477,7 +495,11 @@ impl Incident {
     }
 
     fn ending_now(&self) -> Ending {
-        if self.past.iter().any(|run| run.outcome == RunOutcome::Effective && run.acted) {
+        // Giving a lease back goes well whether or not what was lent had helped.
+        let healed = |run: &PastRun| {
+            run.kind == RunKind::Remedy && run.outcome == RunOutcome::Effective && run.acted
+        };
+        if self.past.iter().any(healed) {
             Ending::Healed
         } else if self.escalations.is_empty() {
             Ending::HealedItself
@@ -517,12 +539,20 @@ impl Incident {
             }
             Phase::Running => self.step_work(),
             Phase::Watching { since } => Work::Watch { since: *since },
-            Phase::Lent if self.is_clear() => Work::GiveBack,
-            Phase::Unmatched | Phase::Stopped if self.is_clear() => {
+            Phase::Lent | Phase::Stopped if self.is_clear() && self.owes() => Work::GiveBack,
+            Phase::Lent | Phase::Unmatched | Phase::Stopped if self.is_clear() => {
                 Work::Close { ending: self.ending_now() }
             }
             Phase::Lent | Phase::Unmatched | Phase::Stopped | Phase::Closed(_) => Work::Nothing,
         }
+    }
+
+    /// Whether a lease is out that the engine can still try to give back.
+    fn owes(&self) -> bool {
+        let failed = self.past.last().is_some_and(|run| {
+            run.kind == RunKind::Return && run.outcome == RunOutcome::Ineffective
+        });
+        self.lease.is_some() && !failed
     }
 
     fn held_plan(&self) -> Option<Hash> {
@@ -544,7 +574,12 @@ impl Incident {
             }
         }
         if denied || run.failed.is_some() {
-            return Work::Conclude;
+            // What was done is verified all the same.
+            let acted = run.kind == RunKind::Remedy && run.has_acted();
+            return match run.finished_at().filter(|_| acted) {
+                Some(since) => Work::Watch { since },
+                None => Work::Conclude,
+            };
         }
         // All done and the rule wants to be asked again; otherwise the phase would be `Watching`.
         Work::Ask

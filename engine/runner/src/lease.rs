@@ -1,6 +1,6 @@
 //! Giving back what was lent: only what the engine itself changed, and only if nobody else did since.
 
-use untoil_model::{Body, Incident, Mode, Plan, Reason, RunKind};
+use untoil_model::{Body, Incident, Lease, Mode, Plan, Reason, RunKind};
 
 use crate::runner::mention;
 use crate::{Runner, RunnerError};
@@ -24,6 +24,7 @@ impl Runner {
             what: "action of its lease in this binary's catalogue",
         })?;
         let steps = match action.leased_value(&self.eyes, &lease).await {
+            Ok(found) if found == lease.before => return self.not_out(incident, &lease).await,
             Ok(found) => action.give_back(&lease, found),
             Err(e) => Err(Reason::FactUnavailable {
                 fact: format!("the value leased on {}", lease.target),
@@ -52,6 +53,14 @@ impl Runner {
                 self.pen.write(incident, vec![dropped, escalated]).await
             }
         }
+    }
+
+    /// There is nothing to give back: the call never took effect, or somebody else gave it back.
+    async fn not_out(&self, incident: &mut Incident, lease: &Lease) -> Result<(), RunnerError> {
+        let detail = format!("it is at {} already, as before", lease.before);
+        let reason = Reason::Other { code: "lease_not_out".into(), detail };
+        let target = lease.target.clone();
+        self.pen.write(incident, vec![Body::LeaseDropped { target, reason }]).await
     }
 
     /// Tells a person that a lease is over while the alarm still fires. Once per lease.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use untoil_clock::Clock;
 use untoil_guard::GuardError;
 use untoil_journal::{AppendError, Batch, Journal, JournalError, catch_up};
-use untoil_model::{Actor, Body, Draft, Incident, Stream};
+use untoil_model::{Actor, Body, Draft, Incident, Seq, Stream};
 
 /// Why the runner cannot go on. What it was doing is in the journal and is taken up again.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +57,28 @@ impl Pen {
         incident: &mut Incident,
         bodies: Vec<Body>,
     ) -> Result<bool, RunnerError> {
+        let batch = Batch::of(self.drafts(incident, bodies));
+        self.append_if_still(incident, batch).await
+    }
+
+    /// The same, for an intent: also only if the ledger is still as the guard read it.
+    pub(crate) async fn intend(
+        &self,
+        incident: &mut Incident,
+        started: Body,
+        ledger_at: Seq,
+    ) -> Result<bool, RunnerError> {
+        let batch = Batch::of(self.drafts(incident, vec![started]));
+        self.append_if_still(incident, batch.expect(Stream::Ledger, ledger_at)).await
+    }
+
+    async fn append_if_still(
+        &self,
+        incident: &mut Incident,
+        batch: Batch,
+    ) -> Result<bool, RunnerError> {
         let stream = Stream::Incident(incident.id.clone());
-        let batch = Batch::of(self.drafts(incident, bodies)).expect(stream, incident.seq);
+        let batch = batch.expect(stream, incident.seq);
         let written = match self.journal.append(batch).await {
             Ok(_) => true,
             Err(AppendError::Conflict { .. }) => false,

@@ -6,7 +6,7 @@ use untoil_actions::{Action, Catalogue, Eyes, Hands};
 use untoil_clock::Clock;
 use untoil_guard::Guard;
 use untoil_journal::Journal;
-use untoil_model::{Actor, Body, Ending, Incident, Step};
+use untoil_model::{Actor, Body, Ending, Incident, Reason, Step};
 
 use crate::RunnerError;
 use crate::record::Pen;
@@ -54,20 +54,18 @@ impl Runner {
     pub async fn close(&self, incident: &mut Incident, ending: Ending) -> Result<(), RunnerError> {
         let mut bodies = Vec::new();
         if let Some((lease, _)) = &incident.lease {
-            let reason =
-                incident.denied.clone().unwrap_or_else(|| untoil_model::Reason::LeaseOver {
-                    target: lease.target.clone(),
-                    before: lease.before,
-                    after: lease.after,
-                });
+            let reason = Reason::LeaseOver {
+                target: lease.target.clone(),
+                before: lease.before,
+                after: lease.after,
+            };
             let target = lease.target.clone();
             bodies.push(Body::LeaseDropped { target, reason: reason.clone() });
-            if !incident.escalations.contains(&reason) {
-                bodies.push(Body::Escalated { reason, mention: mention(incident) });
-            }
+            bodies.push(Body::Escalated { reason, mention: mention(incident) });
         }
         bodies.push(Body::Closed { ending });
-        self.pen.write(incident, bodies).await
+        // If it fires again at this moment, it is not over; the worker asks the incident anew.
+        self.pen.write_if_still(incident, bodies).await.map(drop)
     }
 }
 

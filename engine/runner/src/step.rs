@@ -27,8 +27,9 @@ const READ_AGAIN: Duration = Duration::from_secs(5);
 /// A call that has not answered by then is lost: longer than the ports' own time-outs.
 const CALL_MAX: Duration = Duration::from_mins(1);
 
-/// News of the incident may come in between the last look and the intent this often.
-const INTENTS_MAX: u32 = 5;
+/// News of the incident, or of the ledger, may come in between the last look and the intent this
+/// often; in a busy hour other runs are judged all the time.
+const INTENTS_MAX: u32 = 20;
 
 /// A step with its place, taken out of the incident.
 struct Placed {
@@ -112,11 +113,15 @@ impl Runner {
             let n = placed.at.step;
             let may = match self.guard.clear(permit, n, attempt, incident, now).await? {
                 Ok(may) => may,
+                // The incident is not where this worker thought it was: nothing is refused, and the
+                // worker asks it anew.
+                Err(reason) if misplaced(&reason) => return Ok(None),
                 Err(reason) => {
                     self.refuse(incident, placed, attempt, &reason).await?;
                     return Ok(None);
                 }
             };
+            let ledger_at = may.ledger_at();
             let started = Body::Started {
                 step: placed.at.clone(),
                 attempt,
@@ -124,7 +129,7 @@ impl Runner {
                 marker: may.marker(),
                 not_after: may.not_after(),
             };
-            if self.pen.write_if_still(incident, vec![started]).await? {
+            if self.pen.intend(incident, started, ledger_at).await? {
                 return Ok(Some(may));
             }
         }
@@ -196,11 +201,10 @@ impl Runner {
     ) -> Result<(), RunnerError> {
         if attempt >= THROTTLED_TRIES_MAX {
             let why = format!("{why}; gave up after {attempt} tries");
-            let outcome = StepOutcome::Refused { code: "throttled".into(), why };
-            return self.finish(incident, placed, attempt, outcome).await;
+            return self.refused(incident, placed, attempt, ("throttled".into(), why)).await;
         }
         let step = placed.at.clone();
-        self.pen.write(incident, vec![Body::Backoff { step, attempt, why }]).await
+        self.pen.write(incident, vec![Body::Backoff { step, attempt, why, lost: false }]).await
     }
 
     async fn refuse(
@@ -210,8 +214,24 @@ impl Runner {
         attempt: u32,
         reason: &Reason,
     ) -> Result<(), RunnerError> {
-        let why = reason.to_string();
-        let outcome = StepOutcome::Refused { code: reason.code().to_owned(), why };
+        let (code, why) = (reason.code().to_owned(), reason.to_string());
+        self.refused(incident, placed, attempt, (code, why)).await
+    }
+
+    /// A refusal proves that *this* try did nothing. Of an earlier try that was lost it proves nothing.
+    async fn refused(
+        &self,
+        incident: &mut Incident,
+        placed: &Placed,
+        attempt: u32,
+        (code, why): (String, String),
+    ) -> Result<(), RunnerError> {
+        let outcome = if incident.lost.contains(&placed.at.step) {
+            let why = format!("an earlier try may have taken effect; try {attempt}: {code}: {why}");
+            StepOutcome::Unknown { why }
+        } else {
+            StepOutcome::Refused { code, why }
+        };
         self.finish(incident, placed, attempt, outcome).await
     }
 
@@ -256,11 +276,17 @@ impl Runner {
                 let why = "it provably did not go through".to_owned();
                 self.again(incident, &placed, attempt, why).await
             }
+            Ok(Found::Repeatable) if attempt < LOST_TRIES_MAX => {
+                let why = "it cannot be looked up, and its rule says it may be repeated".to_owned();
+                let body = Body::Backoff { step, attempt, why, lost: true };
+                self.pen.write(incident, vec![body]).await
+            }
             Ok(Found::NotSeen) if repeatable => {
                 let why = "it cannot be found, and making it again is harmless".to_owned();
-                self.again(incident, &placed, attempt, why).await
+                let body = Body::Backoff { step, attempt, why, lost: true };
+                self.pen.write(incident, vec![body]).await
             }
-            Ok(Found::NotSent | Found::NotSeen) => {
+            Ok(Found::NotSent | Found::NotSeen | Found::Repeatable) => {
                 let why = format!("no trace of `{marker}` was found, which proves nothing");
                 self.finish(incident, &placed, attempt, StepOutcome::Unknown { why }).await
             }
@@ -316,6 +342,12 @@ impl Runner {
         };
         self.finish(incident, &placed, attempt, outcome).await
     }
+}
+
+/// Whether the guard says that this step is not what comes next, rather than that it may not be done.
+fn misplaced(reason: &Reason) -> bool {
+    let Reason::PrecheckFailed { check, .. } = reason else { return false };
+    matches!(check.as_str(), "at_most_once" | "order")
 }
 
 /// Doubling waits with jitter. The jitter comes from the step's name, so that a run can be repeated

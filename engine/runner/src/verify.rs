@@ -118,6 +118,13 @@ impl Runner {
                 return Ok(());
             }
         };
+        // Another account or Region may have an alarm of this name.
+        if look.arn.is_some()
+            && incident.alarm.origin.is_some()
+            && look.arn != incident.alarm.origin
+        {
+            return Ok(());
+        }
         let (state, standing) = match look.state.as_str() {
             "OK" => (AlarmState::Resolved, Standing::Cleared),
             "ALARM" => (AlarmState::Firing, Standing::Again),
@@ -130,7 +137,9 @@ impl Runner {
         }
         let alarm =
             Alarm { state, changed_at, reason: look.reason, value: None, ..incident.alarm.clone() };
-        self.pen.write(incident, vec![Body::Looked { alarm: Box::new(alarm), standing }]).await
+        let looked = vec![Body::Looked { alarm: Box::new(alarm), standing }];
+        // A word from the sender in between is newer than this look.
+        self.pen.write_if_still(incident, looked).await.map(drop)
     }
 
     /// Concludes a run whose steps cannot go on.
@@ -175,7 +184,8 @@ impl Runner {
             }
             bodies.push(Body::Escalated { reason, mention });
         }
-        self.pen.write(incident, bodies).await
+        // If it fires, or clears, at this moment, the outcome may be another: the worker asks anew.
+        self.pen.write_if_still(incident, bodies).await.map(drop)
     }
 }
 
@@ -190,7 +200,8 @@ fn plus(at: Timestamp, period: Period) -> Timestamp {
 
 /// A contributor has no alarm of its own name to ask for.
 fn is_contributor(alarm: &Alarm) -> bool {
-    alarm.key.as_str().contains('#')
+    let origin = alarm.origin.as_deref().unwrap_or_default();
+    !origin.is_empty() && alarm.key.as_str() != format!("cloudwatch:{origin}")
 }
 
 /// Why a run that cannot go on ends, and whether a person must hear of it.
@@ -200,6 +211,10 @@ fn stopped(incident: &Incident) -> (RunOutcome, Option<Reason>) {
         StepOutcome::Done { .. } => None,
         StepOutcome::Refused { code, why } => Some(match code.as_str() {
             "resolved_before_act" => (RunOutcome::Inconclusive, None),
+            // The alarm fires again: not a failure, and the rule is asked anew.
+            "precheck_failed" if run.kind == RunKind::Return && !incident.is_clear() => {
+                (RunOutcome::Inconclusive, None)
+            }
             _ => (
                 RunOutcome::Ineffective,
                 Some(Reason::StepRefused {

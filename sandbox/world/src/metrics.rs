@@ -132,6 +132,7 @@ impl MetricReads for World {
         let alarm = state.alarms.get(name);
         let alarm = alarm.ok_or_else(|| ReadError::NotFound { what: format!("alarm `{name}`") })?;
         Ok(AlarmLook {
+            arn: Some(alarm.spec.arn()),
             state: alarm.state.to_owned(),
             changed_at: Some(alarm.changed_at),
             reason: alarm.reason.clone(),

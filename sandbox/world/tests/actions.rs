@@ -105,7 +105,7 @@ impl Lab {
             Err(CallError::Unknown { .. }) => match self.find(step, &at, &marker, started_at).await
             {
                 Found::Sent(handle) => handle,
-                other @ (Found::Ended(_) | Found::NotSent | Found::NotSeen) => {
+                other @ (Found::Ended(_) | Found::NotSent | Found::NotSeen | Found::Repeatable) => {
                     return Ok(StepOutcome::Unknown { why: format!("{other:?}") });
                 }
             },

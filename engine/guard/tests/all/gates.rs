@@ -104,7 +104,8 @@ async fn a_cleared_alarm_is_left_alone_and_no_data_is_not_clear() {
     assert_eq!(incident.escalations, [], "nobody needs to hear of it");
     let mut incident = scene.planned("lost", plan(&host(2)), at(0)).await;
     scene.hear(&mut incident, AlarmState::NoData, at(1)).await;
-    assert!(is_allowed(&scene.judge(&mut incident, at(2)).await));
+    let unknown = denied(scene.judge(&mut incident, at(2)).await);
+    assert_eq!(unknown.code(), "precheck_failed", "nobody knows whether there is anything to heal");
 }
 
 #[tokio::test]

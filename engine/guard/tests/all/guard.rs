@@ -210,7 +210,7 @@ async fn a_step_is_cleared_in_its_turn_and_once_per_try() {
         assert_eq!(check_of(looked), "at_most_once", "it may have taken effect");
     }
     let at_step = StepRef { run: permit.run().clone(), step: 0 };
-    let backoff = Body::Backoff { step: at_step, attempt: 1, why: "throttled".into() };
+    let backoff = Body::Backoff { step: at_step, attempt: 1, why: "throttled".into(), lost: false };
     scene.tell(&mut incident, at(4), backoff).await;
     let looked = clear(&scene, &permit, (0, 1), &mut incident, 5).await;
     assert_eq!(check_of(looked), "at_most_once", "its marker was used");
