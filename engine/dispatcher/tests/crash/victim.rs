@@ -96,9 +96,16 @@ async fn play(scene: &Scene, folder: &Path, die_at: u64) {
     engine.stop().await;
 }
 
+/// Nothing here is about limits; and a step that is lost twice takes longer than a call may wait.
 fn policy() -> Policy {
     let many = vec![Rate { n: 100, per: Period::hours(1) }];
-    Policy { global: many.clone(), diagnoses: many, rest: Period::ZERO, ..Policy::default() }
+    Policy {
+        global: many.clone(),
+        diagnoses: many,
+        rest: Period::ZERO,
+        call_within: Period::mins(10),
+        ..Policy::default()
+    }
 }
 
 /// A sender who keeps what was not acknowledged, and sends it again.
