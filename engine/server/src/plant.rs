@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use futures::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -39,16 +41,29 @@ pub(crate) struct Parts {
     pub(crate) notify: NotifierConfig,
 }
 
+/// How long a stopping service waits for senders to end their requests. What they have not been
+/// answered they send again.
+const LAST_REQUESTS_MAX: Duration = Duration::from_secs(10);
+
 /// The running whole.
 pub(crate) struct Plant {
     pub(crate) address: SocketAddr,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     actor: Actor,
-    tasks: JoinSet<anyhow::Result<()>>,
-    intake_stop: CancellationToken,
+    /// The HTTP server.
+    serving: Shift,
+    /// What decides, acts, and keeps the rules up to date.
+    deciding: Shift,
+    /// What tells people.
+    telling: Shift,
+}
+
+/// Parts that stop together.
+#[derive(Default)]
+struct Shift {
+    parts: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
-    notify_stop: CancellationToken,
 }
 
 impl Plant {
@@ -97,49 +112,70 @@ impl Plant {
             .append(Batch::of(vec![Draft::new(clock.now(), actor.clone(), started)]))
             .await
             .context("the journal does not take the start's own entry")?;
-        let (intake_stop, stop, notify_stop) =
-            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-        let mut tasks = JoinSet::new();
+        let (mut serving, mut deciding, mut telling) =
+            (Shift::default(), Shift::default(), Shift::default());
         let serve = axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
-            .with_graceful_shutdown(intake_stop.clone().cancelled_owned());
-        tasks.spawn(async move { serve.await.context("the HTTP server failed") });
-        let dispatching = dispatcher.run(stop.clone());
-        tasks.spawn(async move { Ok(dispatching.await?) });
-        let keeping = rules.keep(base, stop.clone());
-        tasks.spawn(async move {
-            keeping.await;
-            Ok(())
-        });
-        let telling = notifier.run(notify_stop.clone());
-        tasks.spawn(async move {
-            telling.await;
-            Ok(())
-        });
-        Ok(Self { address, journal, clock, actor, tasks, intake_stop, stop, notify_stop })
+            .with_graceful_shutdown(serving.stop.clone().cancelled_owned());
+        serving.parts.spawn(async move { serve.await.context("the HTTP server failed") });
+        let dispatching = dispatcher.run(deciding.stop.clone());
+        deciding.parts.spawn(async move { Ok(dispatching.await?) });
+        let keeping = rules.keep(base, deciding.stop.clone());
+        deciding.parts.spawn(keeping.map(Ok));
+        let words = notifier.run(telling.stop.clone());
+        telling.parts.spawn(words.map(Ok));
+        Ok(Self { address, journal, clock, actor, serving, deciding, telling })
     }
 
     /// Waits until a part ends by itself, which none should.
     pub(crate) async fn failed(&mut self) -> anyhow::Error {
-        match self.tasks.join_next().await {
+        let ended = tokio::select! {
+            ended = self.serving.parts.join_next() => ended,
+            ended = self.deciding.parts.join_next() => ended,
+            ended = self.telling.parts.join_next() => ended,
+        };
+        match ended {
             Some(Ok(Ok(()))) | None => anyhow::anyhow!("a part of the service ended by itself"),
             Some(Ok(Err(error))) => error,
             Some(Err(panic)) => anyhow::anyhow!("a part of the service ended by a bug: {panic}"),
         }
     }
 
-    /// Stops in order: the intake first, then decisions at their next rest, then the words about them.
+    /// Stops in order: the intake first, then decisions at their next rest, then the words about
+    /// them. That it stopped is written when nothing is decided any more, so it is the last entry.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        self.intake_stop.cancel();
-        self.stop.cancel();
-        let stopped = Draft::new(self.clock.now(), self.actor.clone(), Body::EngineStopped {});
-        self.journal.append(Batch::of(vec![stopped])).await?;
-        self.notify_stop.cancel();
-        while let Some(ended) = self.tasks.join_next().await {
-            if let Err(panic) = ended {
-                tracing::error!(%panic, "a part ended by a bug while stopping");
+        self.serving.stop.cancel();
+        self.deciding.stop.cancel();
+        tokio::select! {
+            () = self.serving.end() => {}
+            () = self.clock.sleep(LAST_REQUESTS_MAX) => {
+                tracing::warn!("senders did not end their requests; they are cut off");
             }
         }
+        // A request that is cut off was not answered, so its sender comes back.
+        self.serving.parts.shutdown().await;
+        self.deciding.end().await;
+        let stopped = Draft::new(self.clock.now(), self.actor.clone(), Body::EngineStopped {});
+        let written = self.journal.append(Batch::of(vec![stopped])).await;
+        self.telling.end().await;
+        written?;
         Ok(())
+    }
+}
+
+impl Shift {
+    /// Tells the parts to stop and waits until they have.
+    async fn end(&mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.parts.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(error, "a part failed while stopping");
+                }
+                Err(panic) => tracing::error!(%panic, "a part ended by a bug while stopping"),
+            }
+        }
     }
 }
 

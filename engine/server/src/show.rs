@@ -185,7 +185,7 @@ fn body(body: &Body) -> String {
             )
         }
         Body::Sent { step, handle, .. } => format!("step {}: accepted as {handle}", step.step),
-        Body::Backoff { step, attempt, why } => {
+        Body::Backoff { step, attempt, why, .. } => {
             format!("step {}, try {attempt} had no effect, once more later: {why}", step.step)
         }
         Body::Finished { step, outcome, .. } => match outcome {

@@ -1,0 +1,102 @@
+//! The process dies, is stopped, or is started twice.
+
+use std::time::Duration;
+
+use crate::alarm::backlog;
+use crate::cloud::Cloud;
+use crate::proxy::{Fault, Proxy};
+use crate::service::{Untoil, eventually};
+use crate::stand_in::ministack;
+
+#[tokio::test]
+async fn a_call_whose_answer_died_with_the_process_is_found_and_not_repeated() {
+    let Some(ministack) = ministack().await else { return };
+    let cloud = Cloud::at(ministack.port);
+    cloud.service().await;
+    let proxy = Proxy::before(ministack.port).await;
+    let mut untoil = Untoil::towards(proxy.port);
+    untoil.ship("contact-sync-backlog", "auto");
+    untoil.start().await;
+    proxy.set("UpdateService", Fault::Withheld);
+    assert_eq!(untoil.post(&backlog("ALARM", 9_120.0)).await, 202);
+    eventually("the call is applied", || proxy.count("UpdateService") == 1).await;
+    untoil.kill().await;
+    let entries = untoil.run(&["audit", "list", "--kind", "started"]).await;
+    assert_eq!((entries.status, entries.out.lines().count()), (0, 1), "{entries:?}");
+    let sent = untoil.run(&["audit", "list", "--kind", "sent"]).await;
+    assert_eq!(sent.out, "", "nothing is known of the call");
+    assert_eq!(cloud.tasks().await.0, 6);
+
+    proxy.clear();
+    untoil.start().await;
+    let finished = untoil.until("finished", 1).await;
+    assert_eq!(finished[0]["outcome"]["done"]["evidence"]["after"], 6);
+    assert_eq!(proxy.count("UpdateService"), 1, "no second effect");
+    assert_eq!(untoil.post(&backlog("OK", 120.0)).await, 202);
+    assert_eq!(untoil.until("closed", 1).await[0]["ending"], "healed");
+    assert_eq!(proxy.count("UpdateService"), 2, "and the lease's return");
+    assert_eq!(cloud.tasks().await.0, 2);
+    assert_eq!(untoil.run(&["audit", "verify"]).await.status, 0);
+}
+
+#[tokio::test]
+async fn sigterm_waits_for_the_record_of_a_call_and_the_next_start_goes_on() {
+    let Some(ministack) = ministack().await else { return };
+    let cloud = Cloud::at(ministack.port);
+    cloud.service().await;
+    let proxy = Proxy::before(ministack.port).await;
+    let mut untoil = Untoil::towards(proxy.port);
+    untoil.ship("contact-sync-backlog", "auto");
+    untoil.start().await;
+    proxy.set("UpdateService", Fault::Slow(Duration::from_secs(2)));
+    assert_eq!(untoil.post(&backlog("ALARM", 9_120.0)).await, 202);
+    eventually("the call is out", || proxy.count("UpdateService") == 1).await;
+    untoil.terminate().await;
+    assert_eq!(untoil.ended().await, 0, "{}", untoil.said("stderr"));
+    let entries = untoil.run(&["audit", "list", "--format", "json"]).await.out;
+    let kinds: Vec<String> = entries
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|entry| entry["body"].as_object().unwrap().keys().next().unwrap().clone())
+        .collect();
+    assert!(kinds.contains(&"sent".to_owned()), "{kinds:?}");
+    assert_eq!(kinds.last().unwrap(), "engine_stopped", "{kinds:?}");
+
+    proxy.clear();
+    untoil.start().await;
+    untoil.until("finished", 1).await;
+    assert_eq!(untoil.post(&backlog("OK", 120.0)).await, 202);
+    assert_eq!(untoil.until("closed", 1).await[0]["ending"], "healed");
+    assert_eq!(proxy.count("UpdateService"), 2);
+}
+
+#[tokio::test]
+async fn a_second_service_on_the_same_folder_is_refused() {
+    let mut untoil = Untoil::towards(1);
+    untoil.start().await;
+    let second = untoil.run(&["serve"]).await;
+    assert_eq!(second.status, 1);
+    assert!(second.err.contains("journal.db") && second.err.contains("another"), "{second:?}");
+    untoil.set("UNTOIL_DATA", "elsewhere");
+    let second = untoil.run(&["serve"]).await;
+    assert_eq!(second.status, 1);
+    assert!(second.err.contains("cannot listen on 127.0.0.1"), "{second:?}");
+    untoil.terminate().await;
+    assert_eq!(untoil.ended().await, 0);
+}
+
+#[tokio::test]
+async fn a_sender_that_never_ends_its_request_does_not_keep_the_service_from_stopping() {
+    use tokio::io::AsyncWriteExt as _;
+    let mut untoil = Untoil::towards(1);
+    untoil.start().await;
+    let mut line = tokio::net::TcpStream::connect(("127.0.0.1", untoil.port)).await.unwrap();
+    let head = "POST /v1/events/cloudwatch HTTP/1.1\r\nhost: x\r\nx-api-key: a-secret-of-these-tests\r\ncontent-length: 99\r\n\r\n{";
+    line.write_all(head.as_bytes()).await.unwrap();
+    let mut other = tokio::net::TcpStream::connect(("127.0.0.1", untoil.port)).await.unwrap();
+    other.write_all(b"GET /heal").await.unwrap();
+    untoil.until("engine_started", 1).await;
+    untoil.terminate().await;
+    assert_eq!(untoil.ended().await, 0);
+    drop((line, other));
+}
