@@ -8,8 +8,8 @@ use crate::{Command, CommandState};
 
 /// Longest result line: what fits an entry of the journal with room for the rest.
 const RESULT_MAX: usize = 8 * 1024;
-/// Most characters of other output in a reason.
-const EXCERPT_MAX: usize = 300;
+/// Most characters of other output in a reason: a result line with what was found fits.
+const EXCERPT_MAX: usize = 1_500;
 
 /// How an ended command ended; `None` while it goes on.
 pub(super) fn outcome(command: &Command) -> Option<StepOutcome> {
@@ -67,6 +67,8 @@ fn told(result: Value, command: &Command) -> StepOutcome {
         // The host's marker is there and its answer is not: nobody can tell how far it came.
         "already_started" => StepOutcome::Unknown { why: result.to_string() },
         "failed" | "interrupted" if acted => StepOutcome::Unknown { why: result.to_string() },
+        // It did all it may, and the alarm tells whether that helped; `ok` in the evidence says no.
+        "not_enough" if acted => StepOutcome::Done { evidence: result },
         _ => StepOutcome::Refused { code, why: excerpt(&result.to_string()) },
     }
 }
@@ -134,6 +136,7 @@ mod tests {
             (Failed, ok, "unknown"),
             (Failed, r#"UNTOIL_RESULT {"ok":false,"code":"already_started"}"#, "unknown"),
             (Failed, r#"UNTOIL_RESULT {"ok":false,"code":"failed","acted":true}"#, "unknown"),
+            (Failed, r#"UNTOIL_RESULT {"ok":false,"code":"not_enough","acted":true}"#, "done"),
             (
                 Failed,
                 r#"UNTOIL_RESULT {"ok":false,"code":"failed","acted":false}"#,

@@ -533,8 +533,8 @@ impl Story {
     }
 
     fn next_of_held(&self, voice: &Voice) -> Text {
-        if let Some(Reason::ApprovalMissing { .. }) = self.incident.held() {
-            return told::how_to_answer(voice, &self.incident.id);
+        if let Some(Reason::ApprovalMissing { plan, .. }) = self.incident.held() {
+            return told::how_to_answer(voice, &self.incident.id, plan);
         }
         if let Work::Wait { until } = self.incident.work() {
             let until = voice.time(until);

@@ -23,6 +23,8 @@ const SAMPLES_SHOWN: usize = 6;
 const OUTPUT_UNITS_MAX: usize = 1_500;
 /// One line of a fact or of a step's numbers.
 const LINE_UNITS_MAX: usize = 400;
+/// Of a rule's own words: as many as an action may carry.
+const SAID_UNITS_MAX: usize = 2_000;
 
 /// A reply before it has its place.
 pub(crate) struct Told {
@@ -262,8 +264,8 @@ pub(crate) fn denied(voice: &Voice, reason: &Reason) -> Told {
 pub(crate) fn held(voice: &Voice, held: &Held<'_>, id: &IncidentId) -> Told {
     let l = voice.language;
     let reason = line(words::reason(voice, held.reason));
-    if let Reason::ApprovalMissing { .. } = held.reason {
-        let body = vec![reason, how_to_answer(voice, id)];
+    if let Reason::ApprovalMissing { plan, .. } = held.reason {
+        let body = vec![reason, how_to_answer(voice, id, plan)];
         return told("✋", l.pick("승인 필요", "Approval needed"), body);
     }
     let until = voice.time(held.until);
@@ -276,9 +278,11 @@ pub(crate) fn held(voice: &Voice, held: &Held<'_>, id: &IncidentId) -> Told {
 }
 
 /// How a person answers a held plan. Buttons come with another issue.
-pub(crate) fn how_to_answer(voice: &Voice, id: &IncidentId) -> Text {
+pub(crate) fn how_to_answer(voice: &Voice, id: &IncidentId, plan: &str) -> Text {
     let l = voice.language;
-    let yes = line(l.pick("승인 ", "Yes: ")).code(format!("untoil approve {id}"));
+    // The plan's number binds the answer to what was read here.
+    let plan = words::short(plan);
+    let yes = line(l.pick("승인 ", "Yes: ")).code(format!("untoil approve {id} --plan {plan}"));
     yes.words(l.pick(" · 거절 ", " · no: ")).code(format!("untoil reject {id}"))
 }
 
@@ -313,6 +317,12 @@ pub(crate) fn result(
         what = what.words(say!(l, " · 소요 {took}", " · took {took}"));
     }
     match outcome {
+        // The thread is where a rule's words are said; until now only the journal had them.
+        StepOutcome::Done { .. } if does.action.as_str() == "slack.message" => {
+            let text = does.params.get("text").and_then(Value::as_str).unwrap_or(&does.says);
+            let body = vec![line(cut(&clean(text), SAID_UNITS_MAX))];
+            told("💬", l.pick("규칙의 말", "The rule says"), body)
+        }
         StepOutcome::Done { evidence } => {
             let mut body = vec![what];
             body.extend(numbers(evidence));

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use untoil_clock::Clock;
 use untoil_dispatcher::Bell;
-use untoil_guard::{Guard, Scope};
+use untoil_guard::{Answer, Guard, Say, Scope};
 use untoil_journal::{Journal, JournalError, load};
 use untoil_model::{Hash, IncidentId, Seq, Stream};
 use untoil_notifier::NotifierHealth;
@@ -151,6 +151,9 @@ pub(crate) struct Said {
     /// What it is about, for switches.
     #[serde(default)]
     pub(crate) scope: Option<String>,
+    /// The plan that was seen, by the first digits of its hash, for answers.
+    #[serde(default)]
+    pub(crate) plan: Option<String>,
 }
 
 async fn approve(
@@ -162,7 +165,7 @@ async fn approve(
 ) -> Result<Json<Value>, Problem> {
     may_change(&inner, peer, &headers)?;
     let id = parse_id(&id)?;
-    let entry = inner.guard.approve(&id, &said.by, &said.note, inner.clock.now()).await;
+    let entry = inner.guard.answer(&id, &answer(Say::Approve, said), inner.clock.now()).await;
     let entry = entry.map_err(|e| Problem(StatusCode::CONFLICT, e.to_string()))?;
     inner.bell.ring(id);
     Ok(Json(show::entry_json(&entry)))
@@ -177,10 +180,14 @@ async fn reject(
 ) -> Result<Json<Value>, Problem> {
     may_change(&inner, peer, &headers)?;
     let id = parse_id(&id)?;
-    let entry = inner.guard.reject(&id, &said.by, &said.note, inner.clock.now()).await;
+    let entry = inner.guard.answer(&id, &answer(Say::Reject, said), inner.clock.now()).await;
     let entry = entry.map_err(|e| Problem(StatusCode::CONFLICT, e.to_string()))?;
     inner.bell.ring(id);
     Ok(Json(show::entry_json(&entry)))
+}
+
+fn answer(say: Say, said: Said) -> Answer {
+    Answer { say, by: said.by, note: said.note, plan: said.plan }
 }
 
 async fn pause(

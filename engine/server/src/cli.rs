@@ -151,6 +151,9 @@ pub(crate) struct Answer {
     /// Who answers; the login name by default.
     #[arg(long, env = "UNTOIL_USER")]
     pub(crate) by: Option<String>,
+    /// The plan that you read, by the first digits of its hash; another plan is then not answered.
+    #[arg(long, value_name = "DIGITS")]
+    pub(crate) plan: Option<String>,
     /// Why.
     #[arg(long, default_value = "")]
     pub(crate) note: String,

@@ -151,7 +151,11 @@ impl Loaded {
                 }
                 Err(bug) => {
                     tracing::error!(%bug, "rules are no longer reloaded until the next start");
-                    return;
+                    let error = "a bug ended the reloading of rules; restart untoil".to_owned();
+                    let rule = "*".to_owned();
+                    events.push(ReloadEvent::Broken { rule, error, kept: None });
+                    tell(&*journal, (&*clock, &actor), &mut events).await;
+                    return stop.cancelled().await;
                 }
             }
         }
@@ -168,7 +172,8 @@ async fn tell(
         return;
     }
     let now = clock.now();
-    let drafts = events.iter().map(|event| {
+    let n = events.len().min(Batch::DRAFTS_MAX);
+    let drafts = events.iter().take(n).map(|event| {
         let body = match event.clone() {
             ReloadEvent::Loaded { rule, version, mode } => Body::RuleLoaded { rule, version, mode },
             ReloadEvent::Broken { rule, error, kept } => Body::RuleBroken { rule, error, kept },
@@ -177,7 +182,7 @@ async fn tell(
         Draft::new(now, actor.clone(), body)
     });
     match journal.append(Batch::of(drafts.collect())).await {
-        Ok(_) => events.clear(),
+        Ok(_) => drop(events.drain(..n)),
         Err(error) => tracing::error!(%error, "changes of rules are not in the journal yet"),
     }
 }

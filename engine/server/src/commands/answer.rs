@@ -17,7 +17,7 @@ pub(crate) async fn answer(
     format: Format,
 ) -> anyhow::Result<ExitCode> {
     let by = client::user(what.by.as_deref())?;
-    let said = Said { by, note: what.note.clone(), scope: None };
+    let said = Said { by, note: what.note.clone(), scope: None, plan: what.plan.clone() };
     let path = format!("/v1/incidents/{}/{verb}", what.incident);
     let entry = client::post(config, &path, &said).await?;
     tell(&entry, &format!("{verb}: entry {} of the journal", entry["seq"]), format);
@@ -32,7 +32,7 @@ pub(crate) async fn switch(
     format: Format,
 ) -> anyhow::Result<ExitCode> {
     let by = client::user(what.by.as_deref())?;
-    let said = Said { by, note: what.reason.clone(), scope: Some(what.scope.clone()) };
+    let said = Said { by, note: what.reason.clone(), scope: Some(what.scope.clone()), plan: None };
     let entry = client::post(config, &format!("/v1/{verb}"), &said).await?;
     let line = format!("{verb} `{}`: entry {} of the journal", what.scope, entry["seq"]);
     tell(&entry, &line, format);

@@ -123,6 +123,12 @@ fn book(config: &Config, lines: &mut Lines) -> Wanted {
             }
         }
     }
+    if config.mode == EngineMode::Live && loaded.policy.itself.is_empty() {
+        lines.wrong(
+            "itself",
+            "`itself` in policy.yaml is empty: name what untoil runs on, so that no rule can stop it",
+        );
+    }
     let broken = loaded
         .diagnostics()
         .iter()

@@ -30,6 +30,11 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let catalogue = Arc::new(Catalogue::standard(config.http_hosts.clone()));
     let rules = Loaded::from(&config.rules, Arc::clone(&catalogue))?;
+    if config.mode == EngineMode::Live && rules.policy.itself.is_empty() {
+        tracing::warn!(
+            "`itself` in policy.yaml is empty: name what untoil runs on, so that no rule can stop it"
+        );
+    }
     let (eyes, hands) = aws(config).await?;
     let (chat, notify) = chat(config)?;
     let parts =

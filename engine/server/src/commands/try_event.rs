@@ -1,5 +1,7 @@
 //! `try EVENT`: what would happen, said step by step, with nothing done and nothing kept.
 
+mod judging;
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::process::ExitCode;
@@ -102,7 +104,7 @@ async fn one(config: &Config, what: &Try, loaded: &Loaded, alarm: &Alarm) -> any
         }
     };
     told["facts"] = json!(facts);
-    told["would"] = plan(loaded, &book, (&prepared, &facts), alarm).await;
+    told["would"] = plan(config, (loaded, &book), (&prepared, &facts), alarm).await?;
     Ok(told)
 }
 
@@ -135,24 +137,39 @@ async fn facts(
 }
 
 async fn plan(
-    loaded: &Loaded,
-    book: &Book,
+    config: &Config,
+    (loaded, book): (&Loaded, &Book),
     (prepared, facts): (&Prepared, &Facts),
     alarm: &Alarm,
-) -> Value {
+) -> anyhow::Result<Value> {
     let question = Question { alarm, target: &prepared.target, facts, results: None };
     let answer = book.ask(&prepared.rule.name, question).await;
     let proposals = match answer.proposals {
         Ok(proposals) => proposals,
-        Err(error) => return json!({ "fail": error, "printed": answer.printed }),
+        Err(error) => return Ok(json!({ "fail": error, "printed": answer.printed })),
     };
     let catalogue = loaded.catalogue();
-    let steps = proposals.iter().map(|proposal| {
+    let mut steps = Vec::new();
+    for proposal in &proposals {
         let may = prepared.may.get(&proposal.action).map_or(&[][..], Vec::as_slice);
         match catalogue.resolve(&Ask { proposal, may, facts, target: &prepared.target }) {
-            Ok(step) => json!(step),
-            Err(reason) => json!({ "refused": reason.to_string() }),
+            Ok(step) => steps.push(step),
+            Err(reason) => {
+                let because = reason.to_string();
+                return Ok(
+                    json!({ "refuse": reason.code(), "because": because, "printed": answer.printed }),
+                );
+            }
         }
-    });
-    json!({ "plan": steps.collect::<Vec<_>>(), "more": answer.more, "printed": answer.printed })
+    }
+    if steps.is_empty() {
+        return Ok(
+            json!({ "fail": "the rule matched but proposed no step", "printed": answer.printed }),
+        );
+    }
+    let told = json!({ "plan": steps, "more": answer.more, "printed": answer.printed });
+    let now = SystemClock.now();
+    let asked = (prepared, alarm);
+    let verdict = judging::verdict(config, loaded, asked, (steps, answer.more), now).await?;
+    Ok(json!({ "propose": told, "guard": verdict }))
 }
