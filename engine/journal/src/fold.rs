@@ -26,10 +26,7 @@ pub async fn load(
 ///
 /// # Errors
 /// [`JournalError`] when the journal cannot be read; the incident is then as far as it was read.
-pub async fn catch_up(
-    journal: &dyn Journal,
-    incident: &mut Incident,
-) -> Result<(), JournalError> {
+pub async fn catch_up(journal: &dyn Journal, incident: &mut Incident) -> Result<(), JournalError> {
     let stream = Stream::Incident(incident.id.clone());
     loop {
         let page = journal.read(&stream, incident.seq, PAGE).await?;
