@@ -379,6 +379,11 @@ impl Incident {
             let tries = self.tries.entry(at.step).or_default();
             *tries = (*tries).max(*attempt);
         }
+        // The first end that is told is the step's end: another instance may tell one, too.
+        let ended = matches!(slot.1, Progress::Finished { .. });
+        if matches!(slot.1, Progress::Finished { outcome: StepOutcome::Done { .. }, .. }) {
+            return;
+        }
         // From the moment the call was accepted the change is out, however the step ends.
         let out = match &progress {
             Progress::Sent { .. }
@@ -389,6 +394,9 @@ impl Incident {
             let first = self.lease.as_ref().filter(|(out, _)| out.target == lease.target);
             let before = first.map_or(lease.before, |(out, _)| out.before);
             self.lease = Some((Lease { before, ..lease.clone() }, now));
+        }
+        if ended {
+            return;
         }
         slot.1 = progress;
         let all_done = run.steps.iter().all(|(_, progress)| {
@@ -512,12 +520,12 @@ impl Incident {
     #[must_use]
     pub fn work(&self) -> Work {
         match &self.phase {
-            Phase::New if self.is_clear() => Work::Close { ending: self.ending_now() },
-            Phase::New => Work::Match,
-            Phase::Matched if self.is_clear() => match self.lease {
+            // A new episode that ended before its rule was asked: what an earlier one lent is still out.
+            Phase::New | Phase::Matched | Phase::Unmatched if self.is_clear() => match self.lease {
                 Some(_) => Work::GiveBack,
                 None => Work::Close { ending: self.ending_now() },
             },
+            Phase::New => Work::Match,
             Phase::Matched => Work::Ask,
             Phase::Proposed => Work::Judge,
             Phase::Held { reason, until } => {
@@ -540,7 +548,7 @@ impl Incident {
             Phase::Running => self.step_work(),
             Phase::Watching { since } => Work::Watch { since: *since },
             Phase::Lent | Phase::Stopped if self.is_clear() && self.owes() => Work::GiveBack,
-            Phase::Lent | Phase::Unmatched | Phase::Stopped if self.is_clear() => {
+            Phase::Lent | Phase::Stopped if self.is_clear() => {
                 Work::Close { ending: self.ending_now() }
             }
             Phase::Lent | Phase::Unmatched | Phase::Stopped | Phase::Closed(_) => Work::Nothing,
