@@ -261,7 +261,7 @@ async fn what_a_plans_other_steps_write_to_is_locked_too() {
 }
 
 /// An incident whose lease `asg/web` 4 → 8 is out, and the plan that gives it back.
-async fn lent(scene: &Scene) -> (Incident, Plan) {
+pub(crate) async fn lent(scene: &Scene) -> (Incident, Plan) {
     let group = target("asg/web");
     let mut remedy = plan(&group);
     remedy.limits.target = Rate { n: 1, per: Period::hours(24) };

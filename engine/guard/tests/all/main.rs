@@ -1,6 +1,7 @@
 //! Every gate, the last look, people's answers, and what holds for any sequence of requests.
 #![expect(clippy::unwrap_used, reason = "a test's own data is well formed")]
 
+mod again;
 mod docs;
 mod gates;
 mod guard;
