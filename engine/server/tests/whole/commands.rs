@@ -59,8 +59,10 @@ async fn try_says_what_would_happen_and_does_nothing() {
     fs::write(untoil.path("event.json"), backlog("ALARM", 9_120.0).to_string()).unwrap();
     let arguments = ["try", "event.json", "--source", "cloudwatch", "--facts"];
     let told = untoil.json(&arguments).await;
-    assert_eq!(told["would"]["plan"][0]["action"], "ecs.scale", "{told}");
-    assert!(told["would"]["plan"][0]["says"].as_str().unwrap().contains("2 → 6"), "{told}");
+    assert_eq!(told["would"]["propose"]["plan"][0]["action"], "ecs.scale", "{told}");
+    let says = told["would"]["propose"]["plan"][0]["says"].as_str().unwrap();
+    assert!(says.contains("2 → 6"), "{told}");
+    assert_eq!(told["would"]["guard"], "allow", "the engine is live and the rule is auto");
     assert_eq!(cloud.tasks().await.0, 2);
     assert!(!untoil.path("data").exists(), "and keeps nothing");
     let told = untoil.json(&arguments[..4]).await;
