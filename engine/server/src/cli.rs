@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Pause(Pause),
     /// Release the kill switch.
     Resume(Pause),
+    /// Make or update the tables of a PostgreSQL store.
+    Migrate,
     /// Check the configuration, AWS identity and permissions, Slack and the clock.
     Doctor,
 }

@@ -23,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) instance: String,
     /// Where the journal is kept.
     pub(crate) data: PathBuf,
+    /// What the journal is kept in.
+    pub(crate) store: StoreConfig,
     /// The folder of rules with its `policy.yaml`.
     pub(crate) rules: PathBuf,
     /// Most bytes of one delivery; at least 1 MiB.
@@ -44,6 +46,7 @@ impl Default for Config {
             mode: EngineMode::DryRun,
             instance: "untoil-1".into(),
             data: "untoil-data".into(),
+            store: StoreConfig::Sqlite {},
             rules: "rules".into(),
             body_bytes_max: 2 << 20,
             sources: BTreeMap::new(),
@@ -52,6 +55,57 @@ impl Default for Config {
             admin: None,
         }
     }
+}
+
+/// What the journal is kept in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum StoreConfig {
+    /// One file in `data`.
+    Sqlite {},
+    /// A schema of a PostgreSQL database.
+    Postgres(PostgresStore),
+}
+
+/// A schema of a PostgreSQL database.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PostgresStore {
+    /// Where its address comes from: it holds the password.
+    pub(crate) url: SecretFrom,
+    /// The schema that the tables are in.
+    #[serde(default = "default_schema")]
+    pub(crate) schema: String,
+    /// Most connections that read; two more write and follow.
+    #[serde(default = "default_pool")]
+    pub(crate) pool: usize,
+    /// How the connection is protected.
+    #[serde(default)]
+    pub(crate) tls: TlsMode,
+    /// A PEM file of authorities that take the place of the system's.
+    #[serde(default)]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// How the connection to PostgreSQL is protected.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TlsMode {
+    /// As `verify_full`, but for a database on this machine.
+    #[default]
+    Auto,
+    /// TLS, with the certificate and the name checked.
+    VerifyFull,
+    /// No TLS.
+    Disabled,
+}
+
+fn default_schema() -> String {
+    "untoil".into()
+}
+
+fn default_pool() -> usize {
+    8
 }
 
 /// Where a secret comes from. Never the configuration itself.
@@ -234,6 +288,7 @@ fn overrides() -> Vec<(String, String)> {
         "MODE",
         "INSTANCE",
         "DATA",
+        "STORE",
         "RULES",
         "BODY_BYTES_MAX",
         "SOURCES",
@@ -298,6 +353,17 @@ mod tests {
     }
 
     #[test]
+    fn the_store_is_a_file_unless_postgresql_is_named() {
+        let text = "store: { postgres: { url: { env: UNTOIL_DATABASE_URL }, schema: ops } }\n";
+        let config = Config::read(text, &[]).unwrap();
+        let StoreConfig::Postgres(store) = config.store else { panic!("{:?}", config.store) };
+        assert_eq!((store.schema.as_str(), store.pool), ("ops", 8));
+        assert!(matches!(store.tls, TlsMode::Auto));
+        let config = Config::read("store: { sqlite: {} }\n", &[]).unwrap();
+        assert!(matches!(config.store, StoreConfig::Sqlite {}));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let table = [
             ("mod: live\n", "mod"),
@@ -305,6 +371,7 @@ mod tests {
             ("mode: live\nmode: live\n", "mode"),
             ("body_bytes_max: 1000\n", "body_bytes_max"),
             ("listen: 0.0.0.0:80\n", "admin"),
+            ("store: { postgres: { schema: a } }\n", "url"),
             ("slack: { language: fr }\n", "fr"),
         ];
         for (text, names) in table {

@@ -7,6 +7,7 @@
 
 mod fault;
 mod open;
+pub mod postgres;
 mod queries;
 mod sqlite;
 mod threads;

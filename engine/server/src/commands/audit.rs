@@ -2,38 +2,25 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::json;
-use untoil_journal::{Journal as _, Verified, verify};
+use untoil_journal::{Journal, Verified, verify};
 use untoil_model::{Seq, Stream};
-use untoil_store::SqliteJournal;
 
 use crate::cli::{Audit, Format};
+use crate::commands::store;
 use crate::config::Config;
 use crate::{out, show};
 
 /// Entries read at a time.
 const PAGE: usize = 1_000;
 
-/// Opens the configured journal for reading.
-pub(crate) fn open(config: &Config) -> anyhow::Result<SqliteJournal> {
-    let file = config.journal();
-    if !file.exists() {
-        bail!(
-            "there is no journal at `{}`; set `data`, or start with `untoil serve`",
-            file.display()
-        );
-    }
-    SqliteJournal::open_read_only(&file)
-        .with_context(|| format!("cannot read the journal `{}`", file.display()))
-}
-
 /// `audit`.
 pub(crate) async fn run(config: &Config, what: &Audit, format: Format) -> anyhow::Result<ExitCode> {
-    let journal = open(config)?;
+    let journal = &*store::open_read_only(config).await?;
     match what {
         Audit::List { after, limit, kind } => {
-            list(&journal, (*after, *limit), kind.as_deref(), format).await
+            list(journal, (*after, *limit), kind.as_deref(), format).await
         }
         Audit::Show { seq } => {
             let before = Seq(seq.saturating_sub(1));
@@ -44,12 +31,12 @@ pub(crate) async fn run(config: &Config, what: &Audit, format: Format) -> anyhow
             out::say(&serde_json::to_string_pretty(&show::entry_json(&entry))?);
             Ok(ExitCode::SUCCESS)
         }
-        Audit::Verify => check(&journal, format).await,
+        Audit::Verify => check(journal, format).await,
     }
 }
 
 async fn list(
-    journal: &SqliteJournal,
+    journal: &dyn Journal,
     (after, limit): (u64, usize),
     kind: Option<&str>,
     format: Format,
@@ -71,7 +58,7 @@ async fn list(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn check(journal: &SqliteJournal, format: Format) -> anyhow::Result<ExitCode> {
+async fn check(journal: &dyn Journal, format: Format) -> anyhow::Result<ExitCode> {
     match verify(journal).await? {
         Verified::Whole { entries, head } => {
             match format {

@@ -8,7 +8,7 @@ use untoil_journal::{Journal, load};
 use untoil_model::IncidentId;
 
 use crate::cli::{Format, Incidents, Why};
-use crate::commands::audit;
+use crate::commands::store;
 use crate::config::Config;
 use crate::{out, show};
 
@@ -21,8 +21,8 @@ pub(crate) async fn list(
     what: &Incidents,
     format: Format,
 ) -> anyhow::Result<ExitCode> {
-    let journal = audit::open(config)?;
-    let incidents = show::incidents(&journal, what.open, what.limit).await?;
+    let journal = &*store::open_read_only(config).await?;
+    let incidents = show::incidents(journal, what.open, what.limit).await?;
     match format {
         Format::Json => {
             let list: Vec<Value> = incidents.iter().map(show::summary).collect();
@@ -40,11 +40,11 @@ pub(crate) async fn list(
 
 /// `why`.
 pub(crate) async fn why(config: &Config, what: &Why, format: Format) -> anyhow::Result<ExitCode> {
-    let journal = audit::open(config)?;
-    let id = find(&journal, &what.incident).await?;
+    let journal = &*store::open_read_only(config).await?;
+    let id = find(journal, &what.incident).await?;
     let incident =
-        load(&journal, &id).await?.with_context(|| format!("there is no incident `{id}`"))?;
-    let entries = show::story(&journal, &id).await?;
+        load(journal, &id).await?.with_context(|| format!("there is no incident `{id}`"))?;
+    let entries = show::story(journal, &id).await?;
     match format {
         Format::Json => {
             let entries: Vec<Value> = entries.iter().map(show::entry_json).collect();

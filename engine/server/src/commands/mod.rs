@@ -12,6 +12,7 @@ mod doctor;
 mod incidents;
 mod rules;
 mod serve;
+mod store;
 mod test_rules;
 mod try_event;
 
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Reject(what) => answer::answer(&config, "reject", what, cli.format).await,
         Command::Pause(what) => answer::switch(&config, "pause", what, cli.format).await,
         Command::Resume(what) => answer::switch(&config, "resume", what, cli.format).await,
+        Command::Migrate => store::migrate(&config).await,
         Command::Doctor => doctor::run(&config, cli.format).await,
     }
 }

@@ -7,13 +7,12 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use untoil_actions::{Catalogue, Eyes, Hands};
 use untoil_clock::{Clock, SystemClock};
-use untoil_journal::Journal;
 use untoil_model::EngineMode;
 use untoil_notifier::{
     Chat, Language, Mention, NotifierConfig, Slack, SlackConfig, Terminal, Voice,
 };
-use untoil_store::SqliteJournal;
 
+use crate::commands::store;
 use crate::config::Config;
 use crate::out;
 use crate::plant::{Parts, Plant};
@@ -22,11 +21,7 @@ use crate::rulebook::Loaded;
 
 /// `serve`.
 pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
-    std::fs::create_dir_all(&config.data)
-        .with_context(|| format!("cannot make the folder `{}`", config.data.display()))?;
-    let journal = SqliteJournal::open(config.journal())
-        .with_context(|| format!("cannot open the journal `{}`", config.journal().display()))?;
-    let journal: Arc<dyn Journal> = Arc::new(journal);
+    let journal = store::open(config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let catalogue = Arc::new(Catalogue::standard(config.http_hosts.clone()));
     let rules = Loaded::from(&config.rules, Arc::clone(&catalogue))?;
@@ -44,12 +39,12 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut plant = Plant::start(config, parts).await?;
     out::complain(&format!(
-        "untoil {} listens on http://{} in {} mode; rules from `{}`, journal in `{}`",
+        "untoil {} listens on http://{} in {} mode; rules from `{}`, journal in {}",
         env!("CARGO_PKG_VERSION"),
         plant.address,
         config.mode.as_str(),
         config.rules.display(),
-        config.journal().display(),
+        store::place(config),
     ));
     let failed = tokio::select! {
         _ = terminate.recv() => None,

@@ -1,0 +1,92 @@
+//! Opening the journal in the store that is configured; `migrate`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use untoil_journal::Journal;
+use untoil_store::SqliteJournal;
+use untoil_store::postgres::{self, PostgresConfig, PostgresJournal, Sharing, Tls};
+
+use crate::config::{Config, PostgresStore, StoreConfig, TlsMode};
+use crate::out;
+
+/// The journal to serve with.
+pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<dyn Journal>> {
+    match &config.store {
+        StoreConfig::Sqlite {} => {
+            std::fs::create_dir_all(&config.data)
+                .with_context(|| format!("cannot make the folder `{}`", config.data.display()))?;
+            let journal = SqliteJournal::open(config.journal()).with_context(|| {
+                format!("cannot open the journal `{}`", config.journal().display())
+            })?;
+            Ok(Arc::new(journal))
+        }
+        StoreConfig::Postgres(store) => Ok(Arc::new(PostgresJournal::connect(&at(store)?).await?)),
+    }
+}
+
+/// The journal to read, also beside a running service.
+pub(crate) async fn open_read_only(config: &Config) -> anyhow::Result<Box<dyn Journal>> {
+    match &config.store {
+        StoreConfig::Sqlite {} => {
+            let file = config.journal();
+            if !file.exists() {
+                bail!(
+                    "there is no journal at `{}`; set `data`, or start with `untoil serve`",
+                    file.display()
+                );
+            }
+            let journal = SqliteJournal::open_read_only(&file)
+                .with_context(|| format!("cannot read the journal `{}`", file.display()))?;
+            Ok(Box::new(journal))
+        }
+        StoreConfig::Postgres(store) => {
+            Ok(Box::new(PostgresJournal::connect_read_only(&at(store)?).await?))
+        }
+    }
+}
+
+/// Where the journal is, for people.
+pub(crate) fn place(config: &Config) -> String {
+    match &config.store {
+        StoreConfig::Sqlite {} => format!("`{}`", config.journal().display()),
+        StoreConfig::Postgres(store) => format!("PostgreSQL, schema `{}`", store.schema),
+    }
+}
+
+/// `migrate`.
+pub(crate) async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
+    match &config.store {
+        StoreConfig::Sqlite {} => {
+            out::say("the store is SQLite: `untoil serve` brings its file up to date by itself");
+        }
+        StoreConfig::Postgres(store) => {
+            let (from, to) = postgres::migrate(&at(store)?).await?;
+            let schema = &store.schema;
+            out::say(&if from == to {
+                format!("the schema `{schema}` has version {to} already")
+            } else {
+                format!("the schema `{schema}` was brought from version {from} to {to}")
+            });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn at(store: &PostgresStore) -> anyhow::Result<PostgresConfig> {
+    let url = store.url.read().context("in `store.postgres.url`")?;
+    let tls = match (store.tls, &store.ca) {
+        (TlsMode::Auto, None) => Tls::Auto,
+        (TlsMode::Auto | TlsMode::VerifyFull, ca) => Tls::VerifyFull { ca: ca.clone() },
+        (TlsMode::Disabled, _) => Tls::Off,
+    };
+    Ok(PostgresConfig {
+        schema: store.schema.clone(),
+        pool: store.pool,
+        tls,
+        // Incidents are not claimed yet: two dispatchers would act twice.
+        sharing: Sharing::Sole,
+        ..PostgresConfig::new(url)
+    })
+}

@@ -1,0 +1,215 @@
+//! Making connections, and the statements that every one of them starts with.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::{Client, Connection, Socket};
+use untoil_model::Hash;
+
+use super::config::{CONNECT_MAX, PostgresConfig, Sharing};
+use super::fault::{Fault, PostgresError};
+use super::migrate::{self, known};
+use super::tls::{Connector, Stream};
+
+/// How long making a connection may take in all, whatever the server does.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a session that is inside a transaction may be silent before the server ends it: a
+/// paused instance must not hold the `head` row's lock for good.
+const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_secs(15);
+
+/// How often the lock of the only writer is asked for, and how long between: the server needs a
+/// moment to notice that the instance before this one is gone.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+/// "utjl": marks the advisory locks as ours.
+const LOCK_CLASS: i32 = 0x7574_6a6c;
+
+/// Where and how connections are made.
+#[derive(Clone)]
+pub(crate) struct Target {
+    client: tokio_postgres::Config,
+    tls: Connector,
+    pub(crate) schema: String,
+    pub(crate) sharing: Sharing,
+    pub(crate) statement_timeout: Duration,
+}
+
+/// A connection with the task that drives it.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    /// Ends with the session.
+    _driver: JoinSet<()>,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    Write,
+    Read,
+}
+
+impl Target {
+    pub(crate) fn of(config: &PostgresConfig) -> Result<Self, PostgresError> {
+        let client = config.client()?;
+        let tls = Connector::new(&config.tls(&client))?;
+        Ok(Self {
+            client,
+            tls,
+            schema: config.schema.clone(),
+            sharing: config.sharing,
+            statement_timeout: config.statement_timeout,
+        })
+    }
+
+    /// How long we wait for an answer: the server gives up first, unless it is frozen.
+    pub(crate) fn answer_max(&self) -> Duration {
+        self.statement_timeout + CONNECT_MAX
+    }
+
+    /// A connection with our settings, not yet driven by anybody.
+    pub(crate) async fn dial(
+        &self,
+        purpose: Purpose,
+    ) -> Result<(Client, Connection<Socket, Stream>), Fault> {
+        let config = self.client_for(purpose);
+        match timeout(HANDSHAKE_MAX, config.connect(self.tls.clone())).await {
+            Ok(Ok(pair)) => Ok(pair),
+            Ok(Err(error)) => Err(Fault::Unreachable(Fault::from(error).to_string())),
+            Err(_) => Err(Fault::Unreachable("it does not answer".into())),
+        }
+    }
+
+    fn client_for(&self, purpose: Purpose) -> tokio_postgres::Config {
+        let mut config = self.client.clone();
+        let several = config.get_hosts().len() > 1;
+        match purpose {
+            Purpose::Write => config.target_session_attrs(TargetSessionAttrs::ReadWrite),
+            // Of several hosts, the one that takes writes: a standby may be behind.
+            Purpose::Read if several => config.target_session_attrs(TargetSessionAttrs::ReadWrite),
+            Purpose::Read => &mut config,
+        };
+        config
+    }
+
+    /// A connection with its driver and our settings.
+    pub(crate) async fn session(&self, purpose: Purpose) -> Result<Session, Fault> {
+        let (client, connection) = self.dial(purpose).await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            // Its error comes to whoever waits for an answer, too.
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %error, "a connection to PostgreSQL ended");
+            }
+        });
+        let session = Session { client, _driver: driver };
+        self.within(async { Ok(session.client.batch_execute(&self.settings()).await?) }).await?;
+        Ok(session)
+    }
+
+    /// The connection that writes: to a schema of our version, and alone if need be.
+    pub(crate) async fn writing(&self) -> Result<Session, Fault> {
+        let session = self.session(Purpose::Write).await?;
+        let client = &session.client;
+        self.within(async {
+            let found = migrate::version(client, &self.schema).await?;
+            if found != known() {
+                let schema = &self.schema;
+                return Err(Fault::Refused(format!(
+                    "`{schema}` has version {found} now, this untoil knows {}; restart a fitting one",
+                    known()
+                )));
+            }
+            Ok(())
+        })
+        .await?;
+        // Less than this and a commit that is acknowledged could be lost at a crash.
+        let durable = "SELECT set_config('synchronous_commit', 'on', false) \
+            WHERE current_setting('synchronous_commit') IN ('off', 'local')";
+        self.within(async { Ok(client.batch_execute(durable).await?) }).await?;
+        // So that the server notices a host that vanished; where it has no such setting, the
+        // operating system's holds.
+        let wishes = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
+            SET tcp_keepalives_count = 3";
+        if let Err(error) = client.batch_execute(wishes).await {
+            tracing::debug!(error = %error, "the server keeps its own keepalive settings");
+        }
+        match self.sharing {
+            Sharing::Shared => {}
+            Sharing::Sole => self.be_sole(client).await?,
+        }
+        Ok(session)
+    }
+
+    /// Takes the lock of the only writer, which ends with the connection.
+    async fn be_sole(&self, client: &Client) -> Result<(), Fault> {
+        for _ in 0..LOCK_TRIES {
+            let row = self.within(async {
+                let keys = [LOCK_CLASS, self.lock_key()];
+                let sql = "SELECT pg_try_advisory_lock($1, $2)";
+                Ok(client.query_one(sql, &[&keys[0], &keys[1]]).await?)
+            });
+            if row.await?.get(0) {
+                return Ok(());
+            }
+            tokio::time::sleep(LOCK_PAUSE).await;
+        }
+        Err(Fault::InUse)
+    }
+
+    /// Tells our schemas in one database apart.
+    pub(crate) fn lock_key(&self) -> i32 {
+        let hash = Hash::of(self.schema.as_bytes());
+        let [a, b, c, d, ..] = *hash.as_bytes();
+        i32::from_be_bytes([a, b, c, d])
+    }
+
+    /// What every connection is told first.
+    pub(crate) fn settings(&self) -> String {
+        format!(
+            "SET search_path = \"{}\"; SET statement_timeout = {}; SET lock_timeout = {}; \
+             SET idle_in_transaction_session_timeout = {}",
+            self.schema,
+            self.statement_timeout.as_millis(),
+            self.statement_timeout.as_millis(),
+            IDLE_IN_TRANSACTION_MAX.as_millis(),
+        )
+    }
+
+    /// Waits for the server, but not for ever.
+    pub(crate) async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        // Not tried again: whoever asks has waited long enough.
+        let silent = |_| Err(Fault::Unreachable("it does not answer".into()));
+        timeout(self.answer_max(), work).await.unwrap_or_else(silent)
+    }
+
+    /// Connections that read.
+    pub(crate) fn pool(&self, size: usize) -> Result<Pool, PostgresError> {
+        let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let client = self.client_for(Purpose::Read);
+        let manager = Manager::from_config(client, self.tls.clone(), config);
+        let settings = self.settings();
+        let settle = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
+            let settings = settings.clone();
+            Box::pin(
+                async move { client.batch_execute(&settings).await.map_err(HookError::Backend) },
+            )
+        });
+        Pool::builder(manager)
+            .max_size(size)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(self.answer_max()))
+            .create_timeout(Some(HANDSHAKE_MAX))
+            .recycle_timeout(Some(CONNECT_MAX))
+            .post_create(settle)
+            .build()
+            .map_err(|error| PostgresError::Config(error.to_string()))
+    }
+}

@@ -1,0 +1,81 @@
+//! Keeps the place of the last entry up to date with what other instances write.
+
+use std::time::Duration;
+
+use futures::future::poll_fn;
+use tokio::sync::watch;
+use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
+use untoil_model::Seq;
+
+use super::connect::{Purpose, Target};
+use super::fault::Fault;
+use super::group::place;
+use super::tls::Stream;
+
+/// How often the end is read though nothing was notified: bounds how late a reader is when a
+/// notification is lost, or the server has none.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How long to wait before connecting again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The channel that a schema's commits are notified on.
+pub(crate) fn channel(schema: &str) -> String {
+    format!("untoil_{schema}")
+}
+
+/// Moves the known end forward, never back.
+pub(crate) fn raise(head: &watch::Sender<Seq>, to: Seq) {
+    head.send_if_modified(|head| {
+        let is_later = *head < to;
+        *head = to.max(*head);
+        is_later
+    });
+}
+
+/// Follows until its task is ended; connects again and again.
+pub(crate) async fn run(target: Target, head: watch::Sender<Seq>) {
+    loop {
+        if let Err(fault) = follow(&target, &head).await {
+            tracing::debug!(error = %fault, "the journal's end is not followed at the moment");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn follow(target: &Target, head: &watch::Sender<Seq>) -> Result<(), Fault> {
+    let (client, connection) = target.dial(Purpose::Read).await?;
+    tokio::select! {
+        lost = notified(connection, head) => lost,
+        failed = poll(&client, target, head) => failed,
+    }
+}
+
+/// Drives the connection; each notification carries the end.
+async fn notified(
+    mut connection: Connection<Socket, Stream>,
+    head: &watch::Sender<Seq>,
+) -> Result<(), Fault> {
+    while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
+        if let AsyncMessage::Notification(said) = message?
+            && let Ok(seq) = said.payload().parse()
+        {
+            raise(head, Seq(seq));
+        }
+    }
+    Ok(())
+}
+
+async fn poll(client: &Client, target: &Target, head: &watch::Sender<Seq>) -> Result<(), Fault> {
+    target.within(async { Ok(client.batch_execute(&target.settings()).await?) }).await?;
+    let listen = format!("LISTEN {}", channel(&target.schema));
+    if let Err(error) = client.batch_execute(&listen).await {
+        tracing::debug!(error = %error, "the server does not notify; the journal's end is polled");
+    }
+    loop {
+        let sql = "SELECT seq FROM head WHERE id = 1";
+        let row = target.within(async { Ok(client.query_one(sql, &[]).await?) }).await?;
+        raise(head, place(row.get(0)));
+        tokio::time::sleep(POLL).await;
+    }
+}

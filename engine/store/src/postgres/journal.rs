@@ -1,0 +1,291 @@
+//! The journal in one schema of a PostgreSQL database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deadpool_postgres::{Pool, PoolError, TimeoutType};
+use futures::future::BoxFuture;
+use tokio::sync::mpsc::error::{SendTimeoutError, TrySendError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use untoil_journal::{AppendError, Batch, Journal, JournalError, Put, RawEntry, Receipt};
+use untoil_model::{Delivery, DeliveryId, Entry, IncidentId, Seq, Stream};
+
+use super::config::PostgresConfig;
+use super::connect::Target;
+use super::fault::{Fault, PostgresError};
+use super::group::Job;
+use super::queries::{self, Reader};
+use super::writer::Writer;
+use super::{follower, migrate};
+
+/// How many writes may wait: about a tenth of a second of them, which is how long one that is
+/// accepted then waits. Beyond it, senders are asked to come back.
+const QUEUE_MAX: usize = 4_096;
+
+/// How many KiB of bodies may wait, so that large deliveries cannot fill the memory.
+const QUEUE_KIB_MAX: u32 = 32 * 1024;
+
+/// How long a task waits for its place in a full queue before it is told to come back.
+const PLACE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How often a read is tried: more often than a pool can hand out connections that a restart of
+/// the server has broken would only hide that it is gone.
+const READS_MAX: u32 = 3;
+
+/// The journal in one schema of a PostgreSQL database.
+///
+/// When the server goes away, reads and writes answer [`JournalError::Unavailable`] until it is
+/// back; nothing has to be restarted. Dropping it drops what is queued and not acknowledged.
+pub struct PostgresJournal {
+    target: Target,
+    pool: Pool,
+    head: watch::Receiver<Seq>,
+    /// KiB of bodies that may still be queued.
+    space: Arc<Semaphore>,
+    /// None when it is open for reading only.
+    queue: Option<mpsc::Sender<Job>>,
+    /// The writer and the follower; they end with it.
+    _tasks: JoinSet<()>,
+}
+
+impl std::fmt::Debug for PostgresJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresJournal")
+            .field("schema", &self.target.schema)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PostgresJournal {
+    /// Connects for writing, to a schema that [`migrate`](super::migrate()) has made.
+    ///
+    /// # Errors
+    /// [`PostgresError`], which names what is wrong and the way out. Nothing was changed.
+    pub async fn connect(config: &PostgresConfig) -> Result<Self, PostgresError> {
+        let (target, pool, end) = open(config).await?;
+        let (sender, head) = watch::channel(end);
+        let writer = Writer::start(target.clone(), sender.clone()).await;
+        let writer = writer.map_err(|fault| fault.at_open(&config.schema))?;
+        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(writer.run(jobs));
+        tasks.spawn(follower::run(target.clone(), sender));
+        Ok(Self { queue: Some(queue), ..Self::with(target, pool, head, tasks) })
+    }
+
+    /// Connects for reading only, also beside a running service.
+    ///
+    /// All writes answer [`JournalError::Unavailable`], and [`Journal::head`] stays where it was.
+    ///
+    /// # Errors
+    /// As [`PostgresJournal::connect`].
+    pub async fn connect_read_only(config: &PostgresConfig) -> Result<Self, PostgresError> {
+        let target = Target::of(config)?;
+        let pool = target.pool(config.pool)?;
+        let reader = reader(&pool).await.map_err(|fault| fault.at_open(&config.schema))?;
+        let found = migrate::version(&reader, &config.schema).await;
+        migrate::check(&config.schema, found.map_err(|fault| fault.at_open(&config.schema))?)?;
+        drop(reader);
+        // Unchecked: `audit verify` must be able to open a damaged one.
+        let (_, head) = watch::channel(Seq::START);
+        Ok(Self::with(target, pool, head, JoinSet::new()))
+    }
+
+    fn with(target: Target, pool: Pool, head: watch::Receiver<Seq>, tasks: JoinSet<()>) -> Self {
+        let space = Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize));
+        Self { target, pool, head, space, queue: None, _tasks: tasks }
+    }
+
+    /// Runs a query on a connection of the pool, again when that connection turns out to be gone.
+    async fn ask<'a, T: Send + 'a>(
+        &'a self,
+        query: impl Fn(Arc<Reader>) -> BoxFuture<'a, Result<T, Fault>> + Send,
+    ) -> Result<T, JournalError> {
+        let mut tries = 1;
+        loop {
+            let answer = match reader(&self.pool).await.map(Arc::new) {
+                Ok(reader) => {
+                    let answer = self.target.within(query(Arc::clone(&reader))).await;
+                    if answer.as_ref().is_err_and(|fault| !fault.leaves_session()) {
+                        // Nobody shall be given it again.
+                        drop(Arc::into_inner(reader).map(Reader::take));
+                    }
+                    answer
+                }
+                Err(fault) => Err(fault),
+            };
+            match answer {
+                Err(fault) if fault.may_pass() && tries < READS_MAX => tries += 1,
+                answer => return answer.map_err(|fault| fault.told(&self.target.schema)),
+            }
+        }
+    }
+
+    fn queue(&self) -> Result<&mpsc::Sender<Job>, JournalError> {
+        self.queue.as_ref().ok_or_else(|| {
+            let schema = &self.target.schema;
+            JournalError::Unavailable(format!("the schema `{schema}` is open for reading only"))
+        })
+    }
+
+    /// Room for a body in the queue, or a refusal at once.
+    fn space_for(&self, delivery: &Delivery) -> Result<OwnedSemaphorePermit, JournalError> {
+        let kib = u32::try_from(delivery.body.len() / 1024 + 1).unwrap_or(QUEUE_KIB_MAX);
+        let space = Arc::clone(&self.space).try_acquire_many_owned(kib.min(QUEUE_KIB_MAX));
+        space.map_err(|_| JournalError::Overloaded)
+    }
+
+    /// Queues a write as soon as there is a place for it.
+    async fn put(&self, job: Job) -> Result<(), JournalError> {
+        self.queue()?.send_timeout(job, PLACE_WAIT_MAX).await.map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => JournalError::Overloaded,
+            SendTimeoutError::Closed(_) => stopped(),
+        })
+    }
+}
+
+async fn open(config: &PostgresConfig) -> Result<(Target, Pool, Seq), PostgresError> {
+    let target = Target::of(config)?;
+    let pool = target.pool(config.pool)?;
+    let at_open = |fault: Fault| fault.at_open(&config.schema);
+    let reader = reader(&pool).await.map_err(at_open)?;
+    let found = target.within(migrate::version(&reader, &config.schema)).await.map_err(at_open)?;
+    migrate::check(&config.schema, found)?;
+    let end = target.within(queries::end_of_chain(&reader)).await.map_err(at_open)?;
+    drop(reader);
+    Ok((target, pool, end))
+}
+
+/// A connection of the pool.
+async fn reader(pool: &Pool) -> Result<Reader, Fault> {
+    pool.get().await.map_err(|error| match error {
+        PoolError::Backend(error) => Fault::Unreachable(Fault::from(error).to_string()),
+        PoolError::PostCreateHook(error) => Fault::Unreachable(error.to_string()),
+        PoolError::Timeout(TimeoutType::Wait) => {
+            Fault::Unreachable("every connection of the pool is busy; raise `pool`".into())
+        }
+        PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
+            Fault::Unreachable("it does not answer".into())
+        }
+        PoolError::Closed | PoolError::NoRuntimeSpecified => Fault::Unreachable(error.to_string()),
+    })
+}
+
+/// What is said when a task is gone: it panicked, and has said so on its own.
+fn stopped() -> JournalError {
+    JournalError::Unavailable("its task has stopped; restart the service".into())
+}
+
+/// PostgreSQL keeps every character but one.
+fn without_nul<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<(), JournalError> {
+    if texts.into_iter().any(|text| text.contains('\0')) {
+        let why = "PostgreSQL keeps no text with the character U+0000; it was not written";
+        return Err(JournalError::Unavailable(why.into()));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Journal for PostgresJournal {
+    async fn receive(&self, delivery: Delivery) -> Result<Receipt, JournalError> {
+        let queue = self.queue()?;
+        without_nul([delivery.id.message.as_str(), delivery.sender.as_str()])?;
+        let space = self.space_for(&delivery)?;
+        let (ack, answer) = oneshot::channel();
+        let delivery = Box::new(delivery);
+        let job = Job::Receive { delivery, outcome: None, ack, _space: space };
+        queue.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => JournalError::Overloaded,
+            TrySendError::Closed(_) => stopped(),
+        })?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
+        batch.check_size()?;
+        if let Some(id) = &batch.decides {
+            without_nul([id.message.as_str()])?;
+        }
+        let (ack, answer) = oneshot::channel();
+        self.put(Job::Append { batch: Box::new(batch), outcome: None, ack }).await?;
+        let appended = answer.await.map_err(|_| stopped())??;
+        appended.map_err(|(stream, at)| AppendError::Conflict { stream, at })
+    }
+
+    async fn read(
+        &self,
+        stream: &Stream,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Entry>, JournalError> {
+        self.ask(|reader| {
+            Box::pin(async move { queries::read(&reader, stream, after, limit).await })
+        })
+        .await
+    }
+
+    async fn latest(&self, stream: &Stream, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        self.ask(|reader| Box::pin(async move { queries::latest(&reader, stream, limit).await }))
+            .await
+    }
+
+    async fn raw(&self, after: Seq, limit: usize) -> Result<Vec<RawEntry>, JournalError> {
+        self.ask(|reader| Box::pin(async move { queries::raw(&reader, after, limit).await })).await
+    }
+
+    async fn pending(&self, limit: usize) -> Result<Vec<DeliveryId>, JournalError> {
+        self.ask(|reader| Box::pin(async move { queries::pending(&reader, limit).await })).await
+    }
+
+    async fn delivery(&self, id: &DeliveryId) -> Result<Option<Delivery>, JournalError> {
+        self.ask(|reader| Box::pin(async move { queries::delivery(&reader, id).await })).await
+    }
+
+    async fn open_incidents(
+        &self,
+        after: Option<&IncidentId>,
+        limit: usize,
+    ) -> Result<Vec<IncidentId>, JournalError> {
+        self.ask(|reader| {
+            Box::pin(async move { queries::open_incidents(&reader, after, limit).await })
+        })
+        .await
+    }
+
+    async fn incidents(
+        &self,
+        before: Option<&IncidentId>,
+        limit: usize,
+    ) -> Result<Vec<IncidentId>, JournalError> {
+        self.ask(|reader| Box::pin(async move { queries::incidents(&reader, before, limit).await }))
+            .await
+    }
+
+    async fn cursor(&self, reader: &str) -> Result<Seq, JournalError> {
+        self.ask(|connection| Box::pin(async move { queries::cursor(&connection, reader).await }))
+            .await
+    }
+
+    async fn advance(&self, reader: &str, to: Seq, memos: Vec<Put>) -> Result<(), JournalError> {
+        let texts = memos.iter().flat_map(|memo| [Some(memo.key.as_str()), memo.value.as_deref()]);
+        without_nul(texts.flatten().chain([reader]))?;
+        let (ack, answer) = oneshot::channel();
+        self.put(Job::Advance { reader: reader.to_owned(), to, memos, ack }).await?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    async fn memo(&self, reader: &str, key: &str) -> Result<Option<String>, JournalError> {
+        self.ask(|connection| {
+            Box::pin(async move { queries::memo(&connection, reader, key).await })
+        })
+        .await
+    }
+
+    fn head(&self) -> watch::Receiver<Seq> {
+        let mut head = self.head.clone();
+        head.mark_unchanged();
+        head
+    }
+}

@@ -1,0 +1,28 @@
+//! The journal on PostgreSQL.
+//!
+//! One writing task per instance commits whatever is waiting as one group. All writers of a schema
+//! meet at its one `head` row, which a group locks before it looks at anything and holds until it
+//! has committed: conditions are therefore judged on the newest state, places have no gaps, and
+//! entries become visible in their order. No reader can pass over an entry that commits late.
+//!
+//! What is not known is not claimed. When the connection is lost during a commit, the writer takes
+//! the `head` row's lock on a new connection, which waits for the old transaction's end, and looks
+//! whether its last entry's hash is in its place. Only when it cannot look is the answer
+//! [`Unavailable`](untoil_journal::JournalError::Unavailable).
+
+mod config;
+mod connect;
+mod fault;
+mod follower;
+mod group;
+mod journal;
+mod migrate;
+mod queries;
+mod rows;
+mod tls;
+mod writer;
+
+pub use config::{PostgresConfig, Sharing, Tls};
+pub use fault::PostgresError;
+pub use journal::PostgresJournal;
+pub use migrate::migrate;

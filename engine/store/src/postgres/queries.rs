@@ -1,0 +1,209 @@
+//! What is read, each on a connection of the pool.
+
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use untoil_journal::RawEntry;
+use untoil_model::{Delivery, DeliveryId, Entry, Hash, IncidentId, Seq, Stream};
+
+use super::fault::Fault;
+use super::group::{column, place};
+use super::rows::hash;
+
+/// A connection of the pool.
+pub(crate) type Reader = deadpool_postgres::Client;
+
+async fn rows(
+    reader: &Reader,
+    sql: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, Fault> {
+    let statement = reader.prepare_cached(sql).await?;
+    Ok(reader.query(&statement, values).await?)
+}
+
+/// Entries of a stream behind a place, oldest first.
+pub(crate) async fn read(
+    reader: &Reader,
+    stream: &Stream,
+    after: Seq,
+    limit: usize,
+) -> Result<Vec<Entry>, Fault> {
+    let (after, limit) = (column(after), most(limit));
+    let found = match stream {
+        Stream::All => rows(reader, READ, &[&after, &limit]).await,
+        Stream::Incident(id) => rows(reader, READ_INCIDENT, &[&after, &limit, &id.as_str()]).await,
+        Stream::Alarm(key) => rows(reader, READ_ALARM, &[&after, &limit, &key.as_str()]).await,
+        Stream::Ledger => rows(reader, READ_LEDGER, &[&after, &limit]).await,
+    };
+    entries(&found?)
+}
+
+/// The newest entries of a stream, newest first.
+pub(crate) async fn latest(
+    reader: &Reader,
+    stream: &Stream,
+    limit: usize,
+) -> Result<Vec<Entry>, Fault> {
+    let limit = most(limit);
+    let found = match stream {
+        Stream::All => rows(reader, LATEST, &[&limit]).await,
+        Stream::Incident(id) => rows(reader, LATEST_INCIDENT, &[&limit, &id.as_str()]).await,
+        Stream::Alarm(key) => rows(reader, LATEST_ALARM, &[&limit, &key.as_str()]).await,
+        Stream::Ledger => rows(reader, LATEST_LEDGER, &[&limit]).await,
+    };
+    entries(&found?)
+}
+
+fn entries(found: &[Row]) -> Result<Vec<Entry>, Fault> {
+    let open = |row: &Row| {
+        let (seq, prev, hash) = sealed(row)?;
+        Ok(Entry::open(seq, row.get(1), prev, hash)?)
+    };
+    found.iter().map(open).collect()
+}
+
+/// Entries as they are kept.
+pub(crate) async fn raw(reader: &Reader, after: Seq, limit: usize) -> Result<Vec<RawEntry>, Fault> {
+    let found = rows(reader, READ, &[&column(after), &most(limit)]).await?;
+    let open = |row: &Row| {
+        let (seq, prev, hash) = sealed(row)?;
+        Ok(RawEntry { seq, text: row.get(1), prev, hash })
+    };
+    found.iter().map(open).collect()
+}
+
+fn sealed(row: &Row) -> Result<(Seq, Hash, Hash), Fault> {
+    Ok((place(row.get(0)), hash(row.get(2))?, hash(row.get(3))?))
+}
+
+/// Deliveries that wait for their decision.
+pub(crate) async fn pending(reader: &Reader, limit: usize) -> Result<Vec<DeliveryId>, Fault> {
+    let found = rows(reader, PENDING, &[&most(limit)]).await?;
+    let open = |row: &Row| {
+        let source: &str = row.get(0);
+        let source = source.parse().map_err(|error| unreadable("a delivery", &error))?;
+        Ok(DeliveryId { source, message: row.get(1) })
+    };
+    found.iter().map(open).collect()
+}
+
+/// One delivery.
+pub(crate) async fn delivery(reader: &Reader, id: &DeliveryId) -> Result<Option<Delivery>, Fault> {
+    let found = rows(reader, DELIVERY, &[&id.source.as_str(), &id.message]).await?;
+    let Some(row) = found.first() else { return Ok(None) };
+    let received_at = Timestamp::from_microsecond(row.get(1))
+        .map_err(|error| unreadable("a delivery's time", &error))?;
+    let headers = serde_json::from_str(row.get(2))
+        .map_err(|error| unreadable("a delivery's headers", &error))?;
+    let body = row.get(3);
+    Ok(Some(Delivery { id: id.clone(), sender: row.get(0), received_at, headers, body }))
+}
+
+/// Open incidents behind one, oldest first.
+pub(crate) async fn open_incidents(
+    reader: &Reader,
+    after: Option<&IncidentId>,
+    limit: usize,
+) -> Result<Vec<IncidentId>, Fault> {
+    let after = after.map_or("", IncidentId::as_str);
+    incidents_of(&rows(reader, OPEN_INCIDENTS, &[&after, &most(limit)]).await?)
+}
+
+/// Incidents before one, newest first.
+pub(crate) async fn incidents(
+    reader: &Reader,
+    before: Option<&IncidentId>,
+    limit: usize,
+) -> Result<Vec<IncidentId>, Fault> {
+    // An id is of capital letters and digits, so `~` sorts behind every one of them.
+    let before = before.map_or("~", IncidentId::as_str);
+    incidents_of(&rows(reader, INCIDENTS, &[&before, &most(limit)]).await?)
+}
+
+fn incidents_of(found: &[Row]) -> Result<Vec<IncidentId>, Fault> {
+    let open = |row: &Row| {
+        let id: &str = row.get(0);
+        id.parse().map_err(|error| unreadable("an incident", &error))
+    };
+    found.iter().map(open).collect()
+}
+
+/// How far a reader has come.
+pub(crate) async fn cursor(reader: &Reader, name: &str) -> Result<Seq, Fault> {
+    let found = rows(reader, CURSOR, &[&name]).await?;
+    Ok(found.first().map_or(Seq::START, |row| place(row.get(0))))
+}
+
+/// What a reader noted.
+pub(crate) async fn memo(reader: &Reader, name: &str, key: &str) -> Result<Option<String>, Fault> {
+    let found = rows(reader, MEMO, &[&name, &key]).await?;
+    Ok(found.first().map(|row| row.get(0)))
+}
+
+/// The end of the chain, checked: the last entry against the one before it, and the `head` row
+/// against both.
+pub(crate) async fn end_of_chain(reader: &Reader) -> Result<Seq, Fault> {
+    let found = rows(reader, LAST_TWO, &[]).await?;
+    let Some(head) = found.first() else {
+        return Err(Fault::Refused("its `head` row is missing; restore the last backup".into()));
+    };
+    let (end, end_hash) = (place(head.get(0)), hash(head.get(1))?);
+    let last = match head.get::<_, Option<i64>>(2) {
+        None => (Seq::START, Hash::GENESIS),
+        Some(seq) => {
+            let before = match found.get(1) {
+                Some(row) => (place(row.get(2)), hash(row.get(5))?),
+                None => (Seq::START, Hash::GENESIS),
+            };
+            let kept = (hash(head.get(4))?, hash(head.get(5))?);
+            let entry = Entry::check(before, place(seq), head.get(3), kept)?;
+            (entry.seq, entry.hash)
+        }
+    };
+    if last != (end, end_hash) {
+        let last = last.0;
+        return Err(Fault::Refused(format!(
+            "its `head` row says that entry {end} is the last, and entry {last} is; \
+             stop, keep a copy, and restore the last backup"
+        )));
+    }
+    Ok(end)
+}
+
+fn unreadable(what: &str, error: &dyn std::fmt::Display) -> Fault {
+    Fault::Refused(format!("{what} that it keeps cannot be read back: {error}"))
+}
+
+/// A limit as the server takes it.
+fn most(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+const READ: &str = "SELECT seq, text, prev, hash FROM entry WHERE seq > $1 ORDER BY seq LIMIT $2";
+const READ_INCIDENT: &str = "SELECT seq, text, prev, hash FROM entry \
+    WHERE incident = $3 AND seq > $1 ORDER BY seq LIMIT $2";
+const READ_ALARM: &str = "SELECT seq, text, prev, hash FROM entry \
+    WHERE alarm = $3 AND seq > $1 ORDER BY seq LIMIT $2";
+const READ_LEDGER: &str = "SELECT seq, text, prev, hash FROM entry \
+    WHERE ledger AND seq > $1 ORDER BY seq LIMIT $2";
+const LATEST: &str = "SELECT seq, text, prev, hash FROM entry ORDER BY seq DESC LIMIT $1";
+const LATEST_INCIDENT: &str = "SELECT seq, text, prev, hash FROM entry \
+    WHERE incident = $2 ORDER BY seq DESC LIMIT $1";
+const LATEST_ALARM: &str = "SELECT seq, text, prev, hash FROM entry \
+    WHERE alarm = $2 ORDER BY seq DESC LIMIT $1";
+const LATEST_LEDGER: &str = "SELECT seq, text, prev, hash FROM entry \
+    WHERE ledger ORDER BY seq DESC LIMIT $1";
+const PENDING: &str = "SELECT source, message FROM pending JOIN delivery USING (seq) \
+    ORDER BY pending.seq LIMIT $1";
+const DELIVERY: &str = "SELECT sender, received_at, headers, body FROM delivery \
+    WHERE source = $1 AND message = $2";
+const OPEN_INCIDENTS: &str = "SELECT id FROM incident WHERE closed_seq IS NULL AND id > $1 \
+    ORDER BY id LIMIT $2";
+const INCIDENTS: &str = "SELECT id FROM incident WHERE id < $1 ORDER BY id DESC LIMIT $2";
+const CURSOR: &str = "SELECT at FROM reader WHERE name = $1";
+const MEMO: &str = "SELECT value FROM memo WHERE reader = $1 AND key = $2";
+/// One statement, so that both parts are of one moment.
+const LAST_TWO: &str = "SELECT head.seq, head.hash, last.seq, last.text, last.prev, last.hash \
+    FROM head LEFT JOIN (SELECT seq, text, prev, hash FROM entry ORDER BY seq DESC LIMIT 2) \
+    AS last ON true ORDER BY last.seq DESC";

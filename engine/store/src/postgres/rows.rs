@@ -1,0 +1,331 @@
+//! What a group's transaction reads and writes: a few statements, however large the group.
+
+use std::collections::BTreeMap;
+
+use futures::future::{BoxFuture, try_join_all};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement};
+use untoil_journal::Receipt;
+use untoil_model::{Hash, Seq, Stream};
+
+use super::fault::Fault;
+use super::group::{Job, Judge, Questions, column, place};
+
+/// The statements of a writing connection, prepared once.
+pub(crate) struct Statements(BTreeMap<&'static str, Statement>);
+
+impl Statements {
+    pub(crate) async fn prepare(client: &Client) -> Result<Self, Fault> {
+        let mut prepared = BTreeMap::new();
+        for sql in ALL {
+            prepared.insert(*sql, client.prepare(sql).await?);
+        }
+        Ok(Self(prepared))
+    }
+
+    fn get(&self, sql: &'static str) -> &Statement {
+        self.0.get(sql).expect("every statement is in `ALL`")
+    }
+}
+
+/// Begins a transaction, locks the end of the chain and reads what the group asks about: one round
+/// trip. Each statement sees what was committed before it began, so those behind the lock see all
+/// that was written under it.
+pub(crate) async fn begin(
+    client: &Client,
+    statements: &Statements,
+    questions: &Questions,
+) -> Result<Judge, Fault> {
+    let (sources, messages): (Vec<&str>, Vec<&str>) =
+        questions.deliveries.iter().map(|(source, message)| (&**source, &**message)).unzip();
+    let mut incidents = Vec::new();
+    let mut alarms = Vec::new();
+    for stream in &questions.streams {
+        match stream {
+            Stream::Incident(id) => incidents.push(id.as_str()),
+            Stream::Alarm(key) => alarms.push(key.as_str()),
+            Stream::All | Stream::Ledger => {}
+        }
+    }
+    let asks_ledger = questions.streams.contains(&Stream::Ledger);
+    let begin = async { client.batch_execute(BEGIN).await };
+    let head = async { client.query_one(statements.get(LOCK_HEAD), &[]).await };
+    let kept = async {
+        if sources.is_empty() {
+            return Ok(Vec::new());
+        }
+        client.query(statements.get(KEPT), &[&sources, &messages]).await
+    };
+    let of_incidents = ends(client, statements.get(INCIDENT_ENDS), &incidents);
+    let of_alarms = ends(client, statements.get(ALARM_ENDS), &alarms);
+    let of_ledger = async {
+        if !asks_ledger {
+            return Ok(None);
+        }
+        client.query_one(statements.get(LEDGER_END), &[]).await.map(Some)
+    };
+    // `biased`: they are sent in this order.
+    let ((), head, kept, of_incidents, of_alarms, of_ledger) =
+        tokio::try_join!(biased; begin, head, kept, of_incidents, of_alarms, of_ledger)?;
+    let mut judge = Judge::new((place(head.get(0)), hash(head.get(1))?));
+    for row in kept {
+        judge.kept.insert((row.get(0), row.get(1)), row.get(2));
+    }
+    for stream in &questions.streams {
+        let end = match stream {
+            Stream::All => None,
+            Stream::Incident(id) => of_incidents.get(id.as_str()).copied(),
+            Stream::Alarm(key) => of_alarms.get(key.as_str()).copied(),
+            Stream::Ledger => of_ledger.as_ref().and_then(|row| row.get::<_, Option<i64>>(0)),
+        };
+        judge.ends.insert(stream.clone(), end.map_or(Seq::START, place));
+    }
+    Ok(judge)
+}
+
+async fn ends(
+    client: &Client,
+    statement: &Statement,
+    keys: &[&str],
+) -> Result<BTreeMap<String, i64>, tokio_postgres::Error> {
+    if keys.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = client.query(statement, &[&keys]).await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| Some((row.get(0), row.get::<_, Option<i64>>(1)?)))
+        .collect())
+}
+
+/// Sends a statement with its columns, each an array of the rows' values.
+type Sent<'a> = BoxFuture<'a, Result<u64, tokio_postgres::Error>>;
+
+fn send<'a>(
+    client: &'a Client,
+    statement: &'a Statement,
+    columns: Vec<Box<dyn ToSql + Sync + Send + 'a>>,
+) -> Sent<'a> {
+    Box::pin(async move {
+        let columns: Vec<&(dyn ToSql + Sync)> =
+            columns.iter().map(|column| &**column as &(dyn ToSql + Sync)).collect();
+        client.execute(statement, &columns).await
+    })
+}
+
+/// One column of rows.
+fn of<'a, R, T>(rows: &'a [R], pick: impl Fn(&'a R) -> T) -> Box<dyn ToSql + Sync + Send + 'a>
+where
+    T: ToSql + Sync + Send + 'a,
+{
+    Box::new(rows.iter().map(pick).collect::<Vec<T>>())
+}
+
+/// Writes what was judged: one round trip.
+pub(crate) async fn write(
+    client: &Client,
+    statements: &Statements,
+    judge: &Judge,
+    jobs: &[Job],
+    channel: &str,
+) -> Result<(), Fault> {
+    let mut sent: Vec<Sent<'_>> = Vec::new();
+    let mut put = |sql, columns| sent.push(send(client, statements.get(sql), columns));
+    entries(judge, channel, &mut put);
+    deliveries(jobs, &mut put);
+    let pending: Vec<i64> = judge.pending.iter().copied().collect();
+    if !pending.is_empty() {
+        put(KEEP_PENDING, vec![Box::new(pending)]);
+    }
+    let decided: Vec<i64> = judge.decided.iter().copied().collect();
+    if !decided.is_empty() {
+        put(DECIDE, vec![Box::new(decided)]);
+    }
+    incidents(judge, &mut put);
+    steps(judge, &mut put);
+    if sent.is_empty() {
+        return Ok(());
+    }
+    // A commit that waits for a standby must not be cut short: the server would then say that it
+    // is done. We stop waiting by ourselves, and look.
+    let unhurried = async { client.batch_execute("SET LOCAL statement_timeout = 0").await };
+    tokio::try_join!(biased; try_join_all(sent), unhurried)?;
+    Ok(())
+}
+
+/// Takes one statement with its columns.
+type Put<'a, 'b> = &'b mut dyn FnMut(&'static str, Vec<Box<dyn ToSql + Sync + Send + 'a>>);
+
+fn entries<'a>(judge: &'a Judge, channel: &'a str, put: Put<'a, '_>) {
+    let rows = judge.entries.as_slice();
+    if rows.is_empty() {
+        return;
+    }
+    let columns = vec![
+        of(rows, |row| row.seq),
+        of(rows, |row| row.at),
+        of(rows, |row| row.kind),
+        of(rows, |row| row.incident.as_deref()),
+        of(rows, |row| row.alarm.as_deref()),
+        of(rows, |row| row.is_ledger),
+        of(rows, |row| row.text.as_str()),
+        of(rows, |row| row.prev.as_bytes().as_slice()),
+        of(rows, |row| row.hash.as_bytes().as_slice()),
+    ];
+    put(KEEP_ENTRIES, columns);
+    let (seq, hash) = judge.end;
+    put(MOVE_HEAD, vec![Box::new(column(seq)), Box::new(hash.as_bytes().to_vec())]);
+    put(NOTIFY, vec![Box::new(channel), Box::new(seq.0.to_string())]);
+}
+
+fn deliveries<'a>(jobs: &'a [Job], put: Put<'a, '_>) {
+    let mut rows = Vec::new();
+    for job in jobs {
+        if let Job::Receive { delivery, outcome: Some(Receipt::Stored(seq)), .. } = job {
+            let headers = serde_json::to_string(&delivery.headers);
+            rows.push((column(*seq), &**delivery, headers.expect("texts by text are JSON")));
+        }
+    }
+    if rows.is_empty() {
+        return;
+    }
+    let columns: Vec<Box<dyn ToSql + Sync + Send + 'a>> = vec![
+        Box::new(rows.iter().map(|row| row.0).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| row.1.id.source.as_str()).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| row.1.id.message.as_str()).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| row.1.sender.as_str()).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| row.1.received_at.as_microsecond()).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| &row.1.body[..]).collect::<Vec<&[u8]>>()),
+        Box::new(rows.into_iter().map(|row| row.2).collect::<Vec<_>>()),
+    ];
+    put(KEEP_DELIVERIES, columns);
+}
+
+fn incidents<'a>(judge: &'a Judge, put: Put<'a, '_>) {
+    let mut opened = Vec::new();
+    let mut closed = Vec::new();
+    for (id, change) in &judge.incidents {
+        match (&change.opened, change.closed) {
+            (Some((alarm, seq)), ended) => opened.push((id.as_str(), alarm.as_str(), *seq, ended)),
+            (None, Some(seq)) => closed.push((id.as_str(), seq)),
+            (None, None) => {}
+        }
+    }
+    if !opened.is_empty() {
+        let columns: Vec<Box<dyn ToSql + Sync + Send + 'a>> = vec![
+            Box::new(opened.iter().map(|row| row.0).collect::<Vec<_>>()),
+            Box::new(opened.iter().map(|row| row.1).collect::<Vec<_>>()),
+            Box::new(opened.iter().map(|row| row.2).collect::<Vec<_>>()),
+            Box::new(opened.iter().map(|row| row.3).collect::<Vec<_>>()),
+        ];
+        put(OPEN_INCIDENTS, columns);
+    }
+    if !closed.is_empty() {
+        let (ids, seqs): (Vec<&str>, Vec<i64>) = closed.into_iter().unzip();
+        put(CLOSE_INCIDENTS, vec![Box::new(ids), Box::new(seqs)]);
+    }
+}
+
+fn steps<'a>(judge: &'a Judge, put: Put<'a, '_>) {
+    if !judge.readers.is_empty() {
+        let names: Vec<&str> = judge.readers.keys().map(String::as_str).collect();
+        let places: Vec<i64> = judge.readers.values().copied().collect();
+        put(ADVANCE, vec![Box::new(names), Box::new(places)]);
+    }
+    let mut kept = (Vec::new(), Vec::new(), Vec::new());
+    let mut dropped = (Vec::new(), Vec::new());
+    for ((reader, key), value) in &judge.memos {
+        match value {
+            Some(value) => {
+                kept.0.push(reader.as_str());
+                kept.1.push(key.as_str());
+                kept.2.push(value.as_str());
+            }
+            None => {
+                dropped.0.push(reader.as_str());
+                dropped.1.push(key.as_str());
+            }
+        }
+    }
+    if !kept.0.is_empty() {
+        put(KEEP_MEMOS, vec![Box::new(kept.0), Box::new(kept.1), Box::new(kept.2)]);
+    }
+    if !dropped.0.is_empty() {
+        put(DROP_MEMOS, vec![Box::new(dropped.0), Box::new(dropped.1)]);
+    }
+}
+
+/// Whether the chain has our entry in its place. Waits for whoever holds the end of the chain.
+pub(crate) async fn has(client: &Client, (seq, ours): (Seq, Hash)) -> Result<bool, Fault> {
+    client.batch_execute(BEGIN).await?;
+    client.query_one(LOCK_HEAD, &[]).await?;
+    let row = client.query_opt(HASH_AT, &[&column(seq)]).await?;
+    client.batch_execute("ROLLBACK").await?;
+    row.map_or(Ok(false), |row| Ok(hash(row.get(0))? == ours))
+}
+
+/// A hash as it is kept.
+pub(crate) fn hash(bytes: &[u8]) -> Result<Hash, Fault> {
+    let bytes: [u8; 32] = bytes
+        .try_into()
+        .map_err(|_| Fault::Refused("a hash that it keeps has a wrong length".into()))?;
+    Ok(Hash::from_bytes(bytes))
+}
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+const LOCK_HEAD: &str = "SELECT seq, hash FROM head WHERE id = 1 FOR UPDATE";
+const HASH_AT: &str = "SELECT hash FROM entry WHERE seq = $1";
+const KEPT: &str = "SELECT d.source, d.message, d.seq \
+    FROM unnest($1::text[], $2::text[]) AS k (source, message) \
+    JOIN delivery d ON d.source = k.source AND d.message = k.message";
+const INCIDENT_ENDS: &str = "SELECT k, (SELECT max(seq) FROM entry WHERE incident = k) \
+    FROM unnest($1::text[]) AS k";
+const ALARM_ENDS: &str = "SELECT k, (SELECT max(seq) FROM entry WHERE alarm = k) \
+    FROM unnest($1::text[]) AS k";
+const LEDGER_END: &str = "SELECT max(seq) FROM entry WHERE ledger";
+const KEEP_ENTRIES: &str = "INSERT INTO entry \
+    (seq, at, kind, incident, alarm, ledger, text, prev, hash) \
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], \
+    $6::boolean[], $7::text[], $8::bytea[], $9::bytea[])";
+const MOVE_HEAD: &str = "UPDATE head SET seq = $1, hash = $2 WHERE id = 1";
+/// Heard by the other instances when it is committed.
+const NOTIFY: &str = "SELECT pg_notify($1, $2)";
+const KEEP_DELIVERIES: &str = "INSERT INTO delivery \
+    (seq, source, message, sender, received_at, body, headers) \
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], \
+    $6::bytea[], $7::text[])";
+const KEEP_PENDING: &str = "INSERT INTO pending (seq) SELECT * FROM unnest($1::bigint[])";
+const DECIDE: &str = "DELETE FROM pending WHERE seq = ANY($1::bigint[])";
+const OPEN_INCIDENTS: &str = "INSERT INTO incident (id, alarm, opened_seq, closed_seq) \
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) \
+    ON CONFLICT (id) DO UPDATE SET closed_seq = excluded.closed_seq";
+const CLOSE_INCIDENTS: &str = "UPDATE incident SET closed_seq = k.seq \
+    FROM unnest($1::text[], $2::bigint[]) AS k (id, seq) WHERE incident.id = k.id";
+const ADVANCE: &str = "INSERT INTO reader (name, at) \
+    SELECT * FROM unnest($1::text[], $2::bigint[]) \
+    ON CONFLICT (name) DO UPDATE SET at = greatest(reader.at, excluded.at)";
+const KEEP_MEMOS: &str = "INSERT INTO memo (reader, key, value) \
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) \
+    ON CONFLICT (reader, key) DO UPDATE SET value = excluded.value";
+const DROP_MEMOS: &str = "DELETE FROM memo USING unnest($1::text[], $2::text[]) AS k (reader, key) \
+    WHERE memo.reader = k.reader AND memo.key = k.key";
+
+/// All that a writing connection prepares.
+const ALL: &[&str] = &[
+    LOCK_HEAD,
+    KEPT,
+    INCIDENT_ENDS,
+    ALARM_ENDS,
+    LEDGER_END,
+    KEEP_ENTRIES,
+    MOVE_HEAD,
+    NOTIFY,
+    KEEP_DELIVERIES,
+    KEEP_PENDING,
+    DECIDE,
+    OPEN_INCIDENTS,
+    CLOSE_INCIDENTS,
+    ADVANCE,
+    KEEP_MEMOS,
+    DROP_MEMOS,
+];

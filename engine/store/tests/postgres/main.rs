@@ -1,0 +1,369 @@
+//! The journal on PostgreSQL passes the suite, and survives what happens to a server.
+#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
+#![expect(clippy::print_stderr, reason = "what is skipped is said loudly")]
+#![expect(clippy::disallowed_methods, reason = "the tests start the server they run on")]
+
+mod proxy;
+mod server;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use untoil_journal::{
+    AppendError, Batch, Journal, JournalError, Put, Receipt, Verified, conformance, verify,
+};
+use untoil_model::{Actor, Body, Delivery, DeliveryId, Draft, Seq, Stream};
+use untoil_store::postgres::{
+    PostgresConfig, PostgresError, PostgresJournal, Sharing, Tls, migrate,
+};
+
+use proxy::{Cut, Proxy};
+use server::Server;
+
+/// How often a condition is looked at before the test fails: a minute.
+const LOOKS_MAX: u32 = 1_200;
+const PAUSE: Duration = Duration::from_millis(50);
+
+async fn open(config: &PostgresConfig) -> Arc<PostgresJournal> {
+    Arc::new(PostgresJournal::connect(config).await.unwrap())
+}
+
+fn delivery(message: &str) -> Delivery {
+    Delivery {
+        id: DeliveryId { source: "sns".parse().unwrap(), message: message.into() },
+        sender: "topic".into(),
+        received_at: Timestamp::UNIX_EPOCH,
+        headers: [].into(),
+        body: message.repeat(100).into(),
+    }
+}
+
+fn paused(reason: &str) -> Batch {
+    let body = Body::Paused { scope: "all".into(), reason: reason.into() };
+    Batch::of(vec![Draft::new(Timestamp::UNIX_EPOCH, Actor::Engine("test".into()), body)])
+}
+
+/// How many entries say this.
+async fn count(journal: &dyn Journal, reason: &str) -> usize {
+    let mut found = 0;
+    let mut at = Seq::START;
+    loop {
+        let page = journal.read(&Stream::All, at, 1_000).await.unwrap();
+        let Some(last) = page.last() else { return found };
+        at = last.seq;
+        let says = |body: &Body| matches!(body, Body::Paused { reason: r, .. } if r == reason);
+        found += page.iter().filter(|entry| says(&entry.body)).count();
+    }
+}
+
+async fn assert_whole(journal: &dyn Journal) {
+    assert!(matches!(verify(journal).await.unwrap(), Verified::Whole { .. }));
+}
+
+async fn append_many(journal: Arc<PostgresJournal>, name: String) {
+    for n in 0..20 {
+        journal.append(paused(&format!("{name}/{n}"))).await.unwrap();
+    }
+}
+
+/// Receives one delivery after the other; returns the messages that were acknowledged.
+async fn receive_until(
+    stop: Arc<AtomicBool>,
+    journal: Arc<PostgresJournal>,
+    task: usize,
+) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    let mut n = 0;
+    while !stop.load(Ordering::Relaxed) {
+        n += 1;
+        let message = format!("{task}/{n}");
+        match journal.receive(delivery(&message)).await {
+            Ok(Receipt::Stored(_) | Receipt::Seen) => acknowledged.push(message),
+            Err(JournalError::Unavailable(_) | JournalError::Overloaded) => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error @ JournalError::Damaged(_)) => panic!("{error}"),
+        }
+    }
+    acknowledged
+}
+
+/// Appends until it is kept, as a caller who came back would.
+async fn append_until_kept(journal: &dyn Journal, reason: &str) -> String {
+    let mut refused = String::new();
+    for _ in 0..LOOKS_MAX {
+        match journal.append(paused(reason)).await {
+            Ok(_) => return refused,
+            Err(error) => refused = error.to_string(),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("it does not come back: {refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_journal_on_postgresql_does_what_every_store_must_for_three_instances() {
+    let Some(server) = Server::shared().await else { return };
+    conformance::all(async || {
+        let config = server.fresh().await;
+        let mut handles: Vec<Arc<dyn Journal>> = Vec::new();
+        for _ in 0..3 {
+            handles.push(open(&config).await);
+        }
+        handles
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reader_behind_a_cursor_never_passes_over_an_entry_that_commits_late() {
+    let Some(server) = Server::shared().await else { return };
+    let config = server.fresh().await;
+    let mut writers = JoinSet::new();
+    for instance in 0..3 {
+        let journal = open(&config).await;
+        for task in 0..8 {
+            let journal = Arc::clone(&journal);
+            writers.spawn(append_many(journal, format!("{instance}/{task}")));
+        }
+    }
+    let reader = open(&config).await;
+    let mut at = Seq::START;
+    while at < Seq(3 * 8 * 20) {
+        for entry in reader.read(&Stream::All, at, 100).await.unwrap() {
+            assert_eq!(entry.seq, at.next(), "an entry was not visible before its successor");
+            at = entry.seq;
+        }
+        // A statement of its own: the borrow locks out who moves the head, and must not await.
+        let head = *reader.head().borrow();
+        let seen = reader.read(&Stream::All, at, 1).await.unwrap();
+        assert!(head <= at || !seen.is_empty(), "the head names what cannot be read");
+    }
+    while let Some(ended) = writers.join_next().await {
+        ended.unwrap();
+    }
+    assert_whole(&*reader).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_acknowledged_survives_kills_of_the_server_and_the_journal_comes_back_by_itself() {
+    let Some(server) = Server::own().await else { return };
+    let config = server.fresh().await;
+    let instances = [open(&config).await, open(&config).await];
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = JoinSet::new();
+    for task in 0..8 {
+        let (journal, stop) = (Arc::clone(&instances[task % 2]), Arc::clone(&stop));
+        writers.spawn(receive_until(stop, journal, task));
+    }
+    for round in 0..3 {
+        // In the middle of the work: three hundred more entries than before.
+        let from = *instances[0].head().borrow();
+        let mut head = instances[0].head();
+        let more = head.wait_for(|head| head.0 > from.0 + 300);
+        tokio::time::timeout(Duration::from_mins(1), more).await.unwrap().unwrap();
+        server.kill();
+        drop(server.ready().await);
+        for instance in &instances {
+            append_until_kept(&**instance, &format!("round {round}")).await;
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let acknowledged: Vec<String> = writers.join_all().await.into_iter().flatten().collect();
+    assert!(acknowledged.len() > 900);
+    for message in &acknowledged {
+        let kept = instances[0].delivery(&delivery(message).id).await.unwrap();
+        assert!(kept.is_some(), "`{message}` was acknowledged and is gone");
+    }
+    assert_whole(&*instances[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_whose_answer_is_lost_is_looked_for_and_written_once() {
+    let Some(server) = Server::shared().await else { return };
+    let config = server.fresh().await;
+    let proxy = Proxy::before(server.port()).await;
+    let url = server.url().replace(&server.port().to_string(), &proxy.port.to_string());
+    let journal = open(&PostgresConfig { url, ..config.clone() }).await;
+    for cut in [Cut::Before, Cut::After] {
+        for n in 0..5 {
+            let reason = format!("{cut:?} {n}");
+            proxy.cut(cut);
+            let written = journal.append(paused(&reason)).await.unwrap();
+            assert!(proxy.has_cut(), "the commit was not cut");
+            assert_eq!(written.len(), 1);
+            assert_eq!(count(&*journal, &reason).await, 1, "{reason}");
+            proxy.cut(cut);
+            let stored = journal.receive(delivery(&reason)).await.unwrap();
+            assert!(matches!(stored, Receipt::Stored(_)), "{stored:?}");
+            assert_eq!(journal.receive(delivery(&reason)).await.unwrap(), Receipt::Seen);
+        }
+    }
+    // Of a reader's step alone there is no trace to look for: it is said that it is not known.
+    proxy.cut(Cut::After);
+    let answer = journal.advance("reader", Seq(3), Vec::new()).await;
+    assert!(matches!(answer, Err(JournalError::Unavailable(_))), "{answer:?}");
+    journal.advance("reader", Seq(3), Vec::new()).await.unwrap();
+    assert_whole(&*journal).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_takes_no_writes_is_unavailable_and_can_be_read_until_it_takes_them() {
+    let Some(server) = Server::own().await else { return };
+    let config = server.fresh().await;
+    let journal = open(&config).await;
+    journal.append(paused("before")).await.unwrap();
+    let client = server.ready().await;
+    let read_only = async |value: &str| {
+        let set = format!("ALTER SYSTEM SET default_transaction_read_only = {value}");
+        client.batch_execute("SET default_transaction_read_only = off").await.unwrap();
+        client.batch_execute(&set).await.unwrap();
+        client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    };
+    read_only("on").await;
+    let mut said = None;
+    for _ in 0..LOOKS_MAX {
+        if let Err(error) = journal.append(paused("during")).await {
+            said = Some(error);
+            break;
+        }
+    }
+    let said = said.unwrap().to_string();
+    assert!(said.contains("25006") || said.contains("does not allow writes"), "{said}");
+    assert!(count(&*journal, "before").await == 1);
+    read_only("off").await;
+    append_until_kept(&*journal, "after").await;
+    assert_whole(&*journal).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_does_not_answer_in_time_is_unavailable_and_the_queue_is_bounded() {
+    let Some(server) = Server::shared().await else { return };
+    let config =
+        PostgresConfig { statement_timeout: Duration::from_millis(500), ..server.fresh().await };
+    let journal = open(&config).await;
+    let holder = server.ready().await;
+    let hold = format!("BEGIN; SELECT seq FROM {}.head FOR UPDATE", config.schema);
+    holder.batch_execute(&hold).await.unwrap();
+    let said = journal.append(paused("held")).await.unwrap_err().to_string();
+    assert!(said.contains("did not answer in time"), "{said}");
+    // Bodies of 1 MiB: more than 32 of them may not wait.
+    let mut senders = JoinSet::new();
+    for n in 0..64 {
+        let journal = Arc::clone(&journal);
+        let body = vec![b'x'; 1 << 20];
+        senders.spawn(async move {
+            journal.receive(Delivery { body, ..delivery(&n.to_string()) }).await
+        });
+    }
+    let answers = senders.join_all().await;
+    let overloaded = |answer: &&Result<_, _>| matches!(answer, Err(JournalError::Overloaded));
+    assert!(answers.iter().filter(overloaded).count() >= 32);
+    assert!(answers.iter().all(Result::is_err));
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    append_until_kept(&*journal, "let go").await;
+    assert_eq!(count(&*journal, "held").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_request_whose_data_is_refused_fails_alone() {
+    let Some(server) = Server::shared().await else { return };
+    let journal = open(&server.fresh().await).await;
+    // No index takes a key of this length that cannot be compressed.
+    let key: String =
+        (0..60_000_u32).map(|n| char::from_u32(0x4e00 + n * 7919 % 20_000).unwrap()).collect();
+    let mut tasks = JoinSet::new();
+    for n in 0..40 {
+        let (journal, key) = (Arc::clone(&journal), key.clone());
+        tasks.spawn(async move {
+            if n == 20 {
+                let memo = Put { key, value: Some("x".into()) };
+                let said = journal.advance("reader", Seq(1), vec![memo]).await;
+                assert!(matches!(said, Err(JournalError::Unavailable(_))), "{said:?}");
+            } else {
+                journal.append(paused(&n.to_string())).await.unwrap();
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_whole(&*journal).await;
+    let nul = journal.receive(delivery("a\0b")).await;
+    assert!(matches!(nul, Err(JournalError::Unavailable(_))), "{nul:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_schema_of_another_version_is_refused_with_the_way_out() {
+    let Some(server) = Server::shared().await else { return };
+    let config = server.empty();
+    let refused = PostgresJournal::connect(&config).await.unwrap_err();
+    assert!(matches!(refused, PostgresError::TooOld { found: 0, .. }), "{refused}");
+    assert!(refused.to_string().contains("untoil migrate"), "{refused}");
+    // Of several that migrate at once, one does it.
+    let (one, other) = tokio::join!(migrate(&config), migrate(&config));
+    let mut outcomes = [one.unwrap(), other.unwrap()];
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, [(0, 1), (1, 1)]);
+    let journal = open(&config).await;
+    journal.append(paused("kept")).await.unwrap();
+    assert_eq!(migrate(&config).await.unwrap(), (1, 1));
+    assert_eq!(count(&*journal, "kept").await, 1);
+    let client = server.ready().await;
+    let newer = format!("INSERT INTO {}.schema_version (version) VALUES (9)", config.schema);
+    client.batch_execute(&newer).await.unwrap();
+    for refused in [
+        PostgresJournal::connect(&config).await.map(drop).unwrap_err(),
+        PostgresJournal::connect_read_only(&config).await.map(drop).unwrap_err(),
+        migrate(&config).await.map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(refused, PostgresError::TooNew { found: 9, .. }), "{refused}");
+    }
+    let change = format!("UPDATE {}.entry SET text = ''", config.schema);
+    let refused = client.batch_execute(&change).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("append-only"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_second_instance_is_refused_while_the_first_one_serves() {
+    let Some(server) = Server::shared().await else { return };
+    let config = PostgresConfig { sharing: Sharing::Sole, ..server.fresh().await };
+    let first = open(&config).await;
+    let refused = PostgresJournal::connect(&config).await.unwrap_err();
+    assert!(matches!(refused, PostgresError::InUse(_)), "{refused}");
+    assert!(refused.to_string().contains("several instances"), "{refused}");
+    // Its connections are ended by somebody: it takes its lock again with a new one.
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
+        AND classid = 1970563692";
+    server.ready().await.batch_execute(end).await.unwrap();
+    append_until_kept(&*first, "again").await;
+    assert!(PostgresJournal::connect(&config).await.is_err());
+    let reader = PostgresJournal::connect_read_only(&config).await.unwrap();
+    assert_eq!(count(&reader, "again").await, 1);
+    let written = reader.append(paused("no")).await;
+    assert!(matches!(written, Err(AppendError::Journal(JournalError::Unavailable(_)))));
+    drop(first);
+    PostgresJournal::connect(&config).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_server_is_believed_only_with_a_certificate_and_a_name_that_fit() {
+    let Some(server) = Server::shared().await else { return };
+    let config = server.fresh().await;
+    let ours = Some(server.certificate());
+    let other = tempfile::NamedTempFile::new().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    std::fs::write(other.path(), made.cert.pem()).unwrap();
+    let named = server.url().replace("127.0.0.1", "localhost");
+    let table = [
+        (named.clone(), ours.clone(), true),
+        (server.url(), ours, false),
+        (named, Some(other.path().to_owned()), false),
+    ];
+    for (url, ca, fits) in table {
+        let config = PostgresConfig { url, tls: Tls::VerifyFull { ca }, ..config.clone() };
+        let opened = PostgresJournal::connect(&config).await;
+        assert_eq!(opened.is_ok(), fits, "{opened:?}");
+    }
+}
