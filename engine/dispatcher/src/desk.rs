@@ -121,9 +121,11 @@ async fn hear(
     (batch, touched): (&mut Batch, &mut Vec<IncidentId>),
 ) -> Result<(), JournalError> {
     let mut alarm = alarm.clone();
-    let skewed_from = unskew(&mut alarm, read.delivery.received_at);
+    let received_at = read.delivery.received_at;
+    let skewed_from = unskew(&mut alarm, received_at);
     let stream = Stream::Alarm(alarm.key.clone());
     let track = Track::of(&tools.journal.latest(&stream, TRACK_ENTRIES).await?);
+    let skewed_from = skewed_from.or_else(|| track.redate(&mut alarm, received_at));
     batch.expects.push(untoil_journal::Expect { stream, at: track.seq });
     let now = tools.clock.now();
     let delivery = read.delivery.id.clone();

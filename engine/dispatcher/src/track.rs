@@ -5,6 +5,9 @@ use untoil_model::{Alarm, AlarmState, Body, Entry, IncidentId, Seq, Standing};
 
 /// How far ahead of us a sender's clock may be before its time is not believed.
 const SKEW_MAX: SignedDuration = SignedDuration::from_mins(2);
+/// A word of firing this long after the clearing was recorded is no late copy of an older one: the
+/// sender says it now. Two Alertmanagers of a pair are seconds apart.
+const LATE_COPY_MAX: SignedDuration = SignedDuration::from_mins(2);
 
 /// What is known of an alarm: the newest entries of its stream.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,8 +16,21 @@ pub(crate) struct Track {
     pub(crate) seq: Seq,
     /// The incident that is open for it.
     pub(crate) open: Option<IncidentId>,
-    /// The newest transition: when, and to what.
-    pub(crate) newest: Option<(Timestamp, AlarmState)>,
+    /// The newest transition.
+    pub(crate) newest: Option<Transition>,
+}
+
+/// A change of an alarm as it was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Transition {
+    /// When, as it is ordered by.
+    pub(crate) at: Timestamp,
+    /// To what.
+    pub(crate) state: AlarmState,
+    /// When it was recorded, by our clock.
+    pub(crate) recorded_at: Timestamp,
+    /// The time its sender claimed, where that was not taken.
+    pub(crate) claimed: Option<Timestamp>,
 }
 
 /// How many of a stream's newest entries tell everything: the stream holds transitions and closings
@@ -40,11 +56,18 @@ impl Track {
             if let Body::Closed { .. } = entry.body {
                 closed = true;
             }
+            let mut claimed = None;
+            if let Body::Opened { skewed_from, .. } | Body::Observed { skewed_from, .. } =
+                &entry.body
+            {
+                claimed = *skewed_from;
+            }
             if let Body::Opened { alarm, .. }
             | Body::Observed { alarm, .. }
             | Body::Looked { alarm, .. } = &entry.body
             {
-                track.newest = Some((alarm.changed_at, alarm.state));
+                let (at, state) = (alarm.changed_at, alarm.state);
+                track.newest = Some(Transition { at, state, recorded_at: entry.at, claimed });
                 track.open = entry.incident.clone().filter(|_| !closed);
                 break;
             }
@@ -52,9 +75,30 @@ impl Track {
         track
     }
 
+    /// Puts a word of Alertmanager at the time of its arrival where its own time would hide it;
+    /// returns the time it claimed.
+    ///
+    /// After an alert was taken for resolved because Prometheus was cut off, Alertmanager sends it
+    /// firing again with the `startsAt` it always had. What then clears it may end before we heard.
+    pub(crate) fn redate(&self, alarm: &mut Alarm, received_at: Timestamp) -> Option<Timestamp> {
+        let known = self.newest.filter(|_| alarm.source.as_str() == "alertmanager")?;
+        let told_now = match (known.state, alarm.state) {
+            (AlarmState::Resolved, AlarmState::Firing) => {
+                alarm.changed_at <= known.at
+                    && received_at.duration_since(known.recorded_at) > LATE_COPY_MAX
+            }
+            (AlarmState::Firing, AlarmState::Resolved) => {
+                let claimed = known.claimed.unwrap_or(known.at);
+                (claimed..known.at).contains(&alarm.changed_at) && received_at > known.at
+            }
+            _ => false,
+        };
+        told_now.then(|| std::mem::replace(&mut alarm.changed_at, received_at))
+    }
+
     /// What this word means, given what is known.
     pub(crate) fn meaning(&self, alarm: &Alarm) -> Meaning {
-        if let Some((at, state)) = self.newest {
+        if let Some(Transition { at, state, .. }) = self.newest {
             if alarm.changed_at == at && alarm.state == state {
                 return Meaning::Is(Standing::Duplicate);
             }
@@ -113,6 +157,9 @@ mod tests {
     const EARLY: &str = "2026-01-01T00:00:00Z";
     const MID: &str = "2026-01-01T00:01:00Z";
     const LATE: &str = "2026-01-01T00:02:00Z";
+    /// Two minutes after `MID`, when the copies of a pair end, and the second after.
+    const SOON: &str = "2026-01-01T00:03:00Z";
+    const AFTER: &str = "2026-01-01T00:03:01Z";
 
     #[test]
     fn every_word_has_its_meaning() {
@@ -122,7 +169,12 @@ mod tests {
             seq: Seq(1),
             open: open
                 .then(|| IncidentId::derive(Timestamp::UNIX_EPOCH, &"k".parse().unwrap(), "d")),
-            newest: Some((MID.parse().unwrap(), state)),
+            newest: Some(Transition {
+                at: MID.parse().unwrap(),
+                state,
+                recorded_at: MID.parse().unwrap(),
+                claimed: None,
+            }),
         };
         let table = [
             (Track::default(), EARLY, Firing, Meaning::Opens),
@@ -141,6 +193,39 @@ mod tests {
         ];
         for (n, (track, at, state, meaning)) in table.into_iter().enumerate() {
             assert_eq!(track.meaning(&alarm(at, state)), meaning, "row {n}");
+        }
+    }
+
+    #[test]
+    fn an_old_time_of_alertmanager_is_put_at_its_arrival_only_when_it_is_said_now() {
+        use AlarmState::{Firing, Resolved};
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let table = [
+            ("alertmanager", (Resolved, None), (EARLY, Firing), AFTER, true),
+            ("alertmanager", (Resolved, None), (MID, Firing), AFTER, true),
+            ("alertmanager", (Resolved, None), (EARLY, Firing), SOON, false),
+            ("alertmanager", (Resolved, None), (LATE, Firing), AFTER, false),
+            ("alertmanager", (Resolved, None), (EARLY, Resolved), AFTER, false),
+            ("alertmanager", (Firing, None), (EARLY, Firing), AFTER, false),
+            ("cloudwatch", (Resolved, None), (EARLY, Firing), AFTER, false),
+            ("alertmanager", (Firing, None), (EARLY, Resolved), AFTER, false),
+            ("alertmanager", (Firing, Some(EARLY)), (EARLY, Resolved), AFTER, true),
+            ("alertmanager", (Firing, Some(EARLY)), (LATE, Resolved), AFTER, false),
+            ("cloudwatch", (Firing, Some(EARLY)), (EARLY, Resolved), AFTER, false),
+        ];
+        for (n, (source, (state, claimed), (changed_at, says), received, redated)) in
+            table.into_iter().enumerate()
+        {
+            let recorded_at = at(MID);
+            let claimed = claimed.map(at);
+            let newest = Some(Transition { at: at(MID), state, recorded_at, claimed });
+            let track = Track { newest, ..Track::default() };
+            let mut word = alarm(changed_at, says);
+            word.source = source.parse().unwrap();
+            let was = track.redate(&mut word, at(received));
+            assert_eq!(was, redated.then(|| at(changed_at)), "row {n}");
+            let now = if redated { received } else { changed_at };
+            assert_eq!(word.changed_at, at(now), "row {n}");
         }
     }
 

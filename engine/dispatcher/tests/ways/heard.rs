@@ -158,6 +158,66 @@ async fn a_value_that_grows_after_the_run_is_harm() {
     "#]]).await;
 }
 
+/// A delivery of Alertmanager about one alert, which its first `startsAt` is kept in.
+fn alert(status: &str, ends_at: &str) -> String {
+    let alert = serde_json::json!({
+        "status": status, "labels": { "alertname": "nobody knows" }, "annotations": {},
+        "startsAt": "2026-01-05T00:00:00Z", "endsAt": ends_at,
+        "generatorURL": "", "fingerprint": "0123456789abcdef",
+    });
+    serde_json::json!({
+        "version": "4", "groupKey": "{}:{}", "status": status, "receiver": "untoil",
+        "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "",
+        "alerts": [alert],
+    })
+    .to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_that_fires_again_with_its_old_start_opens_again() {
+    let mut lab = Lab::new();
+    let fires = alert("firing", "0001-01-01T00:00:00Z");
+    lab.post("alertmanager", &fires).await;
+    lab.mins(5).await;
+    // Prometheus is cut off, and its alert is taken for resolved.
+    lab.post("alertmanager", &alert("resolved", "2026-01-05T00:05:00Z")).await;
+    lab.mins(1).await;
+    // A late copy by the other of a pair.
+    lab.post("alertmanager", &fires).await;
+    lab.mins(4).await;
+    lab.post("alertmanager", &fires).await;
+    lab.mins(5).await;
+    lab.post("alertmanager", &fires).await;
+    lab.mins(1).await;
+    // It was over before we heard that it fires again.
+    lab.post("alertmanager", &alert("resolved", "2026-01-05T00:09:00Z")).await;
+    lab.mins(1).await;
+    lab.expect(expect![[r#"
+        00:00 - received alertmanager/m1
+        00:00 - decoded alertmanager/m1
+        00:00 A opened nobody knows is firing
+        00:00 A unmatched
+        05:00 - received alertmanager/m2
+        05:00 - decoded alertmanager/m2
+        05:00 A observed nobody knows is resolved, Cleared
+        05:00 A closed HealedItself
+        06:00 - received alertmanager/m3
+        06:00 - decoded alertmanager/m3
+        06:00 - observed nobody knows is firing, OutOfOrder
+        10:00 - received alertmanager/m4
+        10:00 - decoded alertmanager/m4
+        10:00 B opened nobody knows is firing
+        10:00 B unmatched
+        15:00 - received alertmanager/m5
+        15:00 - decoded alertmanager/m5
+        15:00 B observed nobody knows is firing, OutOfOrder
+        16:00 - received alertmanager/m6
+        16:00 - decoded alertmanager/m6
+        16:00 B observed nobody knows is resolved, Cleared
+        16:00 B closed HealedItself
+    "#]]).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_alarms_of_one_delivery_are_two_incidents() {
     let mut lab = Lab::new();
