@@ -18,6 +18,13 @@ pub struct Posted {
     pub ts: String,
 }
 
+impl Posted {
+    /// Whether it is not in `channel`; `under` is what the channel was called when it was posted.
+    pub(crate) fn is_elsewhere(&self, under: Option<&str>, channel: &str) -> bool {
+        under.unwrap_or(&self.channel) != channel
+    }
+}
+
 /// A message found again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {

@@ -55,6 +55,19 @@ impl NotifierConfig {
             give_up_after: Duration::from_hours(1),
         }
     }
+
+    /// The same for a [`crate::Terminal`], as a reader of its own: what it told and noted is
+    /// nothing to Slack, should that be turned on later.
+    #[must_use]
+    pub fn terminal(voice: Voice) -> Self {
+        Self { reader: "terminal".into(), ..Self::new("terminal", voice) }
+    }
+
+    /// The channel as configured.
+    pub(crate) fn channel(&self) -> &str {
+        let Outlet::Chat { channel } = &self.outlet;
+        channel
+    }
 }
 
 /// How well words get through.

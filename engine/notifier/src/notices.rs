@@ -40,6 +40,11 @@ struct Shared {
     first: untoil_model::Seq,
     latest: String,
     posted: Option<Posted>,
+    /// The channel that was configured then.
+    under: Option<String>,
+    /// Of the entry that was posted or counted last.
+    #[serde(default)]
+    last: untoil_model::Seq,
 }
 
 /// What to do about an entry of no incident.
@@ -114,7 +119,8 @@ impl NoticeBook {
                     .words(l.pick("범위 ", "scope "))
                     .code(words::quote(scope))
                     .words(format!(" · “{}”", words::quote(reason)));
-                let how = Text::new().words(l.pick("재개: ", "To go on: ")).code("untoil resume");
+                let how =
+                    Text::new().words(l.pick("재개: ", "To go on: ")).code(words::resume(scope));
                 (
                     l.pick(
                         "⏸️ 일시 정지: 자동 조치 없음",
@@ -187,6 +193,7 @@ impl NoticeBook {
             if fresh && shared.posted.is_some() {
                 shared.n = shared.n.saturating_add(1);
                 shared.latest = words::quote(why);
+                shared.last = entry.seq;
                 return Notice::Edit(source.clone());
             }
         }
@@ -196,6 +203,8 @@ impl NoticeBook {
             first: entry.seq,
             latest: words::quote(why),
             posted: None,
+            under: None,
+            last: entry.seq,
         };
         self.unreadable.insert(source.clone(), shared);
         match self.shared(source, voice) {
@@ -204,12 +213,21 @@ impl NoticeBook {
         }
     }
 
+    /// Forgets messages in a channel that is no longer the configured one; the next is posted anew.
+    pub(crate) fn move_to(&mut self, channel: &str) {
+        self.unreadable.retain(|_, shared| {
+            let under = shared.under.as_deref();
+            !shared.posted.as_ref().is_some_and(|posted| posted.is_elsewhere(under, channel))
+        });
+    }
+
     /// Notes where the notice that was just posted is, if it may have to be edited.
-    pub(crate) fn posted(&mut self, entry: &Entry, posted: &Posted) {
+    pub(crate) fn posted(&mut self, entry: &Entry, posted: &Posted, channel: &str) {
         if let Body::Unreadable { delivery, .. } = &entry.body
             && let Some(shared) = self.unreadable.get_mut(&delivery.source)
         {
             shared.posted = Some(posted.clone());
+            shared.under = Some(channel.to_owned());
         }
     }
 
@@ -234,7 +252,7 @@ impl NoticeBook {
                     "원본 보관됨. 아무 조치 없음. 보기: ",
                     "The original is kept, nothing is done. Look: ",
                 ))
-                .code("untoil audit list"),
+                .code(format!("untoil audit show {}", shared.last.max(shared.first))),
         ];
         let seq = shared.first;
         let stamp = voice.stamp(shared.since);

@@ -14,7 +14,7 @@ use crate::courier::{Address, Courier, Delivered, Edited};
 use crate::notices::{Notice, NoticeBook};
 use crate::notifier::Halt;
 use crate::story::{Parent, Story};
-use crate::{Message, NotifierConfig, Outlet, Posted};
+use crate::{Message, NotifierConfig, Posted};
 
 /// Stories in memory; others are told again from their entries when needed.
 const STORIES_MAX: usize = 256;
@@ -41,10 +41,24 @@ enum Edit {
 struct Note {
     /// Its parent; none when it was refused for good.
     parent: Option<Posted>,
+    /// The channel that was configured then; a name there is an id in `parent`.
+    under: Option<String>,
     /// The last entry that the thread tells.
     told: Seq,
     /// The parent as it was last written.
     shown: Option<Hash>,
+}
+
+impl Note {
+    /// Forgets a parent in a channel that is no longer the configured one: nothing can be added to
+    /// it there, so the thread begins anew. What was told there stays told.
+    fn moved_to(mut self, channel: &str) -> Self {
+        let elsewhere = |parent: &Posted| parent.is_elsewhere(self.under.as_deref(), channel);
+        if self.parent.as_ref().is_some_and(elsewhere) {
+            (self.parent, self.under, self.shown) = (None, None, None);
+        }
+        self
+    }
 }
 
 #[derive(Debug)]
@@ -79,7 +93,8 @@ impl<'a> Teller<'a> {
         let reader = &config.reader;
         let cursor = journal.cursor(reader).await?;
         let edits: Vec<Edit> = noted(&*journal, reader, "edits").await?.unwrap_or_default();
-        let book = noted(&*journal, reader, "notices").await?.unwrap_or_default();
+        let mut book: NoticeBook = noted(&*journal, reader, "notices").await?.unwrap_or_default();
+        book.move_to(config.channel());
         let edits = edits.into_iter().map(|edit| (edit, now)).collect();
         let (known, written) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self { journal, clock, config, cursor, known, uses: 0, edits, book, written })
@@ -151,13 +166,14 @@ impl<'a> Teller<'a> {
         (reply, parent): (Message, Message),
         courier: &mut Courier,
     ) -> Result<(), Halt> {
-        let Outlet::Chat { channel } = &self.config.outlet;
+        let channel = self.config.channel();
         let Some(known) = self.known.get(id) else { return Ok(()) };
         let mut note = known.note.clone();
         if note.parent.is_none() {
             let to = Address { channel, thread: None };
             if let Delivered::There(posted, _) = courier.post(to, &parent, entry.at).await? {
                 note.parent = Some(posted);
+                note.under = Some(channel.to_owned());
                 note.shown = Some(shown(&parent));
             }
             self.note(id, note.clone(), self.cursor).await?;
@@ -184,10 +200,10 @@ impl<'a> Teller<'a> {
             }
             Notice::Post(_) if old => Ok(()),
             Notice::Post(message) => {
-                let Outlet::Chat { channel } = &self.config.outlet;
+                let channel = self.config.channel();
                 let to = Address { channel, thread: None };
                 if let Delivered::There(posted, _) = courier.post(to, &message, entry.at).await? {
-                    self.book.posted(entry, &posted);
+                    self.book.posted(entry, &posted, channel);
                 }
                 self.advance(entry.seq, Vec::new()).await
             }
@@ -215,7 +231,8 @@ impl<'a> Teller<'a> {
 
     async fn remember(&mut self, id: &IncidentId, story: Story) -> Result<(), Halt> {
         let key = thread_key(id);
-        let note = noted(&*self.journal, &self.config.reader, &key).await?.unwrap_or_default();
+        let note: Option<Note> = noted(&*self.journal, &self.config.reader, &key).await?;
+        let note = note.unwrap_or_default().moved_to(self.config.channel());
         while self.known.len() >= STORIES_MAX {
             let oldest = self.known.iter().min_by_key(|(_, known)| known.used);
             let Some(oldest) = oldest.map(|(id, _)| id.clone()) else { break };

@@ -222,9 +222,13 @@ pub(crate) fn reason(voice: &Voice, reason: &Reason) -> String {
 }
 
 /// What a person can do about it, where the reason itself does not say.
-pub(crate) fn advice(voice: &Voice, reason: &Reason) -> &'static str {
+pub(crate) fn advice(voice: &Voice, reason: &Reason) -> String {
     let l = voice.language;
-    match reason {
+    let advice = match reason {
+        Reason::KillSwitch { scope, .. } => {
+            let command = resume(scope);
+            return say!(l, "재개: {command}", "to go on: {command}");
+        }
         Reason::UnknownOutcome { .. } => l.pick(
             "AWS에서 실제 결과 확인 필요. 엔진은 다시 시도하지 않음",
             "look in AWS whether it happened; the engine does not try again",
@@ -240,7 +244,6 @@ pub(crate) fn advice(voice: &Voice, reason: &Reason) -> &'static str {
                 "같은 조치의 자동 재시도 없음. 직접 확인 필요",
                 "the engine does not try the same again; please look",
             ),
-        Reason::KillSwitch { .. } => l.pick("재개: untoil resume", "to go on: untoil resume"),
         Reason::LeaseOver { .. } | Reason::LeaseChanged { .. } => {
             l.pick("값 유지 여부 결정 필요", "decide whether the value should stay")
         }
@@ -267,7 +270,13 @@ pub(crate) fn advice(voice: &Voice, reason: &Reason) -> &'static str {
         | Reason::Other { .. } => {
             l.pick("자동 조치 없음. 직접 확인 필요", "nothing is done automatically; please look")
         }
-    }
+    };
+    advice.to_owned()
+}
+
+/// The command that ends a pause of this scope; it refuses to do so without a reason.
+pub(crate) fn resume(scope: &str) -> String {
+    format!("untoil resume {} --reason \"…\"", quote(scope))
 }
 
 fn named(runs: &[RunId]) -> String {

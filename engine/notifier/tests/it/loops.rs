@@ -60,6 +60,19 @@ struct Inner {
     edits: Vec<(Timestamp, Posted)>,
     calls: usize,
     faults: Vec<(std::ops::Range<usize>, Fault)>,
+    /// The only channel that is there.
+    only: Option<String>,
+    /// What the messages in it are said to be in, whatever name the channel was called by.
+    id_of_names: Option<String>,
+}
+
+impl Inner {
+    fn reaches(&self, channel: &str) -> Result<(), ChatError> {
+        match &self.only {
+            Some(only) if only != channel => Err(ChatError::Setup("channel_not_found".into())),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 impl FakeChat {
@@ -123,8 +136,11 @@ impl Chat for FakeChat {
         message: &Message,
     ) -> Result<Posted, ChatError> {
         let at = self.clock.now();
+        let channel = thread.map_or(channel, |thread| &thread.channel);
+        self.inner.lock().unwrap().reaches(channel)?;
         self.through(|inner| {
-            let posted = Posted { channel: channel.into(), ts: (inner.said.len() + 1).to_string() };
+            let channel = inner.id_of_names.clone().unwrap_or_else(|| channel.into());
+            let posted = Posted { channel, ts: (inner.said.len() + 1).to_string() };
             let thread = thread.map(|thread| thread.ts.clone());
             inner.said.push(Said { posted: posted.clone(), thread, message: message.clone(), at });
             posted
@@ -134,6 +150,7 @@ impl Chat for FakeChat {
 
     async fn update(&self, at: &Posted, message: &Message) -> Result<(), ChatError> {
         let now = self.clock.now();
+        self.inner.lock().unwrap().reaches(&at.channel)?;
         self.through(|inner| {
             inner.edits.push((now, at.clone()));
             let said = inner.said.iter_mut().find(|said| said.posted == *at);
@@ -144,17 +161,22 @@ impl Chat for FakeChat {
 
     async fn find(
         &self,
-        _channel: &str,
+        channel: &str,
         thread: Option<&Posted>,
         key: &Key,
         since: Timestamp,
     ) -> Result<Option<Found>, ChatError> {
+        let channel = thread.map_or(channel, |thread| &thread.channel);
+        self.inner.lock().unwrap().reaches(channel)?;
+        let id = self.inner.lock().unwrap().id_of_names.clone();
+        let channel = id.as_deref().unwrap_or(channel);
         self.through(|inner| {
             let thread = thread.map(|thread| thread.ts.clone());
             let said = inner
                 .said
                 .iter()
-                .find(|said| said.thread == thread && said.at >= since && said.message.key.is(key));
+                .filter(|said| said.posted.channel == channel && said.thread == thread)
+                .find(|said| said.at >= since && said.message.key.is(key));
             said.map(|said| Found { posted: said.posted.clone(), key: said.message.key.clone() })
         })
         .await
@@ -169,6 +191,7 @@ struct World {
     clock: Arc<VirtualClock>,
     journal: Arc<MemoryJournal>,
     chat: Arc<FakeChat>,
+    config: NotifierConfig,
     health: NotifierHealth,
 }
 
@@ -182,11 +205,12 @@ impl World {
         let journal = Arc::new(MemoryJournal::new());
         journal.append(Batch::of(drafts.to_vec())).await.unwrap();
         let chat = FakeChat::new(clock.clone());
-        Self { clock, journal, chat, health: NotifierHealth::default() }
+        let config = NotifierConfig::new("C1", voice(Language::En));
+        Self { clock, journal, chat, config, health: NotifierHealth::default() }
     }
 
     fn notifier(&self) -> Notifier {
-        let config = NotifierConfig::new("C1", voice(Language::En));
+        let config = self.config.clone();
         Notifier::new(self.journal.clone(), self.chat.clone(), self.clock.clone(), config)
     }
 
@@ -397,6 +421,71 @@ async fn incidents_that_interleave_keep_their_own_order_and_more_than_memory_hol
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_thread_of_another_channel_begins_anew_in_the_configured_one() {
+    let mut life = Life::healed("disk");
+    let later = life.drafts.split_off(5);
+    life.drafts.push(note(start(), unreadable("m-1")));
+    let mut world = World::of(&life.drafts).await;
+    // As an engine left it that had no token and told the terminal under the name of Slack's reader.
+    world.config = NotifierConfig::new("terminal", voice(Language::En));
+    world.run_for(Duration::from_mins(1)).await;
+    let before = world.chat.said().len();
+    assert!(world.chat.said().iter().all(|said| said.posted.channel == "terminal"));
+
+    world.config = NotifierConfig::new("C1", voice(Language::En));
+    world.chat.inner.lock().unwrap().only = Some("C1".into());
+    world.journal.append(Batch::of(later)).await.unwrap();
+    let drafts = vec![note(start(), unreadable("m-2"))];
+    world.journal.append(Batch::of(drafts)).await.unwrap();
+    world.run_for(Duration::from_mins(1)).await;
+    let said = world.chat.said().split_off(before);
+    assert_eq!(
+        world.lines()[before..],
+        [
+            HEALED[0],
+            HEALED[5],
+            HEALED[6],
+            HEALED[7],
+            HEALED[8],
+            "📭 A delivery cannot be read: sns"
+        ]
+    );
+    assert!(said[1..5].iter().all(|reply| reply.thread.as_ref() == Some(&said[0].posted.ts)));
+    assert_eq!((world.health.passed_over, world.health.failing_since), (0, None));
+    assert_eq!(world.journal.cursor("slack").await.unwrap(), world.head());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_is_configured_by_its_name_keeps_its_threads() {
+    let mut life = Life::healed("disk");
+    let later = life.drafts.split_off(5);
+    let mut world = World::of(&life.drafts).await;
+    world.config = NotifierConfig::new("#ops", voice(Language::En));
+    world.chat.inner.lock().unwrap().id_of_names = Some("C1".into());
+    world.run_for(Duration::from_mins(1)).await;
+    assert_eq!(world.chat.said()[0].posted.channel, "C1");
+    world.journal.append(Batch::of(later)).await.unwrap();
+    world.run_for(Duration::from_mins(1)).await;
+    assert_eq!(world.lines(), HEALED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slack_begins_for_itself_after_the_terminal() {
+    let mut world = World::of(&Life::healed("disk").drafts).await;
+    world.config = NotifierConfig::terminal(voice(Language::En));
+    world.run_for(Duration::from_mins(1)).await;
+    assert_eq!(world.journal.cursor("terminal").await.unwrap(), world.head());
+    assert_eq!(world.journal.cursor("slack").await.unwrap(), Seq::START);
+    world.config = NotifierConfig::new("C1", voice(Language::En));
+    world.chat.inner.lock().unwrap().only = Some("C1".into());
+    world.run_for(Duration::from_mins(1)).await;
+    let said = world.chat.said();
+    assert_eq!(said[HEALED.len()..].len(), HEALED.len());
+    assert!(said[HEALED.len()..].iter().all(|said| said.posted.channel == "C1"));
+    assert_eq!(world.health.passed_over, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_older_than_a_day_starts_no_thread() {
     let now = start().checked_add(SignedDuration::from_hours(48)).unwrap();
     let mut world = World::at(now, &Life::healed("disk").drafts).await;
@@ -415,6 +504,10 @@ async fn new_entries_are_told_as_they_come() {
     assert_eq!(world.lines().len(), 2);
 }
 
+fn unreadable(n: &str) -> Body {
+    Body::Unreadable { delivery: delivery(n), why: format!("`{n}` is not JSON") }
+}
+
 fn notices() -> Vec<Draft> {
     let rule = "disk-full".parse().unwrap();
     let broken = |error: &str| Body::RuleBroken {
@@ -425,8 +518,6 @@ fn notices() -> Vec<Draft> {
     let loaded = Body::RuleLoaded { rule, version: "77aa".parse().unwrap(), mode: Mode::Shadow };
     let started =
         |mode| Body::EngineStarted { version: "0.1.0".into(), mode, config: Hash::GENESIS };
-    let unreadable =
-        |n: &str| Body::Unreadable { delivery: delivery(n), why: format!("`{n}` is not JSON") };
     let (scope, reason) = ("all".to_owned(), "배포 중".to_owned());
     let bodies = [
         started(EngineMode::DryRun),

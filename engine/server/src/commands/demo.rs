@@ -165,7 +165,7 @@ fn parts(
         eyes: world.eyes(),
         hands: Some(world.hands()),
         chat: Arc::new(Terminal::new(Box::new(std::io::stdout()))),
-        notify: NotifierConfig::new("terminal", Voice::of(language)),
+        notify: NotifierConfig::terminal(Voice::of(language)),
     })
 }
 

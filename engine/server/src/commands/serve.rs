@@ -75,7 +75,7 @@ fn chat(config: &Config) -> anyhow::Result<(Arc<dyn Chat>, NotifierConfig)> {
     let voice = voice(config)?;
     let Some(token) = &config.slack.token else {
         let chat = Arc::new(Terminal::new(Box::new(std::io::stdout())));
-        return Ok((chat, NotifierConfig::new("terminal", voice)));
+        return Ok((chat, NotifierConfig::terminal(voice)));
     };
     let slack = SlackConfig { base: config.slack.api.clone(), ..SlackConfig::new(token.read()?) };
     let slack = Slack::new(slack).map_err(anyhow::Error::msg)?;
