@@ -39,7 +39,7 @@ impl Request {
         if self.hosts.contains(&wanted) {
             return Ok(());
         }
-        Err(format!("`{wanted}` is not one of the allowed hosts; see `http.hosts`"))
+        Err(format!("`{wanted}` is not one of the allowed hosts; see `http_hosts`"))
     }
 }
 
@@ -199,7 +199,7 @@ impl Action for Request {
         let host = args::text(bounds, "host");
         if !self.hosts.iter().any(|allowed| allowed == host) {
             return Err(format!(
-                "`{host}` is not one of the allowed hosts; add it to `http.hosts`"
+                "`{host}` is not one of the allowed hosts; add it to `http_hosts`"
             ));
         }
         if !args::text(bounds, "path").is_empty() && !args::text(bounds, "path").starts_with('/') {

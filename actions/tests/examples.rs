@@ -133,7 +133,7 @@ fn broken_bounds_are_told_to_the_author() {
         (
             "http.request",
             r#"{"host":"evil.example"}"#,
-            "`evil.example` is not one of the allowed hosts; add it to `http.hosts`",
+            "`evil.example` is not one of the allowed hosts; add it to `http_hosts`",
         ),
         (
             "asg.replace_instance",
