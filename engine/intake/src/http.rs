@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use untoil_clock::Clock;
@@ -45,6 +46,10 @@ const CONFIRM_PAUSE: Duration = Duration::from_millis(300);
 const RETRY_SOON_SECS: u16 = 1;
 /// Seconds after which a sender should come back when something does not answer.
 const RETRY_LATER_SECS: u16 = 10;
+/// Alertmanager says the same again in the same bytes when an alert fires after it was taken for
+/// resolved, so its bodies are the same message only this long. A try again later than that says
+/// nothing new and is recorded as a duplicate.
+const SAME_BODY_SECS: i64 = 5 * 60;
 /// The longest `Idempotency-Key`: with it a delivery's id stays within its 200 bytes.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 /// The headers that are kept with a delivery. None of them is secret or decides anything.
@@ -206,7 +211,9 @@ async fn accept(
     }
     let received_at = parts.clock.now();
     let (sender, message, confirm) = match (judged, &gate.sns) {
-        (Judged::Sender(sender), _) => (sender, message_id(&source, headers, &bytes)?, None),
+        (Judged::Sender(sender), _) => {
+            (sender, message_id(&source, headers, (&bytes, received_at))?, None)
+        }
         (Judged::BySignature, Some(verifier)) => {
             let verified = verifier
                 .verify(&bytes, received_at)
@@ -282,7 +289,15 @@ fn refused(refusal: SnsRefusal, headers: &HeaderMap) -> Problem {
 }
 
 /// The sender's own id of the message, or the body's hash: the same body is the same message.
-fn message_id(source: &Source, headers: &HeaderMap, body: &[u8]) -> Result<String, Problem> {
+fn message_id(
+    source: &Source,
+    headers: &HeaderMap,
+    (body, received_at): (&[u8], Timestamp),
+) -> Result<String, Problem> {
+    if source.as_str() == "alertmanager" {
+        let bucket = received_at.as_second().div_euclid(SAME_BODY_SECS);
+        return Ok(format!("{}@{bucket}", Hash::of(body)));
+    }
     let key = headers.get("idempotency-key").filter(|_| source.as_str() == "generic");
     let Some(key) = key else {
         return Ok(Hash::of(body).to_string());
@@ -322,7 +337,8 @@ async fn read(parts: &Parts, headers: &HeaderMap, body: Body) -> Result<Read, Pr
     }
     match tokio::time::timeout(BODY_TIMEOUT, read_all(parts, body)).await {
         Ok(read) => read,
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took longer than 10 s")),
+        // Senders do not come back after a 4xx, and a slow network is not their fault.
+        Err(_) => Err(Problem::later("the body took longer than 10 s", RETRY_LATER_SECS)),
     }
 }
 
@@ -331,7 +347,7 @@ async fn read_all(parts: &Parts, body: Body) -> Result<Read, Problem> {
     let mut read = Read { bytes: Vec::new(), memory: None };
     while let Some(chunk) = chunks.next().await {
         let chunk: Bytes =
-            chunk.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body broke off"))?;
+            chunk.map_err(|_| Problem::later("the body broke off", RETRY_LATER_SECS))?;
         if read.bytes.len() + chunk.len() > parts.body_bytes_max {
             return Err(too_large(parts));
         }

@@ -18,6 +18,11 @@ pub(crate) struct SigningCertificate {
     fingerprint: Hash,
 }
 
+/// Whether something is a PEM file at all. What is not is no answer of SNS: a proxy's page, a cut.
+pub(crate) fn is_pem(bytes: &[u8]) -> bool {
+    parse_x509_pem(bytes).is_ok()
+}
+
 impl SigningCertificate {
     /// Reads the first certificate of a PEM file; SNS serves the leaf alone.
     pub(crate) fn parse(pem: &[u8]) -> Result<Self, &'static str> {

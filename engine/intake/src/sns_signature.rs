@@ -17,7 +17,7 @@ use untoil_model::Hash;
 
 use crate::bounds;
 use crate::sns::{Envelope, Kind, TopicArn};
-use crate::sns_certificate::SigningCertificate;
+use crate::sns_certificate::{SigningCertificate, is_pem};
 use crate::sns_ports::{Certificates, FetchError};
 use crate::sns_url::{CertificateUrl, Origin, SubscribeUrl};
 
@@ -173,6 +173,11 @@ impl SnsVerifier {
                 FetchError::Unavailable(_) => SnsRefusal::Later(why),
             }
         })?;
+        if !is_pem(&pem) {
+            return Err(SnsRefusal::Later(format!(
+                "what was served at `{url}` is no PEM file; does a proxy answer in its place?"
+            )));
+        }
         let certificate = SigningCertificate::parse(&pem)
             .map_err(|why| SnsRefusal::Refused(format!("the certificate at `{url}`: {why}")))?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -215,7 +215,8 @@ async fn an_alert_that_fires_again_with_its_old_start_opens_again() {
         16:00 - decoded alertmanager/m6
         16:00 B observed nobody knows is resolved, Cleared
         16:00 B closed HealedItself
-    "#]]).await;
+    "#]])
+        .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,6 +32,7 @@ struct Intake {
     router: Router,
     journal: Arc<dyn Journal>,
     ports: Arc<Ports>,
+    clock: Arc<VirtualClock>,
     sns: &'static Sns,
 }
 
@@ -71,8 +72,8 @@ impl Intake {
             certificates: Arc::clone(&ports) as _,
             subscriptions: Arc::clone(&ports) as _,
         };
-        let state = IntakeState::new(Arc::clone(&journal), clock, config, outside).unwrap();
-        Self { router: routes(state), journal, ports, sns }
+        let state = IntakeState::new(Arc::clone(&journal), clock.clone(), config, outside).unwrap();
+        Self { router: routes(state), journal, ports, clock, sns }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -158,6 +159,27 @@ async fn an_idempotency_key_names_a_generic_delivery() {
     assert_eq!(intake.kept().await[0].id.message, "key:run-17");
 }
 
+#[tokio::test(start_paused = true)]
+async fn alertmanagers_same_body_is_the_same_message_for_five_minutes() {
+    let intake = Intake::new();
+    let right = format!("Basic {}", STANDARD.encode(format!("am:{SECRET}")));
+    for (micros, status) in [
+        (0, StatusCode::ACCEPTED),
+        // It is 03:04:06 when the first comes; the next five minutes begin at 03:05.
+        (53_000_000, StatusCode::OK),
+        (1_000_000, StatusCode::ACCEPTED),
+        (299_000_000, StatusCode::OK),
+        (1_000_000, StatusCode::ACCEPTED),
+    ] {
+        intake.clock.step_by(micros);
+        let answer = intake.send(post("alertmanager", &[("authorization", &right)], GENERIC)).await;
+        assert_eq!(answer.status, status, "after {micros}");
+    }
+    let (hash, kept) = (untoil_model::Hash::of(GENERIC.as_bytes()), intake.kept().await);
+    assert_eq!(kept.len(), 3);
+    assert!(kept.iter().all(|kept| kept.id.message.starts_with(&format!("{hash}@"))));
+}
+
 #[tokio::test]
 async fn an_unreadable_body_of_a_known_sender_is_kept_all_the_same() {
     let intake = Intake::new();
@@ -234,22 +256,26 @@ async fn more_than_the_limit_is_413_and_a_mebibyte_passes_announced_or_not() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_400_and_not_kept() {
+async fn a_body_that_breaks_off_is_not_kept_and_its_sender_is_asked_to_come_back() {
     let intake = Intake::new();
     let broken = Body::from_stream(futures::stream::iter(vec![
         Ok(Bytes::from_static(b"{")),
         Err(std::io::Error::other("reset")),
     ]));
-    assert_eq!(intake.generic(broken, &[]).await.status, StatusCode::BAD_REQUEST);
+    let answer = intake.generic(broken, &[]).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers["retry-after"], "10");
     assert!(intake.kept().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_never_ends_is_408() {
+async fn the_sender_of_a_body_that_never_ends_is_asked_to_come_back() {
     let intake = Intake::new();
     let stuck = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
     let before = tokio::time::Instant::now();
-    assert_eq!(intake.generic(stuck, &[]).await.status, StatusCode::REQUEST_TIMEOUT);
+    let answer = intake.generic(stuck, &[]).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers["retry-after"], "10");
     assert_eq!(before.elapsed().as_secs(), 10);
 }
 
@@ -319,10 +345,16 @@ async fn what_sns_did_not_sign_is_403_and_raw_delivery_is_told_apart() {
 async fn when_the_certificate_cannot_be_had_sns_is_asked_to_come_back() {
     let intake = Intake::new();
     let down = Err(untoil_intake::FetchError::Unavailable("no connection".to_owned()));
-    intake.ports.pems.lock().unwrap().insert(CERT_URL.to_owned(), down);
+    let page = Ok(b"<html>sign in to the network</html>".to_vec());
+    for served in [down, page] {
+        intake.ports.pems.lock().unwrap().insert(CERT_URL.to_owned(), served);
+        let answer = intake.sns(&intake.sns.signed(notification("m-1", "{}"))).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers.contains_key("retry-after"));
+    }
+    intake.ports.pems.lock().unwrap().insert(CERT_URL.to_owned(), Ok(intake.sns.pem.clone()));
     let answer = intake.sns(&intake.sns.signed(notification("m-1", "{}"))).await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.headers.contains_key("retry-after"));
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "a page is not kept as the certificate");
 }
 
 #[tokio::test]
