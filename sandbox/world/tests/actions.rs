@@ -172,16 +172,14 @@ async fn reclaiming_lowers_the_disk_to_its_target() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_reclaimed_is_refused_with_the_hosts_own_code() {
+async fn what_is_not_enough_is_done_and_its_evidence_says_so() {
     let lab = Lab::new();
     lab.world.add_disk(HOST, "/data", (95.0, 2.0, 0.0));
     let (params, may) = document("untoil-disk-reclaim", &json!({ "Mount": "/data" }));
     let step = lab.plan("ssm.document", &format!("ec2/{HOST}"), params, may).await.unwrap();
-    let outcome = lab.run(&step).await.unwrap();
-    assert!(
-        matches!(&outcome, StepOutcome::Refused { code, .. } if code == "not_enough"),
-        "{outcome:?}"
-    );
+    let evidence = done(lab.run(&step).await);
+    assert_eq!(evidence["code"], "not_enough");
+    assert_eq!((&evidence["ok"], &evidence["acted"]), (&json!(false), &json!(true)));
 }
 
 #[tokio::test(start_paused = true)]
