@@ -12,7 +12,7 @@ use super::{CLUSTER, SERVICE, names, quiet_service, service};
 use crate::args;
 use crate::{
     Action, Ask, Bounds, CallError, Example, Eyes, Following, Found, Hands, Need, Order, ReadError,
-    Repeat, Spec,
+    Repeat, Service, Spec,
 };
 
 /// A rolling deployment replaces every task, batch by batch.
@@ -99,25 +99,7 @@ impl Action for Redeploy {
         handle: &str,
     ) -> Result<Following, ReadError> {
         let service = service(eyes, &order.step.target).await?;
-        let Some(ours) = service.deployments.iter().find(|deployment| deployment.id == handle)
-        else {
-            let why = format!("deployment `{handle}` was replaced by another");
-            return Ok(Following::Ended(StepOutcome::Unknown { why }));
-        };
-        if ours.rollout == "FAILED" {
-            return Ok(Following::Ended(StepOutcome::Refused {
-                code: "deployment_failed".into(),
-                why: format!("ECS gave up deployment `{handle}`"),
-            }));
-        }
-        // Without a circuit breaker `rollout` may be empty: then the counts tell.
-        let alone = service.deployments.len() == 1;
-        let full = service.running == service.desired && service.pending == 0;
-        if alone && (ours.rollout == "COMPLETED" || ours.rollout.is_empty() && full) {
-            let evidence = json!({ "deployment": handle, "running": service.running });
-            return Ok(Following::Ended(StepOutcome::Done { evidence }));
-        }
-        Ok(Following::Going(LOOK_EVERY))
+        Ok(outcome(&service, handle).map_or(Following::Going(LOOK_EVERY), Following::Ended))
     }
 
     async fn find(&self, eyes: &Eyes, order: &Order<'_>) -> Result<Found, ReadError> {
@@ -136,5 +118,67 @@ impl Action for Redeploy {
 
     fn class(&self) -> Class {
         Class::C
+    }
+}
+
+/// How a deployment ended; `None` while it goes on.
+fn outcome(service: &Service, handle: &str) -> Option<StepOutcome> {
+    let Some(ours) = service.deployments.iter().find(|deployment| deployment.id == handle) else {
+        let why = format!("deployment `{handle}` was replaced by another");
+        return Some(StepOutcome::Unknown { why });
+    };
+    if ours.rollout == "FAILED" {
+        // Not refused: tasks were started and stopped before ECS gave up.
+        let why = format!("deployment failed: ECS gave up `{handle}`");
+        return Some(StepOutcome::Unknown { why });
+    }
+    // Without a circuit breaker `rollout` may be empty: then the counts tell.
+    let alone = service.deployments.len() == 1;
+    let full = service.running == service.desired && service.pending == 0;
+    if alone && (ours.rollout == "COMPLETED" || ours.rollout.is_empty() && full) {
+        let evidence = json!({ "deployment": handle, "running": service.running });
+        return Some(StepOutcome::Done { evidence });
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Deployment;
+
+    #[test]
+    fn a_deployment_that_failed_is_not_one_that_was_refused() {
+        for (id, rollout, expected) in [
+            ("ours", "IN_PROGRESS", "going"),
+            ("ours", "COMPLETED", "done"),
+            ("ours", "", "done"),
+            ("ours", "FAILED", "deployment failed: ECS gave up `ours`"),
+            ("other", "COMPLETED", "deployment `ours` was replaced by another"),
+        ] {
+            let deployment = Deployment {
+                id: id.into(),
+                status: "PRIMARY".into(),
+                rollout: rollout.into(),
+                created_at: None,
+            };
+            let service = Service {
+                cluster: "web".into(),
+                name: "front".into(),
+                status: "ACTIVE".into(),
+                desired: 2,
+                running: 2,
+                pending: 0,
+                controller: "ECS".into(),
+                deployments: vec![deployment],
+            };
+            let said = match outcome(&service, "ours") {
+                None => "going".to_owned(),
+                Some(StepOutcome::Done { .. }) => "done".to_owned(),
+                Some(StepOutcome::Refused { code, .. }) => format!("refused {code}"),
+                Some(StepOutcome::Unknown { why }) => why,
+            };
+            assert_eq!(said, expected, "{id} {rollout}");
+        }
     }
 }

@@ -65,10 +65,11 @@ fn told(result: Value, command: &Command) -> StepOutcome {
     let acted = result.get("acted").and_then(Value::as_bool) == Some(true);
     match code.as_str() {
         // The host's marker is there and its answer is not: nobody can tell how far it came.
-        "already_started" => StepOutcome::Unknown { why: result.to_string() },
-        "failed" | "interrupted" if acted => StepOutcome::Unknown { why: result.to_string() },
+        "already_started" => StepOutcome::Unknown { why: excerpt(&result.to_string()) },
         // It did all it may, and the alarm tells whether that helped; `ok` in the evidence says no.
         "not_enough" if acted => StepOutcome::Done { evidence: result },
+        // Refused means that nothing happened. Here something did, and not what was asked for.
+        _ if acted => StepOutcome::Unknown { why: excerpt(&result.to_string()) },
         _ => StepOutcome::Refused { code, why: excerpt(&result.to_string()) },
     }
 }
@@ -136,6 +137,22 @@ mod tests {
             (Failed, ok, "unknown"),
             (Failed, r#"UNTOIL_RESULT {"ok":false,"code":"already_started"}"#, "unknown"),
             (Failed, r#"UNTOIL_RESULT {"ok":false,"code":"failed","acted":true}"#, "unknown"),
+            (Failed, r#"UNTOIL_RESULT {"ok":false,"code":"interrupted","acted":true}"#, "unknown"),
+            (
+                Failed,
+                r#"UNTOIL_RESULT {"ok":false,"code":"restart_failed","acted":true}"#,
+                "unknown",
+            ),
+            (
+                Failed,
+                r#"UNTOIL_RESULT {"ok":false,"code":"a_code_to_come","acted":true}"#,
+                "unknown",
+            ),
+            (
+                Failed,
+                r#"UNTOIL_RESULT {"ok":false,"code":"not_running","acted":false}"#,
+                "refused not_running",
+            ),
             (Failed, r#"UNTOIL_RESULT {"ok":false,"code":"not_enough","acted":true}"#, "done"),
             (
                 Failed,
