@@ -1,8 +1,7 @@
 //! The HTTP API for people and for the command line: reading, answering, pausing, health.
 //!
-//! Reading needs no more than reaching the address. Whatever changes something needs the admin token
-//! where one is set, and comes from loopback where none is; either way it carries a header that no
-//! page in a browser can send across origins.
+//! Reading and changing need the admin token where one is set, and come from this machine where none
+//! is: [`Door`]. Health needs neither.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,13 +18,12 @@ use untoil_clock::Clock;
 use untoil_dispatcher::Bell;
 use untoil_guard::{Answer, Guard, Say, Scope};
 use untoil_journal::{Journal, JournalError, load};
-use untoil_model::{Hash, IncidentId, Seq, Stream};
+use untoil_model::{IncidentId, Seq, Stream};
 use untoil_notifier::NotifierHealth;
 
+use crate::door::{Door, Refusal};
 use crate::show;
 
-/// The header that every changing request carries.
-pub(crate) const MARK: &str = "x-untoil";
 /// Most items of one answer.
 const LIMIT_MAX: usize = 1_000;
 
@@ -39,19 +37,18 @@ struct Inner {
     guard: Arc<Guard>,
     bell: Bell,
     health: watch::Receiver<NotifierHealth>,
-    admin: Option<Hash>,
+    door: Door,
 }
 
 impl State {
-    /// Puts it together. Of the admin token only its hash is kept.
+    /// Puts it together.
     pub(crate) fn new(
         (journal, clock): (Arc<dyn Journal>, Arc<dyn Clock>),
         guard: Arc<Guard>,
         (bell, health): (Bell, watch::Receiver<NotifierHealth>),
-        admin: Option<String>,
+        door: Door,
     ) -> Self {
-        let admin = admin.map(|token| Hash::of(token.as_bytes()));
-        Self(Arc::new(Inner { journal, clock, guard, bell, health, admin }))
+        Self(Arc::new(Inner { journal, clock, guard, bell, health, door }))
     }
 }
 
@@ -90,6 +87,12 @@ impl From<JournalError> for Problem {
     }
 }
 
+impl From<Refusal> for Problem {
+    fn from((status, why): Refusal) -> Self {
+        Self(status, why)
+    }
+}
+
 async fn healthz() -> &'static str {
     "ok\n"
 }
@@ -113,7 +116,10 @@ struct Page {
 async fn incidents(
     Axum(State(inner)): Axum<State>,
     Query(page): Query<Page>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
+    inner.door.may_read(peer, &headers)?;
     let limit = page.limit.unwrap_or(50).min(LIMIT_MAX);
     let list = show::incidents(&*inner.journal, page.open, limit).await?;
     Ok(Json(list.iter().map(show::summary).collect()))
@@ -122,7 +128,10 @@ async fn incidents(
 async fn incident(
     Axum(State(inner)): Axum<State>,
     Path(id): Path<String>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
+    inner.door.may_read(peer, &headers)?;
     let id = parse_id(&id)?;
     let incident = load(&*inner.journal, &id).await?.ok_or_else(|| unknown(&id))?;
     let entries = show::story(&*inner.journal, &id).await?;
@@ -133,7 +142,10 @@ async fn incident(
 async fn journal(
     Axum(State(inner)): Axum<State>,
     Query(page): Query<Page>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
+    inner.door.may_read(peer, &headers)?;
     let limit = page.limit.unwrap_or(100).min(LIMIT_MAX);
     let entries = inner.journal.read(&Stream::All, Seq(page.after), limit).await?;
     Ok(Json(entries.iter().map(show::entry_json).collect()))
@@ -163,7 +175,7 @@ async fn approve(
     headers: HeaderMap,
     Json(said): Json<Said>,
 ) -> Result<Json<Value>, Problem> {
-    may_change(&inner, peer, &headers)?;
+    inner.door.may_change(peer, &headers)?;
     let id = parse_id(&id)?;
     let entry = inner.guard.answer(&id, &answer(Say::Approve, said), inner.clock.now()).await;
     let entry = entry.map_err(|e| Problem(StatusCode::CONFLICT, e.to_string()))?;
@@ -178,7 +190,7 @@ async fn reject(
     headers: HeaderMap,
     Json(said): Json<Said>,
 ) -> Result<Json<Value>, Problem> {
-    may_change(&inner, peer, &headers)?;
+    inner.door.may_change(peer, &headers)?;
     let id = parse_id(&id)?;
     let entry = inner.guard.answer(&id, &answer(Say::Reject, said), inner.clock.now()).await;
     let entry = entry.map_err(|e| Problem(StatusCode::CONFLICT, e.to_string()))?;
@@ -196,7 +208,7 @@ async fn pause(
     headers: HeaderMap,
     Json(said): Json<Said>,
 ) -> Result<Json<Value>, Problem> {
-    may_change(&inner, peer, &headers)?;
+    inner.door.may_change(peer, &headers)?;
     let scope = scope(&said)?;
     let entry = inner.guard.pause(&scope, &said.by, &said.note, inner.clock.now()).await;
     Ok(Json(show::entry_json(&entry.map_err(|e| Problem(StatusCode::CONFLICT, e.to_string()))?)))
@@ -208,7 +220,7 @@ async fn resume(
     headers: HeaderMap,
     Json(said): Json<Said>,
 ) -> Result<Json<Value>, Problem> {
-    may_change(&inner, peer, &headers)?;
+    inner.door.may_change(peer, &headers)?;
     let scope = scope(&said)?;
     let entry = inner.guard.unpause(&scope, &said.by, &said.note, inner.clock.now()).await;
     Ok(Json(show::entry_json(&entry.map_err(|e| Problem(StatusCode::CONFLICT, e.to_string()))?)))
@@ -217,30 +229,6 @@ async fn resume(
 fn scope(said: &Said) -> Result<Scope, Problem> {
     let scope = said.scope.as_deref().unwrap_or("all");
     scope.parse().map_err(|e| Problem(StatusCode::BAD_REQUEST, format!("{e}")))
-}
-
-fn may_change(inner: &Inner, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Problem> {
-    if !headers.contains_key(MARK) {
-        let how = format!("send the header `{MARK}: 1`, which no page in a browser can forge");
-        return Err(Problem(StatusCode::FORBIDDEN, how));
-    }
-    let Some(admin) = inner.admin else {
-        return if peer.ip().is_loopback() {
-            Ok(())
-        } else {
-            let how = "set `admin` in the configuration to change things from elsewhere".to_owned();
-            Err(Problem(StatusCode::FORBIDDEN, how))
-        };
-    };
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    // Hashes are compared, so the time it takes tells nothing of the token.
-    if Hash::of(given.as_bytes()) == admin {
-        Ok(())
-    } else {
-        let how = "send the admin token as `Authorization: Bearer …`".to_owned();
-        Err(Problem(StatusCode::UNAUTHORIZED, how))
-    }
 }
 
 fn parse_id(id: &str) -> Result<IncidentId, Problem> {

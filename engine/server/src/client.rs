@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use crate::api::{MARK, Said};
+use crate::api::Said;
 use crate::config::{Config, env};
+use crate::door::MARK;
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(15);

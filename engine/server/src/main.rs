@@ -13,11 +13,13 @@ mod cli;
 mod client;
 mod commands;
 mod config;
+mod door;
 mod out;
 mod plant;
 mod ports;
 mod rule_tests;
 mod rulebook;
+mod serving;
 mod show;
 
 /// What a rule script allocates is counted, so that it can be stopped.

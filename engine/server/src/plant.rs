@@ -24,7 +24,9 @@ use untoil_runner::Runner;
 
 use crate::api;
 use crate::config::{Config, SourceConfig};
+use crate::door::Door;
 use crate::rulebook::Loaded;
+use crate::serving::{self, Limits};
 
 /// What differs between the service, the demo and tests.
 pub(crate) struct Parts {
@@ -114,9 +116,8 @@ impl Plant {
             .context("the journal does not take the start's own entry")?;
         let (mut serving, mut deciding, mut telling) =
             (Shift::default(), Shift::default(), Shift::default());
-        let serve = axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
-            .with_graceful_shutdown(serving.stop.clone().cancelled_owned());
-        serving.parts.spawn(async move { serve.await.context("the HTTP server failed") });
+        let serve = serving::serve(listener, app, Limits::default(), serving.stop.clone());
+        serving.parts.spawn(serve);
         let dispatching = dispatcher.run(deciding.stop.clone());
         deciding.parts.spawn(async move { Ok(dispatching.await?) });
         let keeping = rules.keep(base, deciding.stop.clone());
@@ -193,8 +194,9 @@ fn app(
     let ports = Ports { certificates: Arc::clone(&sns) as _, subscriptions: sns };
     let state = IntakeState::new(Arc::clone(journal), Arc::clone(clock), intake, ports)?;
     let admin = config.admin.as_ref().map(crate::config::SecretFrom::read).transpose()?;
+    let door = Door::new(admin.as_deref());
     let people =
-        api::State::new((Arc::clone(journal), Arc::clone(clock)), Arc::clone(guard), voices, admin);
+        api::State::new((Arc::clone(journal), Arc::clone(clock)), Arc::clone(guard), voices, door);
     Ok(untoil_intake::routes(state).merge(api::routes(people)))
 }
 
