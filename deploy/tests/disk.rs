@@ -137,6 +137,59 @@ fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     assert_eq!(host.text("state"), "/run/untoil/lock.act\n");
 }
 
+/// Runs with a stand-in for gzip that, asked to pack `$file`, does `how` first. What is there after.
+fn packed_while(how: &str) -> Option<(host::Answer, String)> {
+    let host = Host::after(&format!(
+        r#"
+        cp "$(command -v gzip)" /run/gzip
+        stand_in "$(command -v gzip)" <<'END'
+#!/bin/sh
+if [ "$1" = -- ]; then
+  file=$2
+  {how}
+fi
+exec /run/gzip "$@"
+END
+        printf '' | config
+        touch /var/log/app.log; fill /var/log/app.log.1 30000000; noise /var/log/app.db 28000000
+        run act untoil-disk-reclaim
+        tree after
+        [ ! -e /var/log/app.log.1.gz ] || head -c 40 /var/log/app.log.1.gz | tr -c '[:print:]' . >$T/double
+        "#
+    ))?;
+    let double = host.path("double").exists().then(|| host.text("double"));
+    let after = host.text("after.tree");
+    Some((host.answer("act"), format!("{}\n{after}", double.unwrap_or_default())))
+}
+
+#[test]
+fn what_logrotate_packs_at_the_same_time_stays() {
+    for how in [
+        // It is there when our gzip begins, which then leaves it alone.
+        r#"printf "logrotate's own" >"$file.gz""#,
+        // The same, half-done and still being written, while ours is killed.
+        r#"{ printf "logrotate's own"; sleep 20; } >"$file.gz" & sleep 0.3; kill -9 $$"#,
+    ] {
+        let Some((act, after)) = packed_while(how) else { return };
+        assert_eq!(act.json["compressed"], 0, "{how}: {act:?}");
+        assert!(after.starts_with("logrotate's own\n"), "{how}: {after}");
+        assert!(after.contains("./app.log.1 30000000"), "{how}: {after}");
+    }
+    // Whole, while ours is killed.
+    let whole = r#"/run/gzip -c "$file" >"$file.gz"; kill -9 $$"#;
+    let Some((act, after)) = packed_while(whole) else { return };
+    assert_eq!(act.json["compressed"], 0, "{act:?}");
+    assert!(after.contains("./app.log.1.gz ") && after.contains("./app.log.1 "), "{after}");
+}
+
+#[test]
+fn what_our_own_killed_gzip_left_behind_is_removed() {
+    let half = r#"/run/gzip -c "$file" | head -c 5000 >"$file.gz"; kill -9 $$"#;
+    let Some((act, after)) = packed_while(half) else { return };
+    assert_eq!(act.json["compressed"], 0, "{act:?}");
+    assert!(after.contains("./app.log.1 30000000") && !after.contains(".gz"), "{after}");
+}
+
 #[test]
 fn a_large_live_log_is_rotated_by_its_own_rules_and_packed() {
     let Some(host) = Host::after(

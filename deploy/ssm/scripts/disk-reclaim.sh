@@ -93,6 +93,16 @@ fits() {
   packed=$(beside "$1" slow "$(left)" gzip -c -- 2>/dev/null </dev/null | wc -c)
   [ "$packed" -gt 0 ] && [ "$((packed / 1024))" -lt "$room" ]
 }
+# left_behind PATH: removes a packed double that a killed gzip left half-done. One that is whole, or that a
+# process has open, is somebody else's: logrotate may pack at the same time.
+left_behind() {
+  got=0
+  beside "$1" slow 10 gzip -t -- >/dev/null 2>&1 </dev/null || got=$?
+  [ "$got" = 1 ] || return 0
+  double=$(beside "$1" stat -c '%d:%i' -- 2>/dev/null) || return 0
+  open_files && ! grep -qxF -- "$double" "$tmp.open" || return 0
+  beside "$1" rm -f -- || true
+}
 # Packs rotated logs that are still plain, smallest first.
 compress() {
   [ -n "$logs" ] && have gzip && ! reached || return 0
@@ -108,11 +118,14 @@ compress() {
     time=$(left)
     [ "$time" -ge 5 ] || break
     claim
-    if beside "$path" slow "$time" gzip -- >>"$log" 2>&1 </dev/null; then
+    # gzip never writes over a file that has come to be there meanwhile, and takes its own back unless it is killed.
+    got=0
+    beside "$path" slow "$time" gzip -- >>"$log" 2>&1 </dev/null || got=$?
+    if [ "$got" = 0 ]; then
       n_compressed=$((n_compressed + 1)) && note "packed $path"
     else
       status=1
-      [ ! -f "$path" ] || beside "$path.gz" rm -f -- || true # what a stopped gzip left behind
+      [ "$got" != 137 ] || [ ! -f "$path" ] || left_behind "$path.gz"
     fi
   done <"$tmp.list"
   if [ "$SSM_Mode" = dry ]; then status='"would"'; fi
