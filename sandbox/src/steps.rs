@@ -11,8 +11,10 @@ use crate::views::{AlarmView, Record, runtime};
 
 /// Bytes of one text among a step's parameters.
 const TEXT_BYTES_MAX: usize = 4 * 1024;
-/// Values in one step's parameters, and steps in one plan.
+/// Values in one step's parameters.
 const VALUES_MAX: usize = 64;
+/// Steps in one plan; the dispatcher takes no more. The rules of the catalogue need at most four.
+const STEPS_MAX: usize = 20;
 /// Nesting of one step's parameters.
 const DEPTH_MAX: usize = 4;
 
@@ -221,8 +223,8 @@ pub(crate) fn proposals(given: &Dynamic, target: &str) -> Result<Vec<Proposal>, 
     let steps = given
         .as_array_ref()
         .map_err(|_| format!("expected a step or a list of steps, found {}", type_name(given)))?;
-    if steps.len() > VALUES_MAX {
-        return Err(format!("{} steps in one plan; at most {VALUES_MAX}", steps.len()));
+    if steps.len() > STEPS_MAX {
+        return Err(format!("{} steps in one plan; at most {STEPS_MAX}", steps.len()));
     }
     steps.iter().map(|step| proposal(step, target)).collect()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use untoil_actions::{Ask, FactRequest};
 use untoil_model::{
-    Body, Facts, Incident, Plan, Progress, Reason, RuleName, Run, RunKind, Step, Target,
+    Body, Facts, Incident, Plan, Reason, RuleName, Run, RunKind, Step, StepResult, Target,
 };
 
 use crate::{Answer, Prepared, Question, Tools};
@@ -17,6 +17,8 @@ const FACT_MAX: Duration = Duration::from_secs(10);
 const STEPS_MAX: usize = 20;
 /// Most askings of one run.
 const PARTS_MAX: usize = 10;
+/// Askings of a rule that is loaded anew meanwhile; somebody who saves twice in a row is heard.
+const ASKINGS_MAX: u32 = 2;
 /// Longest error text that is recorded.
 const ERROR_MAX: usize = 2_000;
 
@@ -28,9 +30,37 @@ pub(crate) async fn ask(tools: &Tools, incident: &Incident) -> Vec<Body> {
         let error = format!("it asked to go on more than {PARTS_MAX} times");
         return failed(&rule, &error, Vec::new(), known_mention(incident));
     }
-    let prepared = match tools.rules.prepare(&rule, &incident.alarm) {
+    let mut mention = known_mention(incident);
+    for _ in 0..ASKINGS_MAX {
+        match ask_once(tools, incident, &rule, results.as_deref()).await {
+            Asked::Answered(bodies) => return bodies,
+            Asked::Reloaded(calls) => mention = calls,
+        }
+    }
+    let error = format!("it was loaded anew {ASKINGS_MAX} times while it was asked");
+    failed(&rule, &error, Vec::new(), mention)
+}
+
+/// What an asking came to.
+enum Asked {
+    /// The entries to write.
+    Answered(Vec<Body>),
+    /// Another version than the one that was made ready may have answered; whom it calls.
+    Reloaded(Option<String>),
+}
+
+/// Asks the rule's current version, and sees that it was that one that answered.
+async fn ask_once(
+    tools: &Tools,
+    incident: &Incident,
+    rule: &RuleName,
+    results: Option<&[StepResult]>,
+) -> Asked {
+    let fails =
+        |error: String| Asked::Answered(failed(rule, &error, Vec::new(), known_mention(incident)));
+    let prepared = match tools.rules.prepare(rule, &incident.alarm) {
         Ok(prepared) => prepared,
-        Err(error) => return failed(&rule, &error, Vec::new(), known_mention(incident)),
+        Err(error) => return fails(error),
     };
     let (facts, missing, parents) = read_facts(tools, &prepared.facts).await;
     let mut bodies = Vec::new();
@@ -39,18 +69,20 @@ pub(crate) async fn ask(tools: &Tools, incident: &Incident) -> Vec<Body> {
     }
     if let Some((fact, why)) = missing.into_iter().next() {
         let reason = Reason::FactUnavailable { fact, why };
-        bodies.extend(refused(&rule, reason, Vec::new(), prepared.mention));
-        return bodies;
+        bodies.extend(refused(rule, reason, Vec::new(), prepared.mention));
+        return Asked::Answered(bodies);
     }
-    let question = Question {
-        alarm: &incident.alarm,
-        target: &prepared.target,
-        facts: &facts,
-        results: results.as_deref(),
-    };
-    let answer = tools.rules.ask(&rule, question).await;
+    let question =
+        Question { alarm: &incident.alarm, target: &prepared.target, facts: &facts, results };
+    let answer = tools.rules.ask(rule, question).await;
+    // Rules are asked by name: bounds and facts of one version never meet the script of another.
+    match tools.rules.prepare(rule, &incident.alarm) {
+        Ok(still) if still.rule.version == prepared.rule.version => {}
+        Ok(still) => return Asked::Reloaded(still.mention),
+        Err(error) => return fails(error),
+    }
     bodies.extend(planned(tools, incident, (&prepared, &facts, parents), answer));
-    bodies
+    Asked::Answered(bodies)
 }
 
 fn planned(
@@ -77,14 +109,6 @@ fn planned(
             Ok(step) => steps.push(step),
             Err(reason) => return refused(rule, reason, printed, prepared.mention.clone()),
         }
-    }
-    let asked_before = incident
-        .run
-        .as_ref()
-        .is_some_and(|run| run.steps.iter().any(|(_, p)| *p != Progress::Waiting));
-    if steps.is_empty() && !asked_before {
-        let error = "it matched but proposed no step; return one, or narrow its `on:`".to_owned();
-        return failed(rule, &error, printed, prepared.mention.clone());
     }
     let plan = Plan {
         kind: RunKind::Remedy,

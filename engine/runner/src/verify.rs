@@ -46,7 +46,10 @@ impl Runner {
         }
         if !incident.run.as_ref().is_some_and(Run::has_acted) {
             let detail = "the rule changed nothing, and the alarm still fires".to_owned();
-            let reason = (!incident.is_clear()).then_some(Reason::Inconclusive { detail });
+            // A rule that saw nothing to do has said so in its plan; nobody is called for that.
+            let had_steps = incident.run.as_ref().is_some_and(|run| !run.steps.is_empty());
+            let calls = had_steps && !incident.is_clear();
+            let reason = calls.then_some(Reason::Inconclusive { detail });
             return self.end(incident, RunOutcome::Inconclusive, reason).await;
         }
         let waited = plan.verify.clears_within;

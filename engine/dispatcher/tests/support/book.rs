@@ -1,6 +1,6 @@
 //! Rules written in a test, as the dispatcher asks them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use untoil_actions::Catalogue;
@@ -14,30 +14,39 @@ pub(crate) type RuleText = (&'static str, String, &'static str);
 /// A book of such rules.
 #[derive(Debug, Clone)]
 pub(crate) struct Book {
-    rules: Arc<RuleBook>,
+    rules: Arc<Mutex<RuleBook>>,
     sandbox: Sandbox,
 }
 
 impl Book {
     pub(crate) fn of(texts: Vec<RuleText>) -> Self {
         let sandbox = Sandbox::start(Arc::new(Catalogue::standard(Vec::new())), 1).unwrap();
+        let rules = Arc::new(Mutex::new(RuleBook::new([])));
+        let book = Self { rules, sandbox };
+        book.load(texts);
+        book
+    }
+
+    /// Has these rules instead, from now on.
+    pub(crate) fn load(&self, texts: Vec<RuleText>) {
         let rules = texts.into_iter().map(|(name, manifest, script)| {
             let files = RuleFiles {
                 name: name.into(),
                 manifest: Some(manifest.into()),
                 script: Some(script.into()),
             };
-            let built = sandbox.build(&files).unwrap_or_else(|found| {
+            let built = self.sandbox.build(&files).unwrap_or_else(|found| {
                 let found: Vec<_> = found.into_iter().map(|d| d.rendered).collect();
                 panic!("{}", found.join("\n"))
             });
             Arc::new(built)
         });
-        Self { rules: Arc::new(RuleBook::new(rules)), sandbox }
+        *self.rules.lock().unwrap() = RuleBook::new(rules);
     }
 
-    fn rule(&self, name: &RuleName) -> Result<&Arc<Rule>, String> {
-        self.rules.get(name).ok_or_else(|| format!("rule `{name}` is gone"))
+    fn rule(&self, name: &RuleName) -> Result<Arc<Rule>, String> {
+        let rules = self.rules.lock().unwrap();
+        rules.get(name).cloned().ok_or_else(|| format!("rule `{name}` is gone"))
     }
 }
 
@@ -49,7 +58,8 @@ fn candidate(rule: &Rule) -> Candidate {
 #[async_trait]
 impl Rules for Book {
     fn candidates(&self, alarm: &Alarm) -> Vec<Candidate> {
-        self.rules.matching(alarm).into_iter().map(|rule| candidate(rule)).collect()
+        let rules = self.rules.lock().unwrap();
+        rules.matching(alarm).into_iter().map(|rule| candidate(rule)).collect()
     }
 
     fn prepare(&self, name: &RuleName, alarm: &Alarm) -> Result<Prepared, String> {
@@ -57,7 +67,7 @@ impl Rules for Book {
         let target = rule.manifest.target_of(alarm).map_err(|e| e.to_string())?;
         let facts = rule.manifest.facts_of(alarm, &target).map_err(|e| e.to_string())?;
         Ok(Prepared {
-            rule: candidate(rule),
+            rule: candidate(&rule),
             target,
             facts,
             may: rule.manifest.may.clone(),
@@ -78,7 +88,7 @@ impl Rules for Book {
             None => untoil_sandbox::Question::Plan { alarm, target, facts },
             Some(results) => untoil_sandbox::Question::Next { alarm, target, facts, results },
         };
-        let answer = self.sandbox.ask(rule, asked).await;
+        let answer = self.sandbox.ask(&rule, asked).await;
         Answer {
             proposals: answer.proposals.map_err(|e| e.to_string()),
             printed: answer.printed,

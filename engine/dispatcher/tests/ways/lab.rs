@@ -1,5 +1,6 @@
 //! An engine with a simulated AWS and a sender, on virtual time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use untoil_clock::{Clock, VirtualClock};
 use untoil_dispatcher::Bell;
 use untoil_guard::{Guard, Policy};
 use untoil_journal::{Journal, MemoryJournal, Verified, verify};
-use untoil_model::{IncidentId, Period, Seq, Stream};
+use untoil_model::{Body, IncidentId, Period, Seq, Stream};
 use untoil_world::World;
 
 use crate::rules::{self, HOST};
@@ -24,7 +25,7 @@ pub(crate) struct Lab {
     pub(crate) guard: Arc<Guard>,
     pub(crate) bell: Bell,
     engine: Option<Engine>,
-    book: Book,
+    pub(crate) book: Book,
     start: Timestamp,
     posted: u32,
 }
@@ -145,6 +146,19 @@ impl Lab {
     /// The effects in the world, in words.
     pub(crate) fn effects(&self) -> Vec<String> {
         self.world.effects().into_iter().map(|effect| effect.what).collect()
+    }
+
+    /// The versions of rules that matched or planned.
+    pub(crate) async fn versions(&self) -> BTreeSet<String> {
+        let entries = self.journal.read(&Stream::All, Seq::START, usize::MAX).await.unwrap();
+        let versions = entries.iter().filter_map(|entry| {
+            if let Body::Matched { version, .. } = &entry.body {
+                return Some(version.to_string());
+            }
+            let Body::Planned { plan, .. } = &entry.body else { return None };
+            Some(plan.version.to_string())
+        });
+        versions.collect()
     }
 
     /// Stops the engine and compares the journal.

@@ -20,6 +20,17 @@ const RECLAIM: &str = r#"fn plan(alarm, facts) {
 }"#;
 const WIDE: &str = "limits: { target: 50 per 1h, rule: 50 per 1h, cooldown: 1s }";
 
+/// The rule of the disk, written anew: it frees up to another percentage.
+pub(crate) fn disk_up_to(pct: &str) -> Vec<RuleText> {
+    let mut rules = all();
+    rules.truncate(1);
+    let (_, manifest, script) = &mut rules[0];
+    *manifest = manifest.replace("\"80\"", &format!("\"{pct}\""));
+    *script = Box::leak(script.replace("\"80\"", &format!("\"{pct}\"")).into_boxed_str());
+    rules
+}
+
+#[expect(clippy::too_many_lines, reason = "a list of rules, each told whole")]
 pub(crate) fn all() -> Vec<RuleText> {
     let host = format!("ec2/{HOST}");
     let fact = format!("facts: {{ host: {{ ssm.instance: {{ instance: {HOST} }} }} }}");
@@ -82,6 +93,11 @@ pub(crate) fn all() -> Vec<RuleText> {
                 ),
             ),
             "fn plan(alarm, facts) { [ecs::redeploy(alarm.target)] }",
+        ),
+        (
+            "nothing",
+            manifest("nothing", &host, &format!("{MAY_RECLAIM}\nmode: auto\n{WIDE}")),
+            "fn plan(alarm, facts) { print(\"all is well\"); [] }",
         ),
         (
             "broken",

@@ -4,6 +4,7 @@ use expect_test::expect;
 use untoil_world::Fault;
 
 use crate::lab::Lab;
+use crate::rules;
 
 const SEND: &str = "ssm:SendCommand";
 
@@ -208,6 +209,82 @@ async fn a_script_that_fails_reaches_a_person_with_what_it_printed() {
         00:00 A escalated rule_failed (rule `broken` failed: no idea) → oncall
     "#]])
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_sees_nothing_to_do_says_so_and_calls_nobody() {
+    let mut lab = Lab::new();
+    lab.says("nothing", "firing").await;
+    lab.mins(30).await;
+    lab.says("nothing", "resolved").await;
+    lab.mins(1).await;
+    lab.says("nothing", "firing").await;
+    lab.mins(1).await;
+    lab.expect(expect![[r#"
+        00:00 - received generic/m1
+        00:00 - decoded generic/m1
+        00:00 A opened nothing is firing
+        00:00 A matched nothing
+        00:00 A planned A-1 part 0:
+        00:00 A concluded inconclusive
+        30:00 - received generic/m2
+        30:00 - decoded generic/m2
+        30:00 A observed nothing is resolved, Cleared
+        30:00 A closed HealedItself
+        31:00 - received generic/m3
+        31:00 - decoded generic/m3
+        31:00 B opened nothing is firing
+        31:00 B matched nothing
+        31:00 B planned B-1 part 0:
+        31:00 B concluded inconclusive
+    "#]])
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_is_loaded_anew_while_it_is_asked_is_asked_again() {
+    let mut lab = Lab::new();
+    lab.world.slow("ssm:DescribeInstanceInformation", std::time::Duration::from_secs(5));
+    lab.says("disk", "firing").await;
+    lab.secs(2).await;
+    lab.book.load(rules::disk_up_to("70"));
+    lab.mins(1).await;
+    let versions = lab.versions().await;
+    assert_eq!(versions.len(), 2, "what matched and what planned: {versions:?}");
+    lab.expect(expect![[r#"
+        00:00 - received generic/m1
+        00:00 - decoded generic/m1
+        00:00 A opened disk is firing
+        00:00 A matched disk
+        00:05 A facts_read host
+        00:05 A planned A-1 part 0: ssm.document run `untoil-disk-reclaim` with Mount=/ TargetUsedPct=70
+        00:05 A judged allow
+        00:05 A started untoil:A-1:0:1
+        00:05 A sent
+        00:27 A finished done reached
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_is_loaded_anew_again_and_again_fails() {
+    let mut lab = Lab::new();
+    let slow = std::time::Duration::from_secs(5);
+    lab.world.slow("ssm:DescribeInstanceInformation", slow);
+    lab.says("disk", "firing").await;
+    for pct in ["70", "60"] {
+        lab.secs(4).await;
+        lab.world.slow("ssm:DescribeInstanceInformation", slow);
+        lab.book.load(rules::disk_up_to(pct));
+    }
+    lab.mins(1).await;
+    lab.expect(expect![[r#"
+        00:00 - received generic/m1
+        00:00 - decoded generic/m1
+        00:00 A opened disk is firing
+        00:00 A matched disk
+        00:10 A rule_failed it was loaded anew 2 times while it was asked; printed []
+        00:10 A escalated rule_failed (rule `disk` failed: it was loaded anew 2 times while it was asked) → oncall
+    "#]]).await;
 }
 
 #[tokio::test(start_paused = true)]
