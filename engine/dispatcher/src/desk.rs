@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use untoil_intake::{Decoded, decode};
+use untoil_intake::{Decoded, decode, says_unsubscribed};
 use untoil_journal::{AppendError, Batch, JournalError};
 use untoil_model::{
-    Alarm, AlarmKey, Body, Delivery, DeliveryId, Draft, IncidentId, Mode, Standing, Stream,
+    Alarm, AlarmKey, Body, Delivery, DeliveryId, Draft, IncidentId, Mode, Reason, Standing, Stream,
 };
 
 use crate::Tools;
@@ -98,6 +98,11 @@ async fn draft(tools: &Tools, read: &ReadOut) -> Result<(Batch, Vec<IncidentId>)
         }
         Ok(Decoded::Note(what)) => {
             batch.drafts.push(plain(Body::Understood { delivery: id.clone(), what: cut(what) }));
+            if says_unsubscribed(&read.delivery) {
+                let (code, detail) = ("subscription_deleted".to_owned(), cut(what));
+                let reason = Reason::Other { code, detail };
+                batch.drafts.push(plain(Body::Escalated { reason, mention: None }));
+            }
         }
         Ok(Decoded::Alarms(alarms)) => {
             let n = u32::try_from(alarms.len()).unwrap_or(u32::MAX);

@@ -32,7 +32,7 @@ pub use decode::{DecodeError, Decoded, decode, sources};
 pub use http::{
     BODY_BYTES_DEFAULT, BODY_BYTES_MIN, ConfigError, IntakeConfig, IntakeState, Ports, routes,
 };
-pub use sns::{TopicArn, TopicArnError};
+pub use sns::{TopicArn, TopicArnError, says_unsubscribed};
 pub use sns_ports::{AwsSns, Certificates, FetchError, Subscriptions};
 pub use sns_signature::{SnsPolicy, SnsRefusal, SnsVerifier, Verified};
 pub use sns_url::{CertificateUrl, Origin, SubscribeUrl, UrlRefused};

@@ -158,6 +158,15 @@ impl Envelope {
     }
 }
 
+/// Whether a kept delivery is SNS's word that the subscription was deleted: a person must hear that,
+/// because nothing else arrives any more.
+#[must_use]
+pub fn says_unsubscribed(delivery: &Delivery) -> bool {
+    delivery.id.source.as_str() == "sns"
+        && Envelope::parse(&delivery.body)
+            .is_ok_and(|envelope| envelope.kind == Kind::UnsubscribeConfirmation)
+}
+
 /// What a kept envelope says. Its signature was verified before it was kept.
 pub(crate) fn decode(delivery: &Delivery) -> Result<Decoded, DecodeError> {
     let envelope = Envelope::parse(&delivery.body)?;

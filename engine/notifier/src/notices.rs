@@ -160,6 +160,13 @@ impl NoticeBook {
             Body::Unreadable { delivery, why } => {
                 return self.unreadable(entry, &delivery.source, why, voice);
             }
+            Body::Escalated { reason, .. } => (
+                l.pick("🚨 사람이 필요합니다", "🚨 A person is needed").to_owned(),
+                vec![
+                    Text::new().words(words::reason(voice, reason)),
+                    Text::new().words(words::advice(voice, reason)),
+                ],
+            ),
             Body::EngineStopped {}
             | Body::Received { .. }
             | Body::Understood { .. }
@@ -181,7 +188,6 @@ impl NoticeBook {
             | Body::Finished { .. }
             | Body::Concluded { .. }
             | Body::LeaseDropped { .. }
-            | Body::Escalated { .. }
             | Body::Closed { .. } => return Notice::Silent,
         };
         Notice::Post(message(entry, voice, headline, body))

@@ -263,6 +263,27 @@ async fn a_delivery_that_cannot_be_read_is_kept_and_decided() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subscription_that_was_deleted_reaches_people() {
+    let mut lab = Lab::new();
+    for kind in ["SubscriptionConfirmation", "UnsubscribeConfirmation"] {
+        let body = serde_json::json!({
+            "Type": kind, "MessageId": "m", "Message": "You have chosen", "Token": "t",
+            "TopicArn": "arn:aws:sns:ap-northeast-2:123456789012:alarms",
+            "Timestamp": "2026-01-05T00:00:00Z",
+        });
+        lab.post("sns", &body.to_string()).await;
+    }
+    lab.mins(1).await;
+    lab.expect(expect![[r#"
+        00:00 - received sns/m1
+        00:00 - understood sns/m1: SNS asks to confirm the subscription to `arn:aws:sns:ap-northeast-2:123456789012:alarms`: the intake answers at once, and SNS asks again until it did
+        00:00 - received sns/m2
+        00:00 - understood sns/m2: the subscription to `arn:aws:sns:ap-northeast-2:123456789012:alarms` was deleted: its alarms do not arrive any more; subscribe again if that was not meant
+        00:00 - escalated subscription_deleted (subscription_deleted: the subscription to `arn:aws:sns:ap-northeast-2:123456789012:alarms` was deleted: its alarms do not arrive any more; subscribe again if that was not meant) → nobody
+    "#]]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_alarm_that_nobody_answers_is_recorded_and_closed_when_it_clears() {
     let mut lab = Lab::new();
     lab.says("nobody knows", "firing").await;

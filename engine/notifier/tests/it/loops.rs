@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use untoil_clock::{Clock as _, VirtualClock};
 use untoil_journal::{Batch, Journal as _, MemoryJournal};
-use untoil_model::{Body, Draft, Ending, EngineMode, Hash, Mode, Seq};
+use untoil_model::{Body, Draft, Ending, EngineMode, Hash, Mode, Reason, Seq};
 use untoil_notifier::{
     Chat, ChatError, Found, Key, Language, Message, Notifier, NotifierConfig, NotifierHealth, Pace,
     PartOf, Posted,
@@ -519,6 +519,10 @@ fn notices() -> Vec<Draft> {
     let started =
         |mode| Body::EngineStarted { version: "0.1.0".into(), mode, config: Hash::GENESIS };
     let (scope, reason) = ("all".to_owned(), "배포 중".to_owned());
+    let unsubscribed = Reason::Other {
+        code: "subscription_deleted".into(),
+        detail: "the subscription to `alarms` was deleted".into(),
+    };
     let bodies = [
         started(EngineMode::DryRun),
         loaded.clone(),
@@ -532,6 +536,7 @@ fn notices() -> Vec<Draft> {
         unreadable("m-1"),
         unreadable("m-2"),
         unreadable("m-3"),
+        Body::Escalated { reason: unsubscribed, mention: None },
         Body::EngineStopped {},
     ];
     bodies.into_iter().map(|body| note(start(), body)).collect()
