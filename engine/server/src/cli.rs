@@ -132,11 +132,14 @@ pub(crate) enum Audit {
         /// At most this many.
         #[arg(long, default_value_t = 100)]
         limit: usize,
+        /// Only the newest so many, still oldest first.
+        #[arg(long, value_name = "N", conflicts_with_all = ["after", "limit"])]
+        last: Option<usize>,
         /// Only of this kind: `judged`, `started`, …
         #[arg(long)]
         kind: Option<String>,
     },
-    /// Show one entry whole.
+    /// Show one entry whole, and beneath it the delivery that it is about.
     Show {
         /// Its number.
         seq: u64,
@@ -148,7 +151,7 @@ pub(crate) enum Audit {
 /// `approve`, `reject`
 #[derive(Debug, Args)]
 pub(crate) struct Answer {
-    /// The incident's id.
+    /// The incident's id, or its last characters.
     pub(crate) incident: String,
     /// Who answers; the login name by default.
     #[arg(long, env = "UNTOIL_USER")]

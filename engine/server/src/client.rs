@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 
 use crate::api::Said;
@@ -14,9 +15,23 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Posts to the running service; returns its answer, or what it refused with.
 pub(crate) async fn post(config: &Config, path: &str, said: &Said) -> anyhow::Result<Value> {
+    let fill = |client: &Client, url: String| client.post(url).header(MARK, "1").json(said);
+    send(config, path, fill).await
+}
+
+/// Reads from the running service.
+pub(crate) async fn get(config: &Config, path: &str) -> anyhow::Result<Value> {
+    send(config, path, Client::get).await
+}
+
+async fn send(
+    config: &Config,
+    path: &str,
+    fill: impl FnOnce(&Client, String) -> RequestBuilder,
+) -> anyhow::Result<Value> {
     let base = env("UNTOIL_URL").unwrap_or_else(|| format!("http://{}", config.listen));
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
-    let mut request = client.post(format!("{base}{path}")).header(MARK, "1").json(said);
+    let client = Client::builder().timeout(TIMEOUT).build()?;
+    let mut request = fill(&client, format!("{base}{path}"));
     if let Some(admin) = &config.admin {
         request = request.bearer_auth(admin.read()?);
     }

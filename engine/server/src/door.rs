@@ -103,6 +103,8 @@ mod tests {
     use super::*;
 
     const HERE: &str = "127.0.0.1:5000";
+    /// The peer, the headers, the status.
+    type Row = (&'static str, &'static [(&'static str, &'static str)], u16);
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
@@ -115,7 +117,7 @@ mod tests {
     #[test]
     fn without_a_token_only_who_sits_at_this_machine_is_let_in() {
         let door = Door::new(None);
-        let table: [(&str, &[(&str, &str)], u16); 15] = [
+        let table: [Row; 15] = [
             (HERE, &[("host", "127.0.0.1:8460")], 200),
             (HERE, &[("host", "localhost")], 200),
             ("[::1]:5000", &[("host", "[::1]:8460")], 200),

@@ -6,6 +6,12 @@ use untoil_model::{Body, Entry, Incident, IncidentId, Seq, StepOutcome, Stream, 
 
 /// Entries of one incident that are shown; far more than any has.
 const STORY_MAX: usize = 5_000;
+/// Incidents looked up at a time.
+const PAGE: usize = 200;
+/// Most open incidents that are looked at; with more of them open, a list helps nobody.
+const OPEN_MAX: usize = 10_000;
+/// Longest line of an entry's details, in characters; the whole of it is in the JSON.
+const DETAIL_MAX: usize = 300;
 
 /// Incidents, newest first.
 pub(crate) async fn incidents(
@@ -13,20 +19,46 @@ pub(crate) async fn incidents(
     open: bool,
     limit: usize,
 ) -> Result<Vec<Incident>, JournalError> {
+    if open {
+        return open_incidents(journal, limit).await;
+    }
     let mut found = Vec::new();
     let mut before: Option<IncidentId> = None;
     while found.len() < limit {
-        let page = journal.incidents(before.as_ref(), limit).await?;
+        let page = journal.incidents(before.as_ref(), limit.min(PAGE)).await?;
         let Some(last) = page.last().cloned() else { break };
         for id in page {
             if let Some(incident) = load(journal, &id).await?
-                && (!open || !incident.is_closed())
                 && found.len() < limit
             {
                 found.push(incident);
             }
         }
         before = Some(last);
+    }
+    Ok(found)
+}
+
+/// Those that are open, newest first; what is closed is not looked at.
+async fn open_incidents(
+    journal: &dyn Journal,
+    limit: usize,
+) -> Result<Vec<Incident>, JournalError> {
+    let mut ids: Vec<IncidentId> = Vec::new();
+    while ids.len() < OPEN_MAX {
+        let page = journal.open_incidents(ids.last(), PAGE).await?;
+        if page.is_empty() {
+            break;
+        }
+        ids.extend(page);
+    }
+    let mut found = Vec::new();
+    for id in ids.iter().rev().take(limit) {
+        if let Some(incident) = load(journal, id).await?
+            && !incident.is_closed()
+        {
+            found.push(incident);
+        }
     }
     Ok(found)
 }
@@ -99,6 +131,33 @@ pub(crate) fn entry_line(entry: &Entry) -> String {
     let at = entry.at.strftime("%Y-%m-%d %H:%M:%S%.3fZ");
     let what = body(&entry.body);
     format!("{:>6}  {at}  {:<14} {}", entry.seq.0, entry.body.kind(), clean(&what))
+}
+
+/// What `why` says beneath an entry's line: gates with their numbers, facts, the marker to look for,
+/// what the script printed.
+pub(crate) fn entry_details(entry: &Entry) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    if let Body::Judged { gates, .. } = &entry.body {
+        lines.extend(gates.iter().map(|(gate, says)| format!("{gate}: {says}")));
+    }
+    if let Body::FactsRead { facts, missing } = &entry.body {
+        lines.extend(facts.iter().map(|(fact, value)| format!("{fact} = {}", json!(value))));
+        lines.extend(missing.iter().map(|(fact, why)| format!("{fact} is missing: {why}")));
+    }
+    if let Body::Started { marker, .. } = &entry.body {
+        lines.push(format!("marker {marker}"));
+    }
+    if let Body::Planned { printed, .. } | Body::RuleFailed { printed, .. } = &entry.body {
+        lines.extend(printed.iter().map(|line| format!("printed: {line}")));
+    }
+    lines.iter().map(|line| format!("          {}", clean(&cut(line)))).collect()
+}
+
+fn cut(line: &str) -> String {
+    match line.char_indices().nth(DETAIL_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
 }
 
 fn list(names: &[&str]) -> String {
@@ -211,6 +270,20 @@ fn body(body: &Body) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn details_are_cut_when_long_and_harmless_for_a_terminal() {
+        let rule = "disk-full".parse().unwrap();
+        let printed = vec!["a".repeat(1_000), "\u{1b}[2J".to_owned()];
+        let body = Body::RuleFailed { rule, error: "x".into(), printed };
+        let actor = untoil_model::Actor::Engine("untoil-1".into());
+        let draft = untoil_model::Draft::new(jiff::Timestamp::UNIX_EPOCH, actor, body);
+        let (entry, _) = Entry::seal(draft, Seq(1), untoil_model::Hash::GENESIS);
+        let lines = entry_details(&entry);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].ends_with("a…") && lines[0].chars().count() < DETAIL_MAX + 20);
+        assert_eq!(lines[1].trim(), "printed:  [2J");
+    }
 
     #[test]
     fn text_from_outside_cannot_move_the_cursor_or_turn_lines_round() {

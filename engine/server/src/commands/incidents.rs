@@ -56,6 +56,9 @@ pub(crate) async fn why(config: &Config, what: &Why, format: Format) -> anyhow::
             out::say(&show::incident_line(&incident));
             for entry in &entries {
                 out::say(&show::entry_line(entry));
+                for line in show::entry_details(entry) {
+                    out::say(&line);
+                }
             }
             for reason in &incident.escalations {
                 out::say(&format!("a person was called: {reason}"));
@@ -67,14 +70,27 @@ pub(crate) async fn why(config: &Config, what: &Why, format: Format) -> anyhow::
 
 /// The incident that is meant by an id or the end of one.
 async fn find(journal: &dyn Journal, text: &str) -> anyhow::Result<IncidentId> {
+    match whole(text)? {
+        Some(id) => Ok(id),
+        None => by_end(journal.incidents(None, SEARCH_MAX).await?, text),
+    }
+}
+
+/// The id that a text is, unless it is the end of one.
+pub(super) fn whole(text: &str) -> anyhow::Result<Option<IncidentId>> {
     let text = text.trim().to_ascii_uppercase();
     if text.len() == 26 {
-        return Ok(text.parse()?);
+        return Ok(Some(text.parse()?));
     }
     if text.len() < 4 {
         bail!("`{text}` is too short: give the incident's id, or at least its last 4 characters");
     }
-    let all = journal.incidents(None, SEARCH_MAX).await?;
+    Ok(None)
+}
+
+/// The one incident whose id ends so.
+pub(super) fn by_end(all: Vec<IncidentId>, text: &str) -> anyhow::Result<IncidentId> {
+    let text = text.trim().to_ascii_uppercase();
     let mut matching = all.into_iter().filter(|id| id.as_str().ends_with(&text));
     match (matching.next(), matching.next()) {
         (Some(id), None) => Ok(id),

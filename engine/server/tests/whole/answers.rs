@@ -67,7 +67,7 @@ async fn a_plan_waits_for_a_person_and_their_name_is_in_the_journal() {
     assert!(judged[0]["verdict"].get("hold").is_some(), "{judged:?}");
     assert_eq!(cloud.tasks().await.0, 2);
     let id = untoil.incident().await["id"].as_str().unwrap().to_owned();
-    let said = untoil.run(&["approve", &id, "--by", "kim", "--note", "go on"]).await;
+    let said = untoil.run(&["approve", &id[20..], "--by", "kim", "--note", "go on"]).await;
     assert_eq!(said.status, 0, "{said:?}");
     untoil.until("finished", 1).await;
     assert_eq!(cloud.tasks().await.0, 6);
@@ -129,4 +129,39 @@ async fn a_pause_between_two_steps_stops_the_second_and_resume_lets_the_next_run
     assert_eq!(cloud.tasks().await.0, 3);
     assert_eq!(untoil.entries("paused").await[0]["reason"], "deploying");
     assert_eq!(untoil.entries("resumed").await.len(), 1);
+}
+
+#[tokio::test]
+async fn with_a_token_nothing_is_read_or_changed_without_it() {
+    let mut untoil = Untoil::towards(1);
+    untoil.set("UNTOIL_ADMIN", r#"{ "env": "UNTOIL_ADMIN_TOKEN" }"#);
+    untoil.set("UNTOIL_ADMIN_TOKEN", "the-token-of-this-test");
+    untoil.start().await;
+    let client = reqwest::Client::new();
+    for path in ["/v1/incidents", "/v1/incidents/01ARZ3NDEKTSV4RRFFQ69G5FAV", "/v1/journal"] {
+        let answer = client.get(untoil.url(path)).send().await.unwrap();
+        assert_eq!(answer.status(), 401, "{path}");
+    }
+    let sent = client.get(untoil.url("/v1/journal")).bearer_auth("the-token-of-this-test");
+    assert_eq!(sent.send().await.unwrap().status(), 200);
+    let said = untoil.run(&["approve", "ABCDEF", "--by", "kim"]).await;
+    assert!(said.status == 1 && said.err.contains("no incident ends"), "{said:?}");
+    let said = untoil.run(&["pause", "--reason", "x", "--by", "kim"]).await;
+    assert_eq!(said.status, 0, "{said:?}");
+}
+
+#[tokio::test]
+async fn without_a_token_a_name_of_somebody_else_and_a_proxy_are_refused() {
+    let mut untoil = Untoil::towards(1);
+    untoil.start().await;
+    let client = reqwest::Client::new();
+    let body = json!({ "by": "kim", "note": "x", "scope": "all" });
+    for (name, value) in [("host", "rebound.example"), ("x-forwarded-for", "10.0.0.7")] {
+        let pause = client.post(untoil.url("/v1/pause")).header("x-untoil", "1");
+        let answer = pause.header(name, value).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 403, "{name}");
+        let read = client.get(untoil.url("/v1/journal")).header(name, value);
+        assert_eq!(read.send().await.unwrap().status(), 403, "{name}");
+    }
+    assert_eq!(untoil.entries("paused").await.len(), 0);
 }

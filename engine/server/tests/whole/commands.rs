@@ -28,7 +28,15 @@ async fn the_journal_is_read_beside_the_running_service() {
     let id = incident["id"].as_str().unwrap();
     let why = untoil.run(&["why", &id[20..]]).await;
     assert_eq!(why.status, 0, "{why:?}");
-    for part in ["contact-sync-backlog", "2 → 6", "allowed by", "finished"] {
+    for part in [
+        "contact-sync-backlog",
+        "2 → 6",
+        "allowed by",
+        "finished",
+        "marker ",
+        "staleness: ",
+        "service = ",
+    ] {
         assert!(why.out.contains(part), "`{part}` is missing:\n{}", why.out);
     }
     let entries = untoil.json(&["why", id]).await["entries"].as_array().unwrap().clone();
@@ -41,6 +49,22 @@ async fn the_journal_is_read_beside_the_running_service() {
     let some = entries.last().unwrap();
     let shown = untoil.run(&["audit", "show", &some["seq"].to_string()]).await;
     assert_eq!(serde_json::from_str::<Value>(&shown.out).unwrap(), *some);
+    let received = list.iter().find(|entry| entry["body"].get("received").is_some()).unwrap();
+    let seq = received["seq"].to_string();
+    let shown = untoil.run(&["audit", "show", &seq]).await;
+    assert!(shown.out.contains("ContactSync") && shown.out.contains("bytes:"), "{shown:?}");
+    let shown = untoil.json(&["audit", "show", &seq]).await;
+    assert!(shown["delivery_body"]["text"].as_str().unwrap().contains("ContactSync"), "{shown}");
+    let last = untoil.run(&["audit", "list", "--last", "2", "--kind", "received"]).await;
+    assert_eq!(last.out.lines().count(), 1, "{last:?}");
+    let last = untoil.run(&["audit", "list", "--last", "3", "--format", "json"]).await;
+    let seqs: Vec<u64> = last
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64().unwrap())
+        .collect();
+    assert!(seqs.len() == 3 && seqs[1] == seqs[0] + 1 && seqs[2] == seqs[1] + 1, "{seqs:?}");
+    assert!(seqs[2] >= list.last().unwrap()["seq"].as_u64().unwrap(), "{seqs:?}");
     assert_eq!(untoil.run(&["audit", "show", "99999"]).await.status, 1);
     let verified = untoil.json(&["audit", "verify"]).await;
     assert_eq!(verified["whole"], true);

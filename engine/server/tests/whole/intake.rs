@@ -146,3 +146,19 @@ async fn a_subscription_is_confirmed_and_a_signed_alarm_opens_an_incident() {
     assert_eq!(sns.post(&url, &unreadable).await, 202, "what its sender signed is kept");
     untoil.until("unreadable", 1).await;
 }
+
+#[tokio::test]
+async fn a_delivery_is_taken_while_many_connections_never_end_their_headers() {
+    use tokio::io::AsyncWriteExt as _;
+
+    let mut untoil = Untoil::towards(1);
+    untoil.start().await;
+    let mut slow = Vec::new();
+    for _ in 0..300 {
+        let mut one = tokio::net::TcpStream::connect(("127.0.0.1", untoil.port)).await.unwrap();
+        one.write_all(b"POST /v1/events/cloudwatch HTTP/1.1\r\nX-Slow: ").await.unwrap();
+        slow.push(one);
+    }
+    assert_eq!(untoil.post(&backlog("ALARM", 9_120.0)).await, 202);
+    assert_eq!(untoil.entries("received").await.len(), 1);
+}
