@@ -12,7 +12,7 @@ use untoil_actions::Ask;
 use untoil_clock::{Clock as _, SystemClock};
 use untoil_dispatcher::{Prepared, Question, Rules as _};
 use untoil_intake::{Decoded, decode};
-use untoil_model::{Alarm, Delivery, DeliveryId, Facts, Hash};
+use untoil_model::{Alarm, Delivery, DeliveryId, Facts, Hash, Target};
 
 use crate::cli::{Format, Try};
 use crate::commands::{rules, serve};
@@ -96,7 +96,7 @@ async fn one(config: &Config, what: &Try, loaded: &Loaded, alarm: &Alarm) -> any
         }
     };
     told["target"] = json!(prepared.target);
-    let facts = match facts(config, what, &prepared).await? {
+    let (facts, parents) = match facts(config, what, &prepared).await? {
         Ok(facts) => facts,
         Err(why) => {
             told["would"] = json!({ "stop": why });
@@ -104,18 +104,20 @@ async fn one(config: &Config, what: &Try, loaded: &Loaded, alarm: &Alarm) -> any
         }
     };
     told["facts"] = json!(facts);
-    told["would"] = plan(config, (loaded, &book), (&prepared, &facts), alarm).await?;
+    let asked = (&prepared, &facts, parents);
+    told["would"] = plan(config, (loaded, &book), asked, alarm).await?;
     Ok(told)
 }
 
+/// The facts, and what the target belongs to by them.
 async fn facts(
     config: &Config,
     what: &Try,
     prepared: &Prepared,
-) -> anyhow::Result<Result<Facts, String>> {
-    let mut facts = Facts::new();
+) -> anyhow::Result<Result<(Facts, Vec<Target>), String>> {
+    let (mut facts, mut parents) = (Facts::new(), Vec::new());
     if prepared.facts.is_empty() {
-        return Ok(Ok(facts));
+        return Ok(Ok((facts, parents)));
     }
     if !what.facts {
         let names: Vec<&str> = prepared.facts.iter().map(|fact| fact.name.as_str()).collect();
@@ -128,18 +130,21 @@ async fn facts(
     for request in &prepared.facts {
         match request.read(&eyes, SystemClock.now()).await {
             Ok(value) => {
+                parents.extend(request.parents(&value));
                 facts.insert(request.name.clone(), value);
             }
             Err(e) => return Ok(Err(format!("fact `{}` cannot be read: {e}", request.name))),
         }
     }
-    Ok(Ok(facts))
+    parents.sort();
+    parents.dedup();
+    Ok(Ok((facts, parents)))
 }
 
 async fn plan(
     config: &Config,
     (loaded, book): (&Loaded, &Book),
-    (prepared, facts): (&Prepared, &Facts),
+    (prepared, facts, parents): (&Prepared, &Facts, Vec<Target>),
     alarm: &Alarm,
 ) -> anyhow::Result<Value> {
     let question = Question { alarm, target: &prepared.target, facts, results: None };
@@ -169,7 +174,7 @@ async fn plan(
     }
     let told = json!({ "plan": steps, "more": answer.more, "printed": answer.printed });
     let now = SystemClock.now();
-    let asked = (prepared, alarm);
+    let asked = (prepared, alarm, parents);
     let verdict = judging::verdict(config, loaded, asked, (steps, answer.more), now).await?;
     Ok(json!({ "propose": told, "guard": verdict }))
 }

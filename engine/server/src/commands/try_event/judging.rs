@@ -7,7 +7,7 @@ use untoil_dispatcher::Prepared;
 use untoil_guard::{Guard, Judgement};
 use untoil_journal::{Batch, Journal, MemoryJournal, load};
 use untoil_model::{
-    Actor, Alarm, Body, DeliveryId, Draft, IncidentId, Plan, RunKind, Seq, Step, Stream,
+    Actor, Alarm, Body, DeliveryId, Draft, IncidentId, Plan, RunKind, Seq, Step, Stream, Target,
 };
 use untoil_store::SqliteJournal;
 
@@ -21,7 +21,7 @@ const PAGE: usize = 1_000;
 pub(super) async fn verdict(
     config: &Config,
     loaded: &Loaded,
-    (prepared, alarm): (&Prepared, &Alarm),
+    (prepared, alarm, parents): (&Prepared, &Alarm, Vec<Target>),
     (steps, more): (Vec<Step>, bool),
     now: jiff::Timestamp,
 ) -> anyhow::Result<Value> {
@@ -36,7 +36,7 @@ pub(super) async fn verdict(
         version: prepared.rule.version.clone(),
         mode: prepared.rule.mode,
         target: prepared.target.clone(),
-        parents: Vec::new(),
+        parents,
         steps,
         more,
         limits: prepared.limits,
