@@ -1,7 +1,7 @@
 //! Tells what is missing before an alarm does. It only reads.
 //!
-//! AWS has no dry run for the calls that write; `untoil iam` prints the policy that allows them, and
-//! the first denied call names what is missing.
+//! AWS has no dry run for the calls that write; docs/actions.md lists what each action
+//! needs, and the first denied call names what is missing.
 
 use jiff::{SignedDuration, Timestamp};
 use untoil_actions::{MetricQuery, Missing, ReadError};

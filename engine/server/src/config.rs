@@ -188,7 +188,7 @@ pub(crate) struct SlackConfig {
     pub(crate) language: String,
     /// Time zone of the times people read.
     pub(crate) time_zone: Option<String>,
-    /// What `escalate.mention` names stand for: `platform-oncall: "<!subteam^S0123>"`.
+    /// What `escalate.mention` names stand for: `platform-oncall: S0123…`.
     pub(crate) mentions: BTreeMap<String, String>,
     /// Where the API is; another one only for tests.
     pub(crate) api: String,
@@ -218,7 +218,7 @@ impl Config {
             None => String::new(),
         };
         let name = path.map_or_else(String::new, |path| path.display().to_string());
-        Self::read(&text, &overrides()).with_context(|| match name.as_str() {
+        Self::read(&text, &overrides()?).with_context(|| match name.as_str() {
             "" => "in the environment".to_owned(),
             name => format!("in `{name}`"),
         })
@@ -280,7 +280,7 @@ pub(crate) fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> anyhow::Result
 }
 
 /// The variables that override a key: `UNTOIL_LISTEN`, `UNTOIL_SLACK__CHANNEL`.
-fn overrides() -> Vec<(String, String)> {
+fn overrides() -> anyhow::Result<Vec<(String, String)>> {
     /// Variables of ours that are no keys of the configuration.
     const OTHERS: [&str; 4] = ["UNTOIL_CONFIG", "UNTOIL_LOG", "UNTOIL_USER", "UNTOIL_URL"];
     let keys = [
@@ -296,12 +296,19 @@ fn overrides() -> Vec<(String, String)> {
         "HTTP_HOSTS",
         "ADMIN",
     ];
-    let ours = std::env::vars().filter(|(name, _)| {
+    // What is no text concerns us only under a name of ours.
+    let named =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let ours = named.filter(|(name, _)| {
         let key = name.strip_prefix("UNTOIL_").unwrap_or_default();
         let first = key.split("__").next().unwrap_or_default();
         keys.contains(&first) && !OTHERS.contains(&name.as_str())
     });
-    ours.collect()
+    let texts = ours.map(|(name, value)| match value.into_string() {
+        Ok(value) => Ok((name, value)),
+        Err(_) => bail!("`{name}` is not UTF-8 text; set it anew"),
+    });
+    texts.collect()
 }
 
 /// Sets `SLACK__CHANNEL` in the tree to a value that is JSON where it can be, and text otherwise.

@@ -1,6 +1,6 @@
 //! The sandbox's rule book, as the dispatcher asks it; and keeping it up to date.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,6 +94,8 @@ pub(crate) struct Loaded {
     sandbox: Sandbox,
     pub(crate) events: Vec<ReloadEvent>,
     pub(crate) policy: Policy,
+    policy_file: PathBuf,
+    policy_text: String,
 }
 
 impl Loaded {
@@ -101,7 +103,10 @@ impl Loaded {
     pub(crate) fn from(dir: &Path, catalogue: Arc<Catalogue>) -> anyhow::Result<Self> {
         let sandbox = Sandbox::start(catalogue, SCRIPT_THREADS)?;
         let (reloader, events) = Reloader::load(dir, sandbox.clone());
-        Ok(Self { reloader, sandbox, events, policy: policy(dir)? })
+        let policy_file = dir.join("policy.yaml");
+        let policy_text = policy_text(&policy_file)?;
+        let policy = policy(&policy_file, &policy_text)?;
+        Ok(Self { reloader, sandbox, events, policy, policy_file, policy_text })
     }
 
     /// The book for the dispatcher. With a `mode` every rule has that one: for demo and tests.
@@ -124,6 +129,16 @@ impl Loaded {
         self.reloader.diagnostics().cloned().collect()
     }
 
+    /// The policy holds from start to end; who changes it in between should know.
+    fn look_at_policy(&mut self) {
+        // What cannot be read now is looked at again next time.
+        let Ok(text) = policy_text(&self.policy_file) else { return };
+        if text != self.policy_text {
+            tracing::warn!("`policy.yaml` has changed; it takes effect when untoil is restarted");
+            self.policy_text = text;
+        }
+    }
+
     /// Keeps the book up to date and journals what changes, until `stop`.
     pub(crate) async fn keep(
         mut self,
@@ -142,6 +157,7 @@ impl Loaded {
             }
             let polled = tokio::task::spawn_blocking(move || {
                 let events = self.reloader.poll();
+                self.look_at_policy();
                 (self, events)
             });
             match polled.await {
@@ -187,12 +203,18 @@ async fn tell(
     }
 }
 
-fn policy(dir: &Path) -> anyhow::Result<Policy> {
-    let path = dir.join("policy.yaml");
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Policy::default()),
-        Err(e) => return Err(e).with_context(|| format!("cannot read `{}`", path.display())),
-    };
-    crate::config::yaml(&text).with_context(|| format!("in `{}`", path.display()))
+/// The policy's text; none is as good as an empty one.
+fn policy_text(path: &Path) -> anyhow::Result<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(e) => Err(e).with_context(|| format!("cannot read `{}`", path.display())),
+    }
+}
+
+fn policy(path: &Path, text: &str) -> anyhow::Result<Policy> {
+    if text.is_empty() {
+        return Ok(Policy::default());
+    }
+    crate::config::yaml(text).with_context(|| format!("in `{}`", path.display()))
 }

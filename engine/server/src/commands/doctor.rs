@@ -192,7 +192,9 @@ async fn slack(config: &Config, lines: &mut Lines) {
         Err(e) => lines.wrong("slack", format!("{e:#}")),
         Ok(slack) => match slack.who().await {
             Ok((bot, team)) => {
-                lines.fine("slack", format!("{bot} in {team}, channel {}", config.slack.channel));
+                let channel = &config.slack.channel;
+                let untried = "not tried: invite the bot, and see the first thread";
+                lines.fine("slack", format!("{bot} in {team}; channel {channel} is {untried}"));
             }
             Err(e) => lines.wrong("slack", e.to_string()),
         },
