@@ -94,8 +94,8 @@ pub(crate) fn evidence(voice: &Voice, alarm: &Alarm, skewed_from: Option<Timesta
         let claimed = voice.time(claimed);
         rows.push(line(say!(
             l,
-            "보낸 쪽 시각 {claimed}, 시계 오차로 수신 시각 사용",
-            "its sender's clock says {claimed}; the time of receipt is used"
+            "보낸 쪽이 알린 시각은 {claimed}, 수신 시각 사용",
+            "its sender says {claimed}; the time of receipt is used"
         )));
     }
     let place = alarm.namespace.iter().chain(&alarm.region).chain(&alarm.account);
