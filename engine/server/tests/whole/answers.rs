@@ -97,6 +97,8 @@ async fn a_plan_that_is_rejected_is_not_run() {
     assert!(judged[1]["verdict"]["deny"]["reason"].to_string().contains("kim"), "{judged:?}");
     assert_eq!(untoil.post(&backlog("OK", 120.0)).await, 202);
     untoil.until("closed", 1).await;
+    assert!(untoil.run(&["incidents"]).await.out.contains(&id));
+    assert!(untoil.run(&["incidents", "--open"]).await.out.starts_with("no incidents"));
     assert_eq!(proxy.writes(), [""; 0]);
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::alarm::backlog;
 use crate::cloud::Cloud;
-use crate::service::Untoil;
+use crate::service::{Untoil, eventually};
 use crate::stand_in::{ministack, moto};
 
 #[tokio::test]
@@ -183,4 +183,27 @@ async fn doctor_says_what_is_set_up_and_what_is_not() {
     let nobody = Untoil::towards(1);
     let said = nobody.run(&["doctor"]).await;
     assert!(said.status == 1 && said.out.contains("WRONG"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_variable_that_is_no_text_is_named_only_if_it_is_ours() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let untoil = Untoil::towards(1);
+    for (name, status) in [("SOMEBODY_ELSES", 0), ("UNTOIL_INSTANCE", 1)] {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_untoil"));
+        command.args(["check", "rules"]).current_dir(untoil.path(""));
+        let said = command.env(name, std::ffi::OsStr::from_bytes(b"\xff")).output().await.unwrap();
+        let said = crate::service::Said::from(said);
+        assert_eq!(said.status, status, "{name}: {said:?}");
+        assert_eq!(said.err.contains(name), status == 1, "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_changes_while_it_runs_is_warned_of() {
+    let mut untoil = Untoil::towards(1);
+    untoil.start().await;
+    fs::write(untoil.path("rules/policy.yaml"), "rest: 1s\n").unwrap();
+    eventually("the log warns", || untoil.said("stderr").contains("`policy.yaml`")).await;
 }
