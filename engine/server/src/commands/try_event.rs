@@ -168,9 +168,7 @@ async fn plan(
         }
     }
     if steps.is_empty() {
-        return Ok(
-            json!({ "fail": "the rule matched but proposed no step", "printed": answer.printed }),
-        );
+        return Ok(json!({ "nothing": "the rule proposes no step", "printed": answer.printed }));
     }
     let told = json!({ "plan": steps, "more": answer.more, "printed": answer.printed });
     let now = SystemClock.now();
