@@ -2,7 +2,7 @@
 //!
 //! A rule never writes shell text. It names one of [`documents`] and gives it parameters, each of
 //! which [`Parameter::check`] has accepted; the engine pins the document's name, version and hash.
-//! The scripts live in `deploy/ssm/scripts`, the committed documents beside them are [`assemble`]d
+//! The scripts live in `deploy/ssm/scripts`, the committed documents beside them are [`assemble()`]d
 //! from those, and a test fails when the two differ.
 
 #![forbid(unsafe_code)]
