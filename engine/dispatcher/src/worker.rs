@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use untoil_guard::{GuardError, Judgement, Permit};
-use untoil_journal::{AppendError, Batch, JournalError, catch_up, load};
-use untoil_model::{Body, Draft, Incident, Reason, Work};
+use untoil_journal::{catch_up, load};
+use untoil_model::{Body, Incident, Reason, Work};
 use untoil_runner::RunnerError;
 
 use crate::dispatcher::Place;
@@ -62,7 +62,7 @@ async fn give_up(tools: &Tools, place: &Place, fault: String) -> Result<(), Runn
         return Ok(());
     }
     let mention = incident.remedy.as_ref().and_then(|plan| plan.mention.clone());
-    write(tools, &mut incident, vec![Body::Escalated { reason, mention }]).await
+    tools.runner.write(&mut incident, vec![Body::Escalated { reason, mention }]).await
 }
 
 /// Works until the worker may leave. An error means: the journal failed, begin again from it.
@@ -153,11 +153,11 @@ async fn one(
     match work {
         Work::Match => {
             let answer = crate::desk::answer(tools, &incident.alarm);
-            write(tools, incident, vec![answer]).await
+            runner.write(incident, vec![answer]).await
         }
         Work::Ask => {
             let bodies = asking::ask(tools, incident).await;
-            write(tools, incident, bodies).await
+            runner.write(incident, bodies).await
         }
         Work::Judge => judge(tools, incident, permit).await,
         Work::Call { step } => {
@@ -212,25 +212,6 @@ async fn judge(
         Err(GuardError::Contended(_)) => Ok(()),
         Err(e) => Err(e.into()),
     }
-}
-
-async fn write(
-    tools: &Tools,
-    incident: &mut Incident,
-    bodies: Vec<Body>,
-) -> Result<(), RunnerError> {
-    let now = tools.clock.now();
-    let drafts =
-        bodies.into_iter().map(|body| Draft::of(&incident.id, now, tools.actor.clone(), body));
-    match tools.journal.append(Batch::of(drafts.collect())).await {
-        Ok(_) => {}
-        Err(AppendError::Journal(e)) => return Err(e.into()),
-        Err(AppendError::Conflict { stream, at }) => {
-            let why = format!("a batch without conditions met one at {stream:?} {at}");
-            return Err(JournalError::Unavailable(why).into());
-        }
-    }
-    Ok(catch_up(&*tools.journal, incident).await?)
 }
 
 /// Rests until there is news of the incident, or a time comes.

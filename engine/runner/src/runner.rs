@@ -47,6 +47,18 @@ impl Runner {
         Ok(&**action)
     }
 
+    /// Writes entries of an incident together, in the engine's name, and folds the incident on.
+    ///
+    /// # Errors
+    /// [`RunnerError`] when the record cannot be made.
+    pub async fn write(
+        &self,
+        incident: &mut Incident,
+        bodies: Vec<Body>,
+    ) -> Result<(), RunnerError> {
+        self.pen.write(incident, bodies).await
+    }
+
     /// Writes the end of an incident. A lease that is still out is named to people first.
     ///
     /// # Errors
