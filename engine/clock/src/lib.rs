@@ -5,8 +5,9 @@
 //! else in the workspace may name `SystemTime`, `Instant` or `sleep`; a lint enforces it.
 #![forbid(unsafe_code)]
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -16,6 +17,9 @@ use jiff::Timestamp;
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// The time of day, to the microsecond.
     fn now(&self) -> Timestamp;
+
+    /// Time since some fixed moment of this process. It goes on evenly: nobody can set it.
+    fn ticks(&self) -> Duration;
 
     /// Waits for `duration` of this clock's time. Cancel-safe: dropping the future has no effect.
     async fn sleep(&self, duration: Duration);
@@ -38,6 +42,12 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     fn now(&self) -> Timestamp {
         truncated(Timestamp::now())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    fn ticks(&self) -> Duration {
+        static BEGAN: OnceLock<Instant> = OnceLock::new();
+        BEGAN.get_or_init(Instant::now).elapsed()
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -91,6 +101,10 @@ impl Clock for VirtualClock {
         Timestamp::from_microsecond(at).unwrap_or(Timestamp::MAX)
     }
 
+    fn ticks(&self) -> Duration {
+        self.began.elapsed().saturating_mul(self.speed)
+    }
+
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration / self.speed).await;
     }
@@ -121,6 +135,15 @@ mod tests {
         clock.sleep(Duration::from_mins(1)).await;
         assert_eq!(before.elapsed(), Duration::from_secs(1));
         assert_eq!(clock.now().as_second(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn setting_the_time_of_day_leaves_the_ticks_alone() {
+        let clock = VirtualClock::starting_at(Timestamp::UNIX_EPOCH);
+        clock.step_by(3_600_000_000);
+        clock.sleep(Duration::from_secs(2)).await;
+        assert_eq!(clock.now().as_second(), 3_602);
+        assert_eq!(clock.ticks(), Duration::from_secs(2));
     }
 
     #[tokio::test(start_paused = true)]

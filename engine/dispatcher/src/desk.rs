@@ -79,6 +79,8 @@ async fn decide_one(tools: &Tools, read: &ReadOut) -> Result<Vec<IncidentId>, Jo
         match tools.journal.append(batch).await {
             Ok(_) => return Ok(touched),
             Err(AppendError::Conflict { .. }) => {}
+            // Another instance was faster; it opened or touched what there was to open or touch.
+            Err(AppendError::Decided(_)) => return Ok(Vec::new()),
             Err(AppendError::Journal(e)) => return Err(e),
         }
     }

@@ -190,7 +190,9 @@ impl Dispatcher {
     async fn rest(&self, error: JournalError) -> Result<(), DispatcherError> {
         match error {
             JournalError::Damaged(_) => Err(DispatcherError::Damaged(error)),
-            JournalError::Overloaded | JournalError::Unavailable(_) => {
+            JournalError::Overloaded
+            | JournalError::Unavailable(_)
+            | JournalError::TakenOver(_) => {
                 tracing::error!(%error, "the journal does not answer; nothing is decided until it does");
                 self.tools.clock.sleep(JOURNAL_AGAIN).await;
                 Ok(())

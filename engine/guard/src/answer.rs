@@ -143,7 +143,7 @@ impl Guard {
                     let first = entries.into_iter().next();
                     return Ok(first.expect("a journal returns the entries it was given"));
                 }
-                Err(AppendError::Conflict { .. }) => {}
+                Err(AppendError::Conflict { .. } | AppendError::Decided(_)) => {}
                 Err(AppendError::Journal(error)) => return Err(error.into()),
             }
         }

@@ -100,7 +100,7 @@ impl Guard {
             };
             let entries = match self.journal.append(batch).await {
                 Ok(entries) => entries,
-                Err(AppendError::Conflict { .. }) => continue,
+                Err(AppendError::Conflict { .. } | AppendError::Decided(_)) => continue,
                 Err(AppendError::Journal(error)) => return Err(error.into()),
             };
             if let Some(mut ledger) = ledger {

@@ -1,6 +1,6 @@
 //! What is written in one atomic step, and how that can fail.
 
-use untoil_model::{Broken, DeliveryId, Draft, Seq, Stream};
+use untoil_model::{Broken, DeliveryId, Draft, IncidentId, Seq, Stream};
 
 /// What became of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,11 @@ pub struct Batch {
     pub drafts: Vec<untoil_model::Draft>,
     /// The conditions.
     pub expects: Vec<Expect>,
-    /// The delivery that these entries decide; it stops being pending.
+    /// The delivery that these entries decide; it stops being pending. One that is not pending
+    /// refuses the batch.
     pub decides: Option<DeliveryId>,
+    /// The incident that the writer must hold: who was taken for dead writes nothing more about it.
+    pub holding: Option<IncidentId>,
 }
 
 impl Batch {
@@ -62,6 +65,13 @@ impl Batch {
         self
     }
 
+    /// The same batch, on condition that this instance holds `incident` (see [`crate::Roster`]).
+    #[must_use]
+    pub fn holding(mut self, incident: IncidentId) -> Self {
+        self.holding = Some(incident);
+        self
+    }
+
     /// The same batch, deciding a delivery.
     #[must_use]
     pub fn deciding(mut self, delivery: DeliveryId) -> Self {
@@ -91,6 +101,9 @@ pub enum JournalError {
     /// What is kept is not what was written.
     #[error("the journal is damaged: {0}; run `untoil audit verify`")]
     Damaged(#[from] Broken),
+    /// Another instance holds it now. Nothing was written.
+    #[error("another instance has taken over {0}; it goes on there")]
+    TakenOver(String),
 }
 
 /// Why a batch was not written.
@@ -104,7 +117,10 @@ pub enum AppendError {
         /// Where it ends now.
         at: Seq,
     },
-    /// The journal itself failed.
+    /// The delivery that the batch decides was decided before, or never kept. Nothing was written.
+    #[error("delivery `{0}` is not waiting for a decision")]
+    Decided(DeliveryId),
+    /// The journal itself failed, or [`JournalError::TakenOver`].
     #[error(transparent)]
     Journal(#[from] JournalError),
 }

@@ -15,7 +15,10 @@ mod chain;
 mod deliveries;
 mod following;
 mod incidents;
+mod instances;
 mod reading;
+
+pub use instances::{Instance, instances};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,7 +79,9 @@ checks! {
     deliveries::of_deliveries_that_race_one_is_stored,
     deliveries::the_same_message_of_two_sources_is_two_deliveries,
     deliveries::a_delivery_is_pending_until_it_is_decided,
-    deliveries::deciding_is_harmless_when_there_is_nothing_to_decide,
+    deliveries::a_delivery_is_decided_once,
+    deliveries::of_those_who_decide_at_once_one_does,
+    deliveries::what_is_to_be_decided_comes_whole_and_in_pages,
     appending::entries_come_back_as_they_were_written,
     appending::a_batch_is_written_in_order_and_whole,
     appending::a_batch_of_nothing_writes_nothing,
@@ -94,6 +99,7 @@ checks! {
     reading::odd_alarm_keys_are_streams_of_their_own,
     reading::pages_join_without_gap_or_repeat,
     reading::limits_are_kept,
+    reading::the_ends_of_several_streams_come_in_their_order,
     following::a_reader_never_skips_a_late_commit,
     following::the_head_is_announced_after_the_commit,
     following::every_handle_hears_of_the_head,

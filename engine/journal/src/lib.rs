@@ -9,6 +9,8 @@
 //! - **Conditions are atomic.** A [`Batch`] may say which [`Stream`]s must not have grown; if one has,
 //!   nothing is written. Judging and reserving are one step because of it, also across instances.
 //!
+//! Instances that share a journal share its work by a [`Roster`].
+//!
 //! [`MemoryJournal`] is for tests and rule tests. The suite in [`conformance`] is what every store
 //! must pass.
 #![forbid(unsafe_code)]
@@ -17,11 +19,13 @@ mod batch;
 pub mod conformance;
 mod fold;
 mod memory;
+mod roster;
 mod verify;
 
 pub use batch::{AppendError, Batch, Expect, JournalError, Put, Receipt};
 pub use fold::{catch_up, load};
 pub use memory::{MemoryJournal, received};
+pub use roster::{News, Roster, Sole, Tenure};
 pub use verify::{Verified, verify};
 
 use async_trait::async_trait;
@@ -44,7 +48,9 @@ pub trait Journal: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// [`AppendError::Conflict`] when a stream that the batch names has grown: read it and decide
-    /// again. [`AppendError::Journal`] otherwise; after `Unavailable` it is not known whether it was
+    /// again. [`AppendError::Decided`] when the delivery that it decides is not pending.
+    /// [`JournalError::TakenOver`] when another instance holds the incident that it must hold.
+    /// [`AppendError::Journal`] otherwise; after `Unavailable` it is not known whether it was
     /// written, so read before writing again.
     async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError>;
 
@@ -76,6 +82,42 @@ pub trait Journal: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// As [`Journal::read`].
     async fn pending(&self, limit: usize) -> Result<Vec<DeliveryId>, JournalError>;
+
+    /// The oldest pending deliveries that this instance is to decide, whole: those that it received,
+    /// and those whose receiver is gone. At most `limit`, and as many as fit into
+    /// [`DECIDED_TOGETHER_BYTES`], but at least one.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    async fn to_decide(&self, limit: usize) -> Result<Vec<Delivery>, JournalError> {
+        let mut deliveries = Vec::new();
+        let mut bytes = 0;
+        for id in self.pending(limit).await? {
+            let Some(delivery) = self.delivery(&id).await? else { continue };
+            bytes += delivery.body.len();
+            if bytes > DECIDED_TOGETHER_BYTES && !deliveries.is_empty() {
+                break;
+            }
+            deliveries.push(delivery);
+        }
+        Ok(deliveries)
+    }
+
+    /// [`Journal::latest`] of several streams, in their order.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    async fn latest_each(
+        &self,
+        streams: &[Stream],
+        limit: usize,
+    ) -> Result<Vec<Vec<Entry>>, JournalError> {
+        let mut found = Vec::with_capacity(streams.len());
+        for stream in streams {
+            found.push(self.latest(stream, limit).await?);
+        }
+        Ok(found)
+    }
 
     /// A kept delivery, byte for byte.
     ///
@@ -112,7 +154,8 @@ pub trait Journal: Send + Sync + std::fmt::Debug {
     /// Moves a reader's cursor and its memos in one atomic step. It never moves backwards.
     ///
     /// # Errors
-    /// [`JournalError`] when it is not known to be kept.
+    /// [`JournalError`] when it is not known to be kept; [`JournalError::TakenOver`] when another
+    /// living instance has taken the reader's post ([`Roster::take`]).
     async fn advance(&self, reader: &str, to: Seq, memos: Vec<Put>) -> Result<(), JournalError>;
 
     /// What a reader noted under a key.
@@ -124,6 +167,10 @@ pub trait Journal: Send + Sync + std::fmt::Debug {
     /// The place of the last entry, kept up to date: what readers wait on.
     fn head(&self) -> watch::Receiver<Seq>;
 }
+
+/// How many bytes of bodies are decided together: bounds the memory of a decision, and holds a
+/// hundred of the usual 2 KiB many times over.
+pub const DECIDED_TOGETHER_BYTES: usize = 8 * 1024 * 1024;
 
 /// An entry as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,54 +1,98 @@
 //! The journal in memory: for tests, rule tests and `try`. It keeps nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use untoil_clock::Clock;
 use untoil_model::{
     Actor, Body, Delivery, DeliveryId, Draft, Entry, Hash, IncidentId, Seq, Stream,
 };
 
-use crate::{AppendError, Batch, Journal, JournalError, Put, RawEntry, Receipt};
+use crate::{
+    AppendError, Batch, DECIDED_TOGETHER_BYTES, Journal, JournalError, News, Put, RawEntry,
+    Receipt, Roster, Tenure,
+};
+
+/// How long an instance is believed to live without being heard.
+const LEASE: Duration = Duration::from_secs(15);
+/// How much earlier it stops acting by itself.
+const MARGIN: Duration = Duration::from_secs(3);
 
 /// A journal in memory. Atomic by one lock.
+///
+/// Made by [`MemoryJournal::new`] it has one instance, which lives for ever; made by
+/// [`MemoryJournal::join`] each is an instance of its own on the same journal.
 #[derive(Debug)]
 pub struct MemoryJournal {
+    shared: Arc<Shared>,
+    me: Member,
+    clock: Option<Arc<dyn Clock>>,
+    tenure: Tenure,
+}
+
+/// An instance's number; 1 is the first.
+type Member = u64;
+
+#[derive(Debug)]
+struct Shared {
     kept: Mutex<Kept>,
     head: watch::Sender<Seq>,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    entries: Vec<(Entry, String)>,
+    entries: Vec<(Entry, String, Member)>,
     deliveries: BTreeMap<DeliveryId, Delivery>,
-    pending: BTreeMap<Seq, DeliveryId>,
+    pending: BTreeMap<Seq, (DeliveryId, Member)>,
     incidents: BTreeSet<IncidentId>,
     open: BTreeSet<IncidentId>,
+    /// Who holds each incident; it stays its last holder's when it is closed.
+    holders: BTreeMap<IncidentId, Option<Member>>,
     cursors: BTreeMap<String, Seq>,
     memos: BTreeMap<(String, String), String>,
+    /// Until when each instance is believed to live, in ticks; `None` for ever.
+    living: BTreeMap<Member, Option<Duration>>,
+    posts: BTreeMap<String, Member>,
+    members: Member,
 }
 
 impl Default for MemoryJournal {
     fn default() -> Self {
-        Self { kept: Mutex::default(), head: watch::Sender::new(Seq::START) }
+        let kept = Kept { living: BTreeMap::from([(1, None)]), members: 1, ..Kept::default() };
+        let head = watch::Sender::new(Seq::START);
+        let shared = Arc::new(Shared { kept: Mutex::new(kept), head });
+        Self { shared, me: 1, clock: None, tenure: Tenure::forever() }
     }
 }
 
 impl MemoryJournal {
-    /// An empty one.
+    /// An empty one, with one instance that lives for ever.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// A further instance on the same journal; it lives as long as it is heard on `clock`, which all
+    /// that join must share.
+    #[must_use]
+    pub fn join(&self, clock: Arc<dyn Clock>) -> Self {
+        let mut kept = self.kept();
+        kept.members += 1;
+        let me = kept.members;
+        drop(kept);
+        Self { shared: Arc::clone(&self.shared), me, clock: Some(clock), tenure: Tenure::none() }
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // A panic while the lock was held leaves whole entries behind: nothing is half-written.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn announce(&self, seq: Seq) {
-        self.head.send_if_modified(|head| {
+        self.shared.head.send_if_modified(|head| {
             let newer = seq > *head;
             if newer {
                 *head = seq;
@@ -56,31 +100,65 @@ impl MemoryJournal {
             newer
         });
     }
+
+    fn ticks(&self) -> Duration {
+        self.clock.as_ref().map_or(Duration::ZERO, |clock| clock.ticks())
+    }
 }
 
 impl Kept {
     fn last(&self) -> (Seq, Hash) {
-        self.entries.last().map_or((Seq::START, Hash::GENESIS), |(e, _)| (e.seq, e.hash))
+        self.entries.last().map_or((Seq::START, Hash::GENESIS), |(e, ..)| (e.seq, e.hash))
     }
 
-    fn write(&mut self, draft: Draft) -> Entry {
+    fn write(&mut self, draft: Draft, by: Member) -> Entry {
         let (last, prev) = self.last();
         let (entry, text) = Entry::seal(draft, last.next(), prev);
         if let Some(incident) = &entry.incident {
             if matches!(entry.body, Body::Opened { .. }) {
                 self.incidents.insert(incident.clone());
                 self.open.insert(incident.clone());
+                self.holders.insert(incident.clone(), Some(by));
             } else if matches!(entry.body, Body::Closed { .. }) {
                 self.open.remove(incident);
             }
         }
-        self.entries.push((entry.clone(), text));
+        self.entries.push((entry.clone(), text, by));
         entry
     }
 
     fn end(&self, stream: &Stream) -> Seq {
-        let last = self.entries.iter().rev().find(|(entry, _)| entry.is_in(stream));
-        last.map_or(Seq::START, |(entry, _)| entry.seq)
+        let last = self.entries.iter().rev().find(|(entry, ..)| entry.is_in(stream));
+        last.map_or(Seq::START, |(entry, ..)| entry.seq)
+    }
+
+    fn lives(&self, member: Member, ticks: Duration) -> bool {
+        self.living.get(&member).is_some_and(|until| until.is_none_or(|until| ticks < until))
+    }
+
+    /// What a batch's conditions say.
+    fn refusal(&self, batch: &Batch, me: Member) -> Option<AppendError> {
+        for expect in &batch.expects {
+            let at = self.end(&expect.stream);
+            if at != expect.at {
+                return Some(AppendError::Conflict { stream: expect.stream.clone(), at });
+            }
+        }
+        if let Some(incident) = &batch.holding
+            && !self.holds(incident, me)
+        {
+            return Some(JournalError::TakenOver(format!("incident `{incident}`")).into());
+        }
+        if let Some(decided) = &batch.decides
+            && !self.pending.values().any(|(id, _)| id == decided)
+        {
+            return Some(AppendError::Decided(decided.clone()));
+        }
+        None
+    }
+
+    fn holds(&self, incident: &IncidentId, me: Member) -> bool {
+        self.holders.get(incident).copied().flatten() == Some(me)
     }
 }
 
@@ -92,8 +170,8 @@ impl Journal for MemoryJournal {
             if kept.deliveries.contains_key(&delivery.id) {
                 return Ok(Receipt::Seen);
             }
-            let entry = kept.write(received(&delivery));
-            kept.pending.insert(entry.seq, delivery.id.clone());
+            let entry = kept.write(received(&delivery), self.me);
+            kept.pending.insert(entry.seq, (delivery.id.clone(), self.me));
             kept.deliveries.insert(delivery.id.clone(), delivery);
             entry.seq
         };
@@ -105,16 +183,14 @@ impl Journal for MemoryJournal {
         batch.check_size()?;
         let entries = {
             let mut kept = self.kept();
-            for expect in &batch.expects {
-                let at = kept.end(&expect.stream);
-                if at != expect.at {
-                    return Err(AppendError::Conflict { stream: expect.stream.clone(), at });
-                }
+            if let Some(refusal) = kept.refusal(&batch, self.me) {
+                return Err(refusal);
             }
             if let Some(decided) = &batch.decides {
-                kept.pending.retain(|_, id| id != decided);
+                kept.pending.retain(|_, (id, _)| id != decided);
             }
-            batch.drafts.into_iter().map(|draft| kept.write(draft)).collect::<Vec<_>>()
+            let drafts = batch.drafts.into_iter();
+            drafts.map(|draft| kept.write(draft, self.me)).collect::<Vec<_>>()
         };
         if let Some(last) = entries.last() {
             self.announce(last.seq);
@@ -129,21 +205,19 @@ impl Journal for MemoryJournal {
         limit: usize,
     ) -> Result<Vec<Entry>, JournalError> {
         let kept = self.kept();
-        let start = usize::try_from(after.0).unwrap_or(usize::MAX).min(kept.entries.len());
-        let entries = kept.entries[start..].iter().map(|(entry, _)| entry);
+        let entries = behind(&kept, after).iter().map(|(entry, ..)| entry);
         Ok(entries.filter(|entry| entry.is_in(stream)).take(limit).cloned().collect())
     }
 
     async fn latest(&self, stream: &Stream, limit: usize) -> Result<Vec<Entry>, JournalError> {
         let kept = self.kept();
-        let entries = kept.entries.iter().rev().map(|(entry, _)| entry);
+        let entries = kept.entries.iter().rev().map(|(entry, ..)| entry);
         Ok(entries.filter(|entry| entry.is_in(stream)).take(limit).cloned().collect())
     }
 
     async fn raw(&self, after: Seq, limit: usize) -> Result<Vec<RawEntry>, JournalError> {
         let kept = self.kept();
-        let start = usize::try_from(after.0).unwrap_or(usize::MAX).min(kept.entries.len());
-        let raw = kept.entries[start..].iter().take(limit).map(|(entry, text)| RawEntry {
+        let raw = behind(&kept, after).iter().take(limit).map(|(entry, text, _)| RawEntry {
             seq: entry.seq,
             text: text.clone(),
             prev: entry.prev,
@@ -153,7 +227,23 @@ impl Journal for MemoryJournal {
     }
 
     async fn pending(&self, limit: usize) -> Result<Vec<DeliveryId>, JournalError> {
-        Ok(self.kept().pending.values().take(limit).cloned().collect())
+        Ok(self.kept().pending.values().take(limit).map(|(id, _)| id.clone()).collect())
+    }
+
+    async fn to_decide(&self, limit: usize) -> Result<Vec<Delivery>, JournalError> {
+        let (kept, ticks) = (self.kept(), self.ticks());
+        let mine = kept
+            .pending
+            .values()
+            .filter(|(_, receiver)| *receiver == self.me || !kept.lives(*receiver, ticks));
+        let mut bytes = 0;
+        let whole = mine.filter_map(|(id, _)| kept.deliveries.get(id)).take(limit);
+        let fitting = whole.take_while(|delivery| {
+            let is_first = bytes == 0;
+            bytes += delivery.body.len().max(1);
+            is_first || bytes <= DECIDED_TOGETHER_BYTES
+        });
+        Ok(fitting.cloned().collect())
     }
 
     async fn delivery(&self, id: &DeliveryId) -> Result<Option<Delivery>, JournalError> {
@@ -187,6 +277,9 @@ impl Journal for MemoryJournal {
 
     async fn advance(&self, reader: &str, to: Seq, memos: Vec<Put>) -> Result<(), JournalError> {
         let mut kept = self.kept();
+        if kept.posts.get(reader).is_some_and(|holder| *holder != self.me) {
+            return Err(JournalError::TakenOver(format!("the reader `{reader}`")));
+        }
         let cursor = kept.cursors.entry(reader.to_owned()).or_default();
         *cursor = to.max(*cursor);
         for Put { key, value } in memos {
@@ -204,7 +297,98 @@ impl Journal for MemoryJournal {
     }
 
     fn head(&self) -> watch::Receiver<Seq> {
-        self.head.subscribe()
+        self.shared.head.subscribe()
+    }
+}
+
+fn behind(kept: &Kept, after: Seq) -> &[(Entry, String, Member)] {
+    let start = usize::try_from(after.0).unwrap_or(usize::MAX).min(kept.entries.len());
+    &kept.entries[start..]
+}
+
+#[async_trait]
+impl Roster for MemoryJournal {
+    async fn beat(&self) -> Result<(), JournalError> {
+        let Some(clock) = &self.clock else { return Ok(()) };
+        let ticks = clock.ticks();
+        self.kept().living.insert(self.me, Some(ticks + LEASE));
+        self.tenure.extend(ticks + LEASE - MARGIN);
+        Ok(())
+    }
+
+    fn tenure(&self) -> Tenure {
+        self.tenure.clone()
+    }
+
+    async fn adopt(&self, limit: usize) -> Result<Vec<IncidentId>, JournalError> {
+        let (mut kept, ticks) = (self.kept(), self.ticks());
+        if !kept.lives(self.me, ticks) {
+            return Ok(Vec::new());
+        }
+        let is_orphan = |id: &&IncidentId| {
+            let holder = kept.holders.get(*id).copied().flatten();
+            holder.is_none_or(|holder| !kept.lives(holder, ticks))
+        };
+        let orphans: Vec<_> = kept.open.iter().filter(is_orphan).take(limit).cloned().collect();
+        for id in &orphans {
+            kept.holders.insert(id.clone(), Some(self.me));
+        }
+        Ok(orphans)
+    }
+
+    async fn mine(
+        &self,
+        after: Option<&IncidentId>,
+        limit: usize,
+    ) -> Result<Vec<IncidentId>, JournalError> {
+        let kept = self.kept();
+        let mine = kept.open.iter().filter(|id| kept.holds(id, self.me));
+        Ok(mine.filter(|id| after.is_none_or(|after| *id > after)).take(limit).cloned().collect())
+    }
+
+    async fn held(&self, incidents: &[IncidentId]) -> Result<Vec<IncidentId>, JournalError> {
+        let kept = self.kept();
+        Ok(incidents.iter().filter(|id| kept.holds(id, self.me)).cloned().collect())
+    }
+
+    async fn news(&self, after: Seq, limit: usize) -> Result<News, JournalError> {
+        let kept = self.kept();
+        let mut news = News { upto: after, ..News::default() };
+        for (entry, _, by) in behind(&kept, after).iter().take(limit) {
+            news.upto = entry.seq;
+            if *by == self.me {
+                continue;
+            }
+            news.target_free |= matches!(entry.body, Body::Concluded { .. });
+            let incident = entry.incident.as_ref();
+            news.incidents.extend(incident.filter(|id| kept.holds(id, self.me)).cloned());
+        }
+        news.incidents.sort();
+        news.incidents.dedup();
+        Ok(news)
+    }
+
+    async fn take(&self, post: &str) -> Result<bool, JournalError> {
+        let (mut kept, ticks) = (self.kept(), self.ticks());
+        let holder = kept.posts.get(post).copied().filter(|holder| kept.lives(*holder, ticks));
+        let mine = kept.lives(self.me, ticks) && holder.is_none_or(|holder| holder == self.me);
+        if mine {
+            kept.posts.insert(post.to_owned(), self.me);
+        }
+        Ok(mine)
+    }
+
+    async fn leave(&self) -> Result<(), JournalError> {
+        let mut kept = self.kept();
+        if self.clock.is_some() {
+            self.tenure.end();
+            kept.living.remove(&self.me);
+            kept.posts.retain(|_, holder| *holder != self.me);
+            for holder in kept.holders.values_mut().filter(|holder| **holder == Some(self.me)) {
+                *holder = None;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use untoil_clock::{Clock, VirtualClock};
 use untoil_journal::{Journal, MemoryJournal, conformance};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -9,6 +11,21 @@ async fn the_journal_in_memory_does_what_every_store_must() {
     conformance::all(async || {
         let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
         vec![Arc::clone(&journal), journal]
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_on_one_journal_in_memory_share_its_work() {
+    conformance::instances(async || {
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(Timestamp::UNIX_EPOCH));
+        let first = MemoryJournal::new();
+        (0..3)
+            .map(|_| {
+                let instance = Arc::new(first.join(Arc::clone(&clock)));
+                conformance::Instance { journal: instance.clone(), roster: instance }
+            })
+            .collect()
     })
     .await;
 }

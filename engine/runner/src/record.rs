@@ -45,7 +45,7 @@ impl Pen {
         match self.journal.append(batch).await {
             Ok(_) => Ok(catch_up(&*self.journal, incident).await?),
             Err(AppendError::Journal(e)) => Err(e.into()),
-            Err(AppendError::Conflict { .. }) => {
+            Err(AppendError::Conflict { .. } | AppendError::Decided(_)) => {
                 unreachable!("a batch without conditions has no conflict")
             }
         }
@@ -81,7 +81,7 @@ impl Pen {
         let batch = batch.expect(stream, incident.seq);
         let written = match self.journal.append(batch).await {
             Ok(_) => true,
-            Err(AppendError::Conflict { .. }) => false,
+            Err(AppendError::Conflict { .. } | AppendError::Decided(_)) => false,
             Err(AppendError::Journal(e)) => return Err(e.into()),
         };
         catch_up(&*self.journal, incident).await?;

@@ -9,6 +9,7 @@ mod fault;
 mod open;
 pub mod postgres;
 mod queries;
+mod refusal;
 mod sqlite;
 mod threads;
 mod transaction;

@@ -15,7 +15,7 @@ use crate::queries;
 use crate::threads::{Threads, stopped};
 use crate::transaction::{end_of_chain, last};
 use crate::writer::{Asked, Job, Write, Writer};
-use crate::writes::{Advance, Append, Conflict, Receive};
+use crate::writes::{Advance, Append, Receive};
 
 /// How many writes may wait: about a tenth of a second of them, which is how long one that is
 /// accepted then waits. Beyond it, senders are asked to come back.
@@ -179,9 +179,7 @@ impl Journal for SqliteJournal {
 
     async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
         batch.check_size()?;
-        self.write(Append(batch))
-            .await?
-            .map_err(|Conflict { stream, at }| AppendError::Conflict { stream, at })
+        self.write(Append(batch)).await?.map_err(AppendError::from)
     }
 
     async fn read(

@@ -2,9 +2,10 @@
 
 use rusqlite::params;
 use untoil_journal::{Batch, Put, Receipt, received};
-use untoil_model::{Delivery, DeliveryId, Draft, Entry, Seq, Stream};
+use untoil_model::{Delivery, DeliveryId, Draft, Entry, Seq};
 
 use crate::fault::Fault;
+use crate::refusal::Refusal;
 use crate::transaction::{Transaction, column};
 use crate::writer::Write;
 
@@ -49,31 +50,29 @@ impl Write for Receive {
     fn take_back(&mut self, _reply: Receipt) {}
 }
 
-/// Why a batch was not written, though the journal is well.
-#[derive(Debug)]
-pub(crate) struct Conflict {
-    pub(crate) stream: Stream,
-    pub(crate) at: Seq,
-}
-
 /// A batch to be written.
 #[derive(Debug)]
 pub(crate) struct Append(pub(crate) Batch);
 
 impl Write for Append {
-    type Reply = Result<Vec<Entry>, Conflict>;
+    type Reply = Result<Vec<Entry>, Refusal>;
 
     fn write(&mut self, transaction: &mut Transaction<'_>) -> Result<Self::Reply, Fault> {
-        let Batch { drafts, expects, decides } = &mut self.0;
+        // The file has one writer, which holds every incident.
+        let Batch { drafts, expects, decides, holding: _ } = &mut self.0;
         for expect in &*expects {
             let at = transaction.end_of(&expect.stream)?;
             if at != expect.at {
-                return Ok(Err(Conflict { stream: expect.stream.clone(), at }));
+                return Ok(Err(Refusal::Conflict { stream: expect.stream.clone(), at }));
             }
         }
         if let Some(DeliveryId { source, message }) = &*decides {
             let id = params![source.as_str(), message];
-            transaction.connection.prepare_cached(DECIDE)?.execute(id)?;
+            let decided = transaction.connection.prepare_cached(DECIDE)?.execute(id)?;
+            if decided == 0 {
+                let id = DeliveryId { source: source.clone(), message: message.clone() };
+                return Ok(Err(Refusal::Decided(id)));
+            }
         }
         drafts.drain(..).map(|draft| transaction.write(draft)).collect::<Result<_, _>>().map(Ok)
     }

@@ -23,13 +23,13 @@ const PLACES: [Place; 17] = [
         path: "engine/journal",
         package: "untoil-journal",
         rank: 1,
-        may_name: &["untoil-model"],
+        may_name: &["untoil-clock", "untoil-model"],
     },
     Place {
         path: "engine/store",
         package: "untoil-store",
         rank: 2,
-        may_name: &["untoil-journal", "untoil-model"],
+        may_name: &["untoil-clock", "untoil-journal", "untoil-model"],
     },
     Place {
         path: "engine/guard",

@@ -159,7 +159,9 @@ pub(super) async fn of_conditional_writers_that_race_one_wins(handles: Handles) 
             match outcome {
                 Ok(written) => won.push(places(&written)),
                 Err(AppendError::Conflict { at, .. }) => lost.push(at.0),
-                Err(AppendError::Journal(error)) => panic!("the store failed: {error}"),
+                Err(error @ (AppendError::Decided(_) | AppendError::Journal(_))) => {
+                    panic!("the store failed: {error}")
+                }
             }
         }
         assert_eq!(won.len(), 1, "round {round} of {stream:?}: exactly one may win");

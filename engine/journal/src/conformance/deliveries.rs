@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use untoil_model::{Actor, Body, Delivery, Hash, Seq, Stream};
 
 use super::{Handles, delivery, delivery_id, moment, note, pause, whole};
-use crate::{AppendError, Batch, Receipt};
+use crate::{AppendError, Batch, DECIDED_TOGETHER_BYTES, Receipt};
 
 pub(super) async fn a_delivery_is_kept_byte_for_byte(handles: Handles) {
     let journal = handles.one();
@@ -123,18 +123,73 @@ pub(super) async fn a_delivery_is_pending_until_it_is_decided(handles: Handles) 
     assert_eq!(pending, left, "a batch that is not written decides nothing");
 }
 
-pub(super) async fn deciding_is_harmless_when_there_is_nothing_to_decide(handles: Handles) {
+pub(super) async fn a_delivery_is_decided_once(handles: Handles) {
     let journal = handles.one();
     let sent = delivery("m");
     journal.receive(sent.clone()).await.expect("it is received");
-    let unknown = Batch::of(vec![note("a")]).deciding(delivery_id("sns", "unknown"));
-    journal.append(unknown).await.expect("it is appended");
+    let unknown = delivery_id("sns", "unknown");
+    let refused = journal.append(Batch::of(vec![note("a")]).deciding(unknown.clone())).await;
+    assert!(
+        matches!(&refused, Err(AppendError::Decided(id)) if *id == unknown),
+        "what was never kept cannot be decided: {refused:?}"
+    );
     let pending = journal.pending(9).await.expect("it can be read");
     assert_eq!(pending, std::slice::from_ref(&sent.id));
-    for _ in 0..2 {
-        let only = Batch::default().deciding(sent.id.clone());
-        assert_eq!(journal.append(only).await.expect("it is appended"), []);
-        assert_eq!(journal.pending(9).await.expect("it can be read"), []);
+    let only = Batch::default().deciding(sent.id.clone());
+    assert_eq!(journal.append(only.clone()).await.expect("it is appended"), []);
+    assert_eq!(journal.pending(9).await.expect("it can be read"), []);
+    for n in 0..3 {
+        let again = Batch::of(vec![note("again")]).deciding(sent.id.clone());
+        let refused = handles.at(n).append(again).await;
+        assert!(matches!(refused, Err(AppendError::Decided(_))), "{refused:?}");
     }
-    assert_eq!(whole(journal, &Stream::All).await.len(), 2);
+    assert_eq!(whole(journal, &Stream::All).await.len(), 1, "what is refused writes nothing");
+}
+
+pub(super) async fn of_those_who_decide_at_once_one_does(handles: Handles) {
+    const DELIVERIES: usize = 12;
+    const TIMES: usize = 6;
+    for n in 0..DELIVERIES {
+        handles.one().receive(delivery(&format!("m{n}"))).await.expect("it is received");
+    }
+    let mut tasks = JoinSet::new();
+    for n in 0..DELIVERIES * TIMES {
+        let journal = handles.at(n / DELIVERIES).clone();
+        let decides = delivery_id("sns", &format!("m{}", n % DELIVERIES));
+        tasks.spawn(async move {
+            match journal.append(Batch::of(vec![note("decided")]).deciding(decides)).await {
+                Ok(entries) => entries.len(),
+                Err(AppendError::Decided(_)) => 0,
+                Err(error) => panic!("{error}"),
+            }
+        });
+    }
+    let written: usize = tasks.join_all().await.into_iter().sum();
+    assert_eq!(written, DELIVERIES, "each is decided exactly once");
+    assert_eq!(whole(handles.one(), &Stream::All).await.len(), DELIVERIES * 2);
+}
+
+pub(super) async fn what_is_to_be_decided_comes_whole_and_in_pages(handles: Handles) {
+    let journal = handles.one();
+    let large = |n: usize| Delivery {
+        body: vec![b'x'; DECIDED_TOGETHER_BYTES / 2 - 1],
+        ..delivery(&format!("large{n}"))
+    };
+    let huge = Delivery { body: vec![b'x'; DECIDED_TOGETHER_BYTES + 1], ..delivery("huge") };
+    let sent = [large(0), large(1), large(2), huge.clone(), delivery("small")];
+    for delivery in &sent {
+        journal.receive(delivery.clone()).await.expect("it is received");
+    }
+    let mut left = &sent[..];
+    for size in [2, 1, 1, 1] {
+        let page = journal.to_decide(9).await.expect("it can be read");
+        assert!(page == left[..size], "{size} were expected, {} came", page.len());
+        for delivery in page {
+            let decides = Batch::default().deciding(delivery.id);
+            journal.append(decides).await.expect("it is appended");
+        }
+        left = &left[size..];
+    }
+    assert_eq!(journal.to_decide(9).await.expect("it can be read"), []);
+    assert_eq!(journal.to_decide(0).await.expect("it can be read"), []);
 }

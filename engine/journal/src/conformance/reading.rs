@@ -140,3 +140,24 @@ pub(super) async fn limits_are_kept(handles: Handles) {
     assert_eq!(journal.raw(Seq(u64::MAX), 9).await.expect("it can be read"), []);
     assert_eq!(journal.raw(Seq::START, usize::MAX).await.expect("it can be read").len(), 3);
 }
+
+pub(super) async fn the_ends_of_several_streams_come_in_their_order(handles: Handles) {
+    let journal = handles.one();
+    let (a, b) = (key("generic:a"), key("generic:b"));
+    let drafts = vec![opened(1, &a), opened(2, &b), unmatched(1).about(&b), closed(2).about(&b)];
+    journal.append(Batch::of(drafts)).await.expect("it is appended");
+    let streams = [
+        Stream::Alarm(b.clone()),
+        Stream::Alarm(key("generic:unknown")),
+        Stream::Alarm(a),
+        Stream::Alarm(b),
+        Stream::Incident(incident(1)),
+        Stream::Ledger,
+        Stream::All,
+    ];
+    let each = journal.latest_each(&streams, 2).await.expect("it can be read");
+    let found: Vec<_> = each.iter().map(|entries| places(entries)).collect();
+    let expected: [&[u64]; 7] = [&[4, 3], &[], &[1], &[4, 3], &[3, 1], &[], &[4, 3]];
+    assert_eq!(found, expected);
+    assert_eq!(journal.latest_each(&[], 2).await.expect("it can be read"), Vec::<Vec<_>>::new());
+}

@@ -6,11 +6,13 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use untoil_journal::{Batch, JournalError, Put, Receipt, received};
 use untoil_model::{Body, Delivery, DeliveryId, Draft, Entry, Hash, Seq, Stream};
 
+use crate::refusal::Refusal;
+
 /// Where the outcome of a request goes, once it is committed.
 pub(crate) type Ack<T> = oneshot::Sender<Result<T, JournalError>>;
 
-/// What became of a batch: its entries, or the stream that had grown and where it ends.
-pub(crate) type Appended = Result<Vec<Entry>, (Stream, Seq)>;
+/// What became of a batch: its entries, or why it was not written though the journal is well.
+pub(crate) type Appended = Result<Vec<Entry>, Refusal>;
 
 /// A request with its asker.
 pub(crate) enum Job {
@@ -190,7 +192,7 @@ impl Judge {
                 }
             };
             if at != expect.at {
-                return Err((expect.stream.clone(), at));
+                return Err(Refusal::Conflict { stream: expect.stream.clone(), at });
             }
         }
         let decided = batch.decides.as_ref().and_then(|id| self.kept.get(&key(id)));

@@ -211,7 +211,7 @@ impl Journal for PostgresJournal {
         let (ack, answer) = oneshot::channel();
         self.put(Job::Append { batch: Box::new(batch), outcome: None, ack }).await?;
         let appended = answer.await.map_err(|_| stopped())??;
-        appended.map_err(|(stream, at)| AppendError::Conflict { stream, at })
+        appended.map_err(AppendError::from)
     }
 
     async fn read(

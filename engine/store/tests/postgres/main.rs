@@ -85,7 +85,9 @@ async fn receive_until(
             Err(JournalError::Unavailable(_) | JournalError::Overloaded) => {
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(error @ JournalError::Damaged(_)) => panic!("{error}"),
+            Err(error @ (JournalError::Damaged(_) | JournalError::TakenOver(_))) => {
+                panic!("{error}")
+            }
         }
     }
     acknowledged
