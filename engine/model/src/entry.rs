@@ -254,6 +254,19 @@ pub enum Body {
     Escalated { reason: Reason, mention: Option<String> },
     /// The incident is over.
     Closed { ending: Ending },
+
+    /// The entries `first` to `last` are in `file` too, and may be missing here. `before` is the hash
+    /// that the first is chained to, `hash` the last one's, `sha256` the file's, and `record` that of
+    /// the `archived` entry before this one, so that those chain by themselves.
+    Archived {
+        first: Seq,
+        last: Seq,
+        before: Hash,
+        hash: Hash,
+        file: String,
+        sha256: Hash,
+        record: Hash,
+    },
 }
 
 impl Body {
@@ -291,6 +304,7 @@ impl Body {
             Self::LeaseDropped { .. } => "lease_dropped",
             Self::Escalated { .. } => "escalated",
             Self::Closed { .. } => "closed",
+            Self::Archived { .. } => "archived",
         }
     }
 
@@ -318,6 +332,8 @@ pub enum Stream {
     Alarm(AlarmKey),
     /// What the guard counts.
     Ledger,
+    /// What was archived.
+    Archive,
 }
 
 /// An entry before the journal has given it its place.
@@ -515,6 +531,7 @@ impl Entry {
             Stream::Incident(id) => self.incident.as_ref() == Some(id),
             Stream::Alarm(key) => self.alarm.as_ref() == Some(key),
             Stream::Ledger => self.body.is_ledger(),
+            Stream::Archive => matches!(self.body, Body::Archived { .. }),
         }
     }
 }

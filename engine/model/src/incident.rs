@@ -269,6 +269,7 @@ impl Incident {
             | Body::RuleLoaded { .. }
             | Body::RuleBroken { .. }
             | Body::RuleRemoved { .. }
+            | Body::Archived { .. }
             | Body::Paused { .. }
             | Body::Resumed { .. }
             | Body::Received { .. }

@@ -188,6 +188,7 @@ impl NoticeBook {
             | Body::Finished { .. }
             | Body::Concluded { .. }
             | Body::LeaseDropped { .. }
+            | Body::Archived { .. }
             | Body::Closed { .. } => return Notice::Silent,
         };
         Notice::Post(message(entry, voice, headline, body))

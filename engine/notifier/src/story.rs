@@ -173,6 +173,7 @@ impl Story {
             | Body::RuleLoaded { .. }
             | Body::RuleBroken { .. }
             | Body::RuleRemoved { .. }
+            | Body::Archived { .. }
             | Body::Paused { .. }
             | Body::Resumed { .. }
             | Body::Received { .. }

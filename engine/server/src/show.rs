@@ -264,6 +264,9 @@ fn body(body: &Body) -> String {
             None => reason.to_string(),
         },
         Body::Closed { ending } => word(ending),
+        Body::Archived { first, last, file, .. } => {
+            format!("entries {first} to {last} are in the file {file}")
+        }
     }
 }
 

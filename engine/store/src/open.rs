@@ -11,7 +11,7 @@ use untoil_model::Broken;
 use crate::fault::Fault;
 
 /// The schema's versions in order; the file's `user_version` says how many of them it has had.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Marks the file as ours (SQLite's `application_id`): "utjl".
 const APPLICATION_ID: i64 = 0x7574_6a6c;

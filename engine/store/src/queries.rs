@@ -23,6 +23,7 @@ pub(crate) fn read(
         }
         Stream::Alarm(key) => entries(connection, READ_ALARM, params![after, limit, key.as_str()]),
         Stream::Ledger => entries(connection, READ_LEDGER, params![after, limit]),
+        Stream::Archive => entries(connection, READ_ARCHIVE, params![after, limit]),
     }
 }
 
@@ -38,6 +39,7 @@ pub(crate) fn latest(
         Stream::Incident(id) => entries(connection, LATEST_INCIDENT, params![limit, id.as_str()]),
         Stream::Alarm(key) => entries(connection, LATEST_ALARM, params![limit, key.as_str()]),
         Stream::Ledger => entries(connection, LATEST_LEDGER, params![limit]),
+        Stream::Archive => entries(connection, LATEST_ARCHIVE, params![limit]),
     }
 }
 
@@ -169,6 +171,9 @@ const READ_ALARM: &str = "SELECT seq, text, prev, hash FROM entry \
     WHERE alarm = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2";
 const READ_LEDGER: &str = "SELECT seq, text, prev, hash FROM entry \
     WHERE ledger = 1 AND seq > ?1 ORDER BY seq LIMIT ?2";
+const READ_ARCHIVE: &str = "SELECT entry.seq, text, prev, hash \
+    FROM segment JOIN entry ON entry.seq = segment.record \
+    WHERE segment.record > ?1 ORDER BY segment.record LIMIT ?2";
 const LATEST: &str = "SELECT seq, text, prev, hash FROM entry ORDER BY seq DESC LIMIT ?1";
 const LATEST_INCIDENT: &str = "SELECT seq, text, prev, hash FROM entry \
     WHERE incident = ?2 ORDER BY seq DESC LIMIT ?1";
@@ -176,6 +181,8 @@ const LATEST_ALARM: &str = "SELECT seq, text, prev, hash FROM entry \
     WHERE alarm = ?2 ORDER BY seq DESC LIMIT ?1";
 const LATEST_LEDGER: &str = "SELECT seq, text, prev, hash FROM entry \
     WHERE ledger = 1 ORDER BY seq DESC LIMIT ?1";
+const LATEST_ARCHIVE: &str = "SELECT entry.seq, text, prev, hash \
+    FROM segment JOIN entry ON entry.seq = segment.record ORDER BY segment.record DESC LIMIT ?1";
 const PENDING: &str = "SELECT source, message FROM pending JOIN delivery USING (seq) \
     ORDER BY pending.seq LIMIT ?1";
 const DELIVERY: &str = "SELECT sender, received_at, headers, body FROM delivery \
@@ -197,6 +204,7 @@ pub(crate) const INDEXED: &[&str] = &[
     LATEST_INCIDENT,
     LATEST_ALARM,
     LATEST_LEDGER,
+    READ_ARCHIVE,
     DELIVERY,
     OPEN_INCIDENTS,
     INCIDENTS,

@@ -61,6 +61,9 @@ impl<'a> Transaction<'a> {
                 self.connection.prepare_cached(CLOSE_INCIDENT)?.execute(row)?;
             }
         }
+        if let Body::Archived { last, .. } = &entry.body {
+            self.connection.prepare_cached(KEEP_SEGMENT)?.execute([seq, column(*last)])?;
+        }
         (self.last, self.hash) = (entry.seq, entry.hash);
         self.written += 1;
         Ok(entry)
@@ -93,6 +96,9 @@ impl<'a> Transaction<'a> {
             Stream::Alarm(key) => one(END_OF_ALARM, key.as_str())?,
             Stream::Ledger => {
                 self.connection.prepare_cached(END_OF_LEDGER)?.query_one([], |row| row.get(0))?
+            }
+            Stream::Archive => {
+                self.connection.prepare_cached(END_OF_ARCHIVE)?.query_one([], |row| row.get(0))?
             }
         };
         Ok(seq.map_or(Seq::START, place))
@@ -141,6 +147,8 @@ const INSERT_RECEIVED: &str = "INSERT INTO entry (seq, at, kind, ledger, text, p
 const OPEN_INCIDENT: &str = "INSERT INTO incident (id, alarm, opened_seq) VALUES (?1,?2,?3) \
     ON CONFLICT (id) DO UPDATE SET closed_seq = NULL";
 const CLOSE_INCIDENT: &str = "UPDATE incident SET closed_seq = ?2 WHERE id = ?1";
+const KEEP_SEGMENT: &str = "INSERT INTO segment (record, last) VALUES (?1, ?2)";
+pub(crate) const END_OF_ARCHIVE: &str = "SELECT max(record) FROM segment";
 const LAST_TWO: &str = "SELECT seq, text, prev, hash FROM entry ORDER BY seq DESC LIMIT 2";
 const END: &str = "SELECT max(seq) FROM entry";
 pub(crate) const END_OF_INCIDENT: &str = "SELECT max(seq) FROM entry WHERE incident = ?1";

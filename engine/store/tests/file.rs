@@ -164,10 +164,10 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     raw(&file, "PRAGMA user_version = 99").unwrap();
     for refused in [SqliteJournal::open(&file), SqliteJournal::open_read_only(&file)] {
         let refused = refused.unwrap_err();
-        assert!(matches!(refused, OpenError::TooNew { found: 99, known: 1, .. }));
+        assert!(matches!(refused, OpenError::TooNew { found: 99, known: 2, .. }));
         assert!(refused.to_string().contains("run the newer untoil that wrote it"), "{refused}");
     }
-    raw(&file, "PRAGMA user_version = 1").unwrap();
+    raw(&file, "PRAGMA user_version = 2").unwrap();
     let journal = SqliteJournal::open(&file).unwrap();
     assert!(matches!(verify(&journal).await.unwrap(), Verified::Whole { entries: 5, .. }));
 }

@@ -115,6 +115,7 @@ fn facts(entry: &Entry) -> String {
         | Body::EngineStopped {}
         | Body::RuleLoaded { .. }
         | Body::RuleBroken { .. }
-        | Body::RuleRemoved { .. } => String::new(),
+        | Body::RuleRemoved { .. }
+        | Body::Archived { .. } => String::new(),
     }
 }

@@ -135,6 +135,8 @@ pub(crate) struct Judge {
     /// The deliveries that were asked about and are kept.
     pub(crate) kept: BTreeMap<Key, i64>,
     pub(crate) entries: Vec<Sealed>,
+    /// Where `archived` entries are, and the last places that they tell of.
+    pub(crate) segments: Vec<(i64, i64)>,
     pub(crate) pending: BTreeSet<i64>,
     pub(crate) decided: BTreeSet<i64>,
     pub(crate) incidents: BTreeMap<String, Change>,
@@ -149,6 +151,7 @@ impl Judge {
             ends: BTreeMap::new(),
             kept: BTreeMap::new(),
             entries: Vec::new(),
+            segments: Vec::new(),
             pending: BTreeSet::new(),
             decided: BTreeSet::new(),
             incidents: BTreeMap::new(),
@@ -187,9 +190,10 @@ impl Judge {
         for expect in &batch.expects {
             let at = match &expect.stream {
                 Stream::All => self.end.0,
-                stream @ (Stream::Incident(_) | Stream::Alarm(_) | Stream::Ledger) => {
-                    self.ends.get(stream).copied().unwrap_or(Seq::START)
-                }
+                stream @ (Stream::Incident(_)
+                | Stream::Alarm(_)
+                | Stream::Ledger
+                | Stream::Archive) => self.ends.get(stream).copied().unwrap_or(Seq::START),
             };
             if at != expect.at {
                 return Err(Refusal::Conflict { stream: expect.stream.clone(), at });
@@ -221,6 +225,9 @@ impl Judge {
                 let change = self.incidents.entry(incident.as_str().to_owned());
                 change.or_default().closed = Some(seq);
             }
+        }
+        if let Body::Archived { last, .. } = &entry.body {
+            self.segments.push((seq, column(*last)));
         }
         self.entries.push(Sealed {
             at: entry.at.as_microsecond(),

@@ -7,7 +7,7 @@ use super::connect::{Purpose, Target};
 use super::fault::{Fault, PostgresError};
 
 /// The schema's versions in order; `schema_version` says how many of them it has had.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2_archive.sql")];
 
 /// "utjm": the lock that migrations of one schema wait for.
 const LOCK_CLASS: i32 = 0x7574_6a6d;

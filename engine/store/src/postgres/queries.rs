@@ -35,6 +35,7 @@ pub(crate) async fn read(
         Stream::Incident(id) => rows(reader, READ_INCIDENT, &[&after, &limit, &id.as_str()]).await,
         Stream::Alarm(key) => rows(reader, READ_ALARM, &[&after, &limit, &key.as_str()]).await,
         Stream::Ledger => rows(reader, READ_LEDGER, &[&after, &limit]).await,
+        Stream::Archive => rows(reader, READ_ARCHIVE, &[&after, &limit]).await,
     };
     entries(&found?)
 }
@@ -51,6 +52,7 @@ pub(crate) async fn latest(
         Stream::Incident(id) => rows(reader, LATEST_INCIDENT, &[&limit, &id.as_str()]).await,
         Stream::Alarm(key) => rows(reader, LATEST_ALARM, &[&limit, &key.as_str()]).await,
         Stream::Ledger => rows(reader, LATEST_LEDGER, &[&limit]).await,
+        Stream::Archive => rows(reader, LATEST_ARCHIVE, &[&limit]).await,
     };
     entries(&found?)
 }
@@ -187,6 +189,9 @@ const READ_ALARM: &str = "SELECT seq, text, prev, hash FROM entry \
     WHERE alarm = $3 AND seq > $1 ORDER BY seq LIMIT $2";
 const READ_LEDGER: &str = "SELECT seq, text, prev, hash FROM entry \
     WHERE ledger AND seq > $1 ORDER BY seq LIMIT $2";
+const READ_ARCHIVE: &str = "SELECT entry.seq, text, prev, hash \
+    FROM segment JOIN entry ON entry.seq = segment.record \
+    WHERE segment.record > $1 ORDER BY segment.record LIMIT $2";
 const LATEST: &str = "SELECT seq, text, prev, hash FROM entry ORDER BY seq DESC LIMIT $1";
 const LATEST_INCIDENT: &str = "SELECT seq, text, prev, hash FROM entry \
     WHERE incident = $2 ORDER BY seq DESC LIMIT $1";
@@ -194,6 +199,8 @@ const LATEST_ALARM: &str = "SELECT seq, text, prev, hash FROM entry \
     WHERE alarm = $2 ORDER BY seq DESC LIMIT $1";
 const LATEST_LEDGER: &str = "SELECT seq, text, prev, hash FROM entry \
     WHERE ledger ORDER BY seq DESC LIMIT $1";
+const LATEST_ARCHIVE: &str = "SELECT entry.seq, text, prev, hash \
+    FROM segment JOIN entry ON entry.seq = segment.record ORDER BY segment.record DESC LIMIT $1";
 const PENDING: &str = "SELECT source, message FROM pending JOIN delivery USING (seq) \
     ORDER BY pending.seq LIMIT $1";
 const DELIVERY: &str = "SELECT sender, received_at, headers, body FROM delivery \

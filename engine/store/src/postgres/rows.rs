@@ -44,10 +44,11 @@ pub(crate) async fn begin(
         match stream {
             Stream::Incident(id) => incidents.push(id.as_str()),
             Stream::Alarm(key) => alarms.push(key.as_str()),
-            Stream::All | Stream::Ledger => {}
+            Stream::All | Stream::Ledger | Stream::Archive => {}
         }
     }
     let asks_ledger = questions.streams.contains(&Stream::Ledger);
+    let asks_archive = questions.streams.contains(&Stream::Archive);
     let begin = async { client.batch_execute(BEGIN).await };
     let head = async { client.query_one(statements.get(LOCK_HEAD), &[]).await };
     let kept = async {
@@ -64,9 +65,16 @@ pub(crate) async fn begin(
         }
         client.query_one(statements.get(LEDGER_END), &[]).await.map(Some)
     };
+    let of_archive = async {
+        if !asks_archive {
+            return Ok(None);
+        }
+        client.query_one(statements.get(ARCHIVE_END), &[]).await.map(Some)
+    };
     // `biased`: they are sent in this order.
-    let ((), head, kept, of_incidents, of_alarms, of_ledger) =
-        tokio::try_join!(biased; begin, head, kept, of_incidents, of_alarms, of_ledger)?;
+    let ((), head, kept, of_incidents, of_alarms, of_ledger, of_archive) = tokio::try_join!(
+        biased; begin, head, kept, of_incidents, of_alarms, of_ledger, of_archive
+    )?;
     let mut judge = Judge::new((place(head.get(0)), hash(head.get(1))?));
     for row in kept {
         judge.kept.insert((row.get(0), row.get(1)), row.get(2));
@@ -77,6 +85,7 @@ pub(crate) async fn begin(
             Stream::Incident(id) => of_incidents.get(id.as_str()).copied(),
             Stream::Alarm(key) => of_alarms.get(key.as_str()).copied(),
             Stream::Ledger => of_ledger.as_ref().and_then(|row| row.get::<_, Option<i64>>(0)),
+            Stream::Archive => of_archive.as_ref().and_then(|row| row.get::<_, Option<i64>>(0)),
         };
         judge.ends.insert(stream.clone(), end.map_or(Seq::START, place));
     }
@@ -174,6 +183,10 @@ fn entries<'a>(judge: &'a Judge, channel: &'a str, put: Put<'a, '_>) {
     ];
     put(KEEP_ENTRIES, columns);
     let (seq, hash) = judge.end;
+    if !judge.segments.is_empty() {
+        let segments = judge.segments.as_slice();
+        put(KEEP_SEGMENTS, vec![of(segments, |row| row.0), of(segments, |row| row.1)]);
+    }
     put(MOVE_HEAD, vec![Box::new(column(seq)), Box::new(hash.as_bytes().to_vec())]);
     put(NOTIFY, vec![Box::new(channel), Box::new(seq.0.to_string())]);
 }
@@ -283,6 +296,9 @@ const INCIDENT_ENDS: &str = "SELECT k, (SELECT max(seq) FROM entry WHERE inciden
 const ALARM_ENDS: &str = "SELECT k, (SELECT max(seq) FROM entry WHERE alarm = k) \
     FROM unnest($1::text[]) AS k";
 const LEDGER_END: &str = "SELECT max(seq) FROM entry WHERE ledger";
+const ARCHIVE_END: &str = "SELECT max(record) FROM segment";
+const KEEP_SEGMENTS: &str = "INSERT INTO segment (record, last) \
+    SELECT * FROM unnest($1::bigint[], $2::bigint[])";
 const KEEP_ENTRIES: &str = "INSERT INTO entry \
     (seq, at, kind, incident, alarm, ledger, text, prev, hash) \
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], \
@@ -317,6 +333,8 @@ const ALL: &[&str] = &[
     INCIDENT_ENDS,
     ALARM_ENDS,
     LEDGER_END,
+    ARCHIVE_END,
+    KEEP_SEGMENTS,
     KEEP_ENTRIES,
     MOVE_HEAD,
     NOTIFY,
