@@ -1,8 +1,11 @@
 //! A kept delivery to alarms. Pure: the same bytes say the same every time.
 
+use std::borrow::Cow;
+
 use untoil_model::{Alarm, Delivery, Source};
 
-use crate::{alertmanager, bounds, cloudwatch, generic, newrelic, sns};
+use crate::reading::{Detail, Origin, Read, Reading};
+use crate::{bounds, sources as senders};
 
 /// What a delivery says.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,12 +30,12 @@ pub enum DecodeError {
     Shape(String),
     /// A field without which nothing can be said is not there.
     #[error("`{0}` is missing")]
-    Missing(&'static str),
+    Missing(Cow<'static, str>),
     /// A field holds something else than it should.
     #[error("`{field}` is `{found}`, not {wanted}")]
     Wrong {
         /// Its name in the sender's words.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What it holds, cut.
         found: String,
         /// What it should hold.
@@ -60,15 +63,19 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    pub(crate) fn missing(field: &'static str) -> Self {
+        Self::Missing(Cow::Borrowed(field))
+    }
+
     pub(crate) fn wrong(field: &'static str, found: &str, wanted: &'static str) -> Self {
-        Self::Wrong { field, found: bounds::quote(found), wanted }
+        Self::Wrong { field: Cow::Borrowed(field), found: bounds::quote(found), wanted }
     }
 }
 
 /// The sources that can be decoded, as they stand in the path `/v1/events/{source}`.
 #[must_use]
-pub fn sources() -> &'static [&'static str] {
-    &["alertmanager", "cloudwatch", "generic", "newrelic", "sns"]
+pub fn sources() -> Vec<&'static str> {
+    senders::ALL.iter().map(|reader| reader.name).collect()
 }
 
 /// What a kept delivery says. Needs nothing but the delivery, and repeats.
@@ -77,12 +84,24 @@ pub fn sources() -> &'static [&'static str] {
 /// [`DecodeError`] when it cannot be understood. It may be a whole body for one field of one alarm:
 /// half a delivery is never acted on.
 pub fn decode(delivery: &Delivery) -> Result<Decoded, DecodeError> {
-    match delivery.id.source.as_str() {
-        "alertmanager" => alertmanager::decode(delivery),
-        "cloudwatch" => cloudwatch::decode(&String::from_utf8_lossy(&delivery.body), None),
-        "generic" => generic::decode(delivery),
-        "newrelic" => newrelic::decode(delivery),
-        "sns" => sns::decode(delivery),
-        _ => Err(DecodeError::NoDecoder(delivery.id.source.clone())),
-    }
+    Ok(read(delivery, Detail::Alarms)?.decoded())
+}
+
+/// The same, with where each value of each alarm came from, in the order of the alarms.
+///
+/// # Errors
+/// As [`decode`].
+pub fn explain(delivery: &Delivery) -> Result<(Decoded, Vec<Vec<Origin>>), DecodeError> {
+    let read = read(delivery, Detail::Origins)?;
+    let origins = match &read {
+        Read::Alarms(all) => all.iter().map(|Reading { origins, .. }| origins.clone()).collect(),
+        Read::Note(_) => Vec::new(),
+    };
+    Ok((read.decoded(), origins))
+}
+
+fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeError> {
+    let source = &delivery.id.source;
+    let reader = senders::reader(source.as_str());
+    (reader.ok_or_else(|| DecodeError::NoDecoder(source.clone()))?.read)(delivery, detail)
 }

@@ -33,7 +33,7 @@ pub(crate) fn required<'a>(
     key: &'static str,
 ) -> Result<&'a str, DecodeError> {
     match object.get(key) {
-        None | Some(Value::Null) => Err(DecodeError::Missing(key)),
+        None | Some(Value::Null) => Err(DecodeError::missing(key)),
         Some(Value::String(text)) if !text.trim().is_empty() => Ok(text),
         Some(other) => Err(DecodeError::wrong(key, &other.to_string(), "a text")),
     }

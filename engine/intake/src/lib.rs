@@ -4,20 +4,16 @@
 //! came and answers; [`decode()`] later turns the kept bytes into alarms, from the bytes alone, so that
 //! it can be repeated. Nothing here decides what to do about an alarm.
 //!
-//! To add a source: a file with `decode(&Delivery)`, a line in `decode.rs`, a page in
-//! `docs/sources/` and fixtures with goldens.
+//! To add a source see `sources.rs`.
 #![forbid(unsafe_code)]
 
 mod bounds;
 mod decode;
 mod json;
 
-mod alertmanager;
-mod cloudwatch;
-mod cloudwatch_event;
-mod generic;
-mod newrelic;
-mod sns;
+mod reading;
+mod sources;
+mod times;
 
 mod auth;
 mod http;
@@ -28,11 +24,12 @@ mod sns_signature;
 mod sns_url;
 
 pub use auth::{AuthError, Secret, SourceAuth};
-pub use decode::{DecodeError, Decoded, decode, sources};
+pub use decode::{DecodeError, Decoded, decode, explain, sources};
 pub use http::{
     BODY_BYTES_DEFAULT, BODY_BYTES_MIN, ConfigError, IntakeConfig, IntakeState, Ports, routes,
 };
-pub use sns::{TopicArn, TopicArnError, says_unsubscribed};
+pub use reading::Origin as ValueOrigin;
 pub use sns_ports::{AwsSns, Certificates, FetchError, Subscriptions};
 pub use sns_signature::{SnsPolicy, SnsRefusal, SnsVerifier, Verified};
 pub use sns_url::{CertificateUrl, Origin, SubscribeUrl, UrlRefused};
+pub use sources::sns::{TopicArn, TopicArnError, says_unsubscribed};

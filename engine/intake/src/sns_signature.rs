@@ -16,10 +16,10 @@ use tokio::sync::Semaphore;
 use untoil_model::Hash;
 
 use crate::bounds;
-use crate::sns::{Envelope, Kind, TopicArn};
 use crate::sns_certificate::{SigningCertificate, is_pem};
 use crate::sns_ports::{Certificates, FetchError};
 use crate::sns_url::{CertificateUrl, Origin, SubscribeUrl};
+use crate::sources::sns::{Envelope, Kind, TopicArn};
 
 /// SNS tries HTTP for 3,600 s at most and keeps the message's timestamp; the rest is slack.
 const AGE_MAX: SignedDuration = SignedDuration::from_hours(2);

@@ -8,7 +8,7 @@ use std::fmt;
 use reqwest::Url;
 
 use crate::bounds;
-use crate::sns::TopicArn;
+use crate::sources::sns::TopicArn;
 
 /// SNS's own address of a certificate is under 120 characters, of a confirmation under 600.
 const URL_BYTES_MAX: usize = 1_024;

@@ -375,28 +375,28 @@ fn every_new_relic_payload_gives_what_the_table_says() {
             resolved `High CPU` at 2024-04-22T06:17:37.383Z | Golden Signals/High CPU [] | - of - | -
 
             hostile/newrelic-unrecognised-keys.json
-            unreadable: `id` is missing
+            unreadable: `/id` is missing
 
             hostile/newrelic-updatedAt-huge-string.json
-            unreadable: `updatedAt` is `"123123123129312381923"`, not milliseconds
+            unreadable: `/updatedAt` is `123123123129312381923`, not milliseconds
 
             newrelic/classic-alerta-test.json
-            unreadable: New Relic's classic webhook is not read; send with a workflow and its default template
+            firing `New Relic Alert - Test Condition` at 2020-09-25T11:23:27.849Z | New Relic Alert - Test Policy/New Relic Alert - Test Condition [] | - of - | -
 
             newrelic/classic-docs-open.json
-            unreadable: New Relic's classic webhook is not read; send with a workflow and its default template
+            firing `My APM Apdex condition name` at 2015-03-03T21:18:34.074Z | APM Apdex policy/My APM Apdex condition name [entity=My Application] | - of - | -
 
             newrelic/classic-minimal-open.json
-            unreadable: New Relic's classic webhook is not read; send with a workflow and its default template
+            firing `Server Down` at 2020-11-11T22:32:11.151Z | New Relic Alert - Test Policy/Server Down [] | - of - | -
 
             newrelic/classic-template-unrendered-acknowledged.json
-            unreadable: New Relic's classic webhook is not read; send with a workflow and its default template
+            unreadable: `/current_state` is `$EVENT_STATE`, not `open`, `acknowledged` or `closed`
 
             newrelic/classic-template-unrendered-closed.json
-            unreadable: New Relic's classic webhook is not read; send with a workflow and its default template
+            unreadable: `/current_state` is `$EVENT_STATE`, not `open`, `acknowledged` or `closed`
 
             newrelic/classic-template-unrendered-other.json
-            unreadable: New Relic's classic webhook is not read; send with a workflow and its default template
+            unreadable: `/current_state` is `$EVENT_STATE`, not `open`, `acknowledged` or `closed`
 
             newrelic/workflow-acknowledged-user-action.json
             firing `Storage on Host Exceeded Threshold` at 2024-04-22T07:14:37.412Z | Golden Signals/Storage on Host Exceeded Threshold [entity=PIETER-UBUNTU] | - of - | -
@@ -460,7 +460,7 @@ fn every_alertmanager_payload_gives_what_the_table_says() {
             note: a group without alerts
 
             hostile/alertmanager-null-maps.json
-            unreadable: `fingerprint` is missing
+            unreadable: `/alerts/0/fingerprint` is missing
         "#]],
     );
 }

@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use untoil_model::{Alarm, AlarmState};
+use untoil_model::{Alarm, AlarmState, Delivery};
 
 use crate::json::{self, filled, required, text};
-use crate::sns::TopicArn;
-use crate::{DecodeError, Decoded, bounds, cloudwatch_event};
+use crate::reading::{Detail, Read};
+use crate::sources::cloudwatch_event;
+use crate::sources::sns::TopicArn;
+use crate::{DecodeError, Decoded, bounds};
 
 /// Outside text shown in a note about a message that is no alarm.
 const NOTE_CHARS_MAX: usize = 200;
@@ -19,6 +21,11 @@ const NOTE_CHARS_MAX: usize = 200;
 ///
 /// `topic` is where it came by: an alarm older than 2018 does not name its Region, but SNS topics
 /// take alarms of their own Region only.
+pub(crate) fn read(delivery: &Delivery, _detail: Detail) -> Result<Read, DecodeError> {
+    decode(&String::from_utf8_lossy(&delivery.body), None).map(Read::from)
+}
+
+/// What a message of CloudWatch says, wherever it came from.
 pub(crate) fn decode(message: &str, topic: Option<&TopicArn>) -> Result<Decoded, DecodeError> {
     let message = message.trim();
     let value = match message.chars().next() {

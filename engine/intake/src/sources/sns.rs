@@ -10,7 +10,9 @@ use std::str::FromStr;
 use serde::Deserialize;
 use untoil_model::Delivery;
 
-use crate::{DecodeError, Decoded, bounds, cloudwatch, json};
+use crate::reading::{Detail, Read};
+use crate::sources::cloudwatch;
+use crate::{DecodeError, Decoded, bounds, json};
 
 /// An SNS topic, as configuration pins it and messages name it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,7 +170,11 @@ pub fn says_unsubscribed(delivery: &Delivery) -> bool {
 }
 
 /// What a kept envelope says. Its signature was verified before it was kept.
-pub(crate) fn decode(delivery: &Delivery) -> Result<Decoded, DecodeError> {
+pub(crate) fn read(delivery: &Delivery, _detail: Detail) -> Result<Read, DecodeError> {
+    decode(delivery).map(Read::from)
+}
+
+fn decode(delivery: &Delivery) -> Result<Decoded, DecodeError> {
     let envelope = Envelope::parse(&delivery.body)?;
     let topic = bounds::name(&envelope.topic_arn);
     match envelope.kind {

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use untoil_model::Alarm;
 
-use crate::cloudwatch::{self, EVENT_WORDS, Measured, Place};
 use crate::json::{self, filled, required, text};
+use crate::sources::cloudwatch::{self, EVENT_WORDS, Measured, Place};
 use crate::{DecodeError, Decoded, bounds};
 
 /// What an event says; `None` when it is no event of either shape.
@@ -38,10 +38,12 @@ pub(crate) fn decode(event: &Map<String, Value>) -> Result<Option<Decoded>, Deco
 
 fn alarm(event: &Map<String, Value>, data: &Map<String, Value>) -> Result<Alarm, DecodeError> {
     let known = required(data, "alarmName")?;
-    let state = json::object(data, "state").ok_or(DecodeError::Missing("state"))?;
+    let state = json::object(data, "state").ok_or_else(|| DecodeError::missing("state"))?;
     let arn = match filled(event, "alarmArn") {
         Some(arn) => arn,
-        None => *json::texts(event, "resources").first().ok_or(DecodeError::Missing("alarmArn"))?,
+        None => *json::texts(event, "resources")
+            .first()
+            .ok_or_else(|| DecodeError::missing("alarmArn"))?,
     };
     let place = Place::of_arn(arn);
     let account = place.as_ref().map(|place| place.account);

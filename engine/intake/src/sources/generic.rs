@@ -9,6 +9,7 @@ use serde::Deserialize;
 use untoil_model::{Alarm, AlarmState, Delivery};
 
 use crate::bounds::{self, ALARMS_MAX};
+use crate::reading::{Detail, Read};
 use crate::{DecodeError, Decoded, json};
 
 /// The body. Readers of this version refuse keys they do not know, so a new key needs a new reader
@@ -43,8 +44,12 @@ struct Said {
     origin: Option<String>,
 }
 
-/// What a delivery in our own JSON says.
-pub(crate) fn decode(delivery: &Delivery) -> Result<Decoded, DecodeError> {
+/// What a delivery in our own JSON says. Its fields have the names of the alarm's.
+pub(crate) fn read(delivery: &Delivery, _detail: Detail) -> Result<Read, DecodeError> {
+    decode(delivery).map(Read::from)
+}
+
+fn decode(delivery: &Delivery) -> Result<Decoded, DecodeError> {
     let body: Body = serde_json::from_slice(&delivery.body).map_err(json::not_json)?;
     if body.alarms.len() > ALARMS_MAX {
         return Err(DecodeError::TooMany { what: "alarms in one delivery", max: ALARMS_MAX });
@@ -59,7 +64,7 @@ pub(crate) fn decode(delivery: &Delivery) -> Result<Decoded, DecodeError> {
 fn alarm(delivery: &Delivery, said: Said) -> Result<Alarm, DecodeError> {
     for (field, text) in [("key", &said.key), ("name", &said.name)] {
         if text.trim().is_empty() {
-            return Err(DecodeError::Missing(field));
+            return Err(DecodeError::missing(field));
         }
     }
     if said.key.len() > bounds::NAME_BYTES_MAX {

@@ -1,0 +1,39 @@
+//! The senders that can be read, one file each.
+//!
+//! To add one: a file here with `read`, a line in [`ALL`], a page in `docs/sources/`, fixtures with
+//! goldens, and a row in the table of `docs/sources/README.md`.
+
+pub(crate) mod alertmanager;
+pub(crate) mod cloudwatch;
+pub(crate) mod cloudwatch_event;
+pub(crate) mod generic;
+pub(crate) mod newrelic;
+pub(crate) mod sns;
+
+use untoil_model::Delivery;
+
+use crate::DecodeError;
+use crate::reading::{Detail, Read};
+
+/// How one sender is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reader {
+    /// Its name, as it stands in the path `/v1/events/{source}`.
+    pub(crate) name: &'static str,
+    /// Reads a delivery from its bytes alone.
+    pub(crate) read: fn(&Delivery, Detail) -> Result<Read, DecodeError>,
+}
+
+/// Every sender, in the order of their names.
+pub(crate) const ALL: &[Reader] = &[
+    Reader { name: "alertmanager", read: alertmanager::read },
+    Reader { name: "cloudwatch", read: cloudwatch::read },
+    Reader { name: "generic", read: generic::read },
+    Reader { name: "newrelic", read: newrelic::read },
+    Reader { name: "sns", read: sns::read },
+];
+
+/// The reader of a name.
+pub(crate) fn reader(name: &str) -> Option<Reader> {
+    ALL.iter().find(|reader| reader.name == name).copied()
+}
