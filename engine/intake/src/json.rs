@@ -1,13 +1,33 @@
 //! Reading outside JSON: what is not there is an error or `None`, never a default.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use untoil_model::Delivery;
 
 use crate::{DecodeError, bounds};
 
 /// Parses a body. `serde_json` refuses more than 128 levels, bare `NaN` and anything after the end.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
     serde_json::from_slice(bytes).map_err(not_json)
+}
+
+/// A body that may also be a form, as its `content-type` says: each field is a text.
+pub(crate) fn body(delivery: &Delivery) -> Result<Value, DecodeError> {
+    let kind = delivery.headers.get("content-type").map_or("", String::as_str);
+    if !kind.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") {
+        return parse(&delivery.body);
+    }
+    let pairs: Vec<_> =
+        form_urlencoded::parse(&delivery.body).take(bounds::PAIRS_MAX + 1).collect();
+    if pairs.len() > bounds::PAIRS_MAX {
+        return Err(DecodeError::TooMany { what: "fields of a form", max: bounds::PAIRS_MAX });
+    }
+    let field = |(key, value): (Cow<'_, str>, Cow<'_, str>)| {
+        (key.into_owned(), Value::String(value.into_owned()))
+    };
+    Ok(Value::Object(pairs.into_iter().map(field).collect()))
 }
 
 /// The error of a body that is not the JSON it should be.

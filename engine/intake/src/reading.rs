@@ -191,7 +191,8 @@ impl<'a> Place<'a> {
         self.value.filter(|value| !value.is_null())
     }
 
-    fn is_filled(&self) -> bool {
+    /// Whether something is there that is not null and not blank.
+    pub(crate) fn is_filled(&self) -> bool {
         match self.value {
             None | Some(Value::Null) => false,
             Some(Value::String(text)) => !text.trim().is_empty(),
@@ -357,7 +358,6 @@ impl Reading {
         self.alarm.account = self.named("account", said.as_ref());
     }
 
-    #[expect(dead_code, reason = "the senders that say a Region are added next")]
     pub(crate) fn region(&mut self, said: Option<Said<'_>>) {
         self.alarm.region = self.named("region", said.as_ref());
     }
@@ -384,7 +384,6 @@ impl Reading {
         }
     }
 
-    #[expect(dead_code, reason = "the senders that say a value are added next")]
     pub(crate) fn value(&mut self, said: Option<Said<'_, f64>>) {
         if let Some(said) = said {
             self.note("value", said.from, &said.value);
@@ -392,7 +391,6 @@ impl Reading {
         }
     }
 
-    #[expect(dead_code, reason = "the senders that say a value are added next")]
     pub(crate) fn threshold(&mut self, said: Option<Said<'_, f64>>) {
         if let Some(said) = said {
             self.note("threshold", said.from, &said.value);

@@ -4,11 +4,22 @@
 //! goldens, and a row in the table of `docs/sources/README.md`.
 
 pub(crate) mod alertmanager;
+pub(crate) mod azure;
 pub(crate) mod cloudwatch;
 pub(crate) mod cloudwatch_event;
+pub(crate) mod datadog;
+pub(crate) mod dynatrace;
+pub(crate) mod elastic;
+pub(crate) mod gcp;
 pub(crate) mod generic;
+pub(crate) mod grafana;
+pub(crate) mod nagios;
 pub(crate) mod newrelic;
+pub(crate) mod opsgenie;
+pub(crate) mod pagerduty;
+pub(crate) mod sentry;
 pub(crate) mod sns;
+pub(crate) mod zabbix;
 
 use untoil_model::Delivery;
 
@@ -27,10 +38,21 @@ pub(crate) struct Reader {
 /// Every sender, in the order of their names.
 pub(crate) const ALL: &[Reader] = &[
     Reader { name: "alertmanager", read: alertmanager::read },
+    Reader { name: "azure", read: azure::read },
     Reader { name: "cloudwatch", read: cloudwatch::read },
+    Reader { name: "datadog", read: datadog::read },
+    Reader { name: "dynatrace", read: dynatrace::read },
+    Reader { name: "elastic", read: elastic::read },
+    Reader { name: "gcp", read: gcp::read },
     Reader { name: "generic", read: generic::read },
+    Reader { name: "grafana", read: grafana::read },
+    Reader { name: "nagios", read: nagios::read },
     Reader { name: "newrelic", read: newrelic::read },
+    Reader { name: "opsgenie", read: opsgenie::read },
+    Reader { name: "pagerduty", read: pagerduty::read },
+    Reader { name: "sentry", read: sentry::read },
     Reader { name: "sns", read: sns::read },
+    Reader { name: "zabbix", read: zabbix::read },
 ];
 
 /// The reader of a name.

@@ -1,11 +1,10 @@
 //! New Relic's workflow webhook with its default template, and the classic webhook.
 //!
 //! The template is the user's to edit, so every key may be missing: without `id` and `state` nothing
-//! can be said. An acknowledgement looks like any firing (`state` stays `ACTIVATED`), and is one.
+//! can be said; without a time the time of receipt orders the issue's history. An acknowledgement looks like any firing (`state` stays `ACTIVATED`), and is one.
 //!
 //! Classic: <https://docs.newrelic.com/docs/alerts/new-relic-alerts/managing-notification-channels/customize-your-webhook-payload>
 
-use jiff::Timestamp;
 use untoil_model::{AlarmState, Delivery};
 
 use crate::reading::{Core, Detail, Place, Read, Reading, Said};
@@ -36,7 +35,7 @@ fn workflow(delivery: &Delivery, detail: Detail, issue: Place<'_>) -> Result<Rea
         source: "newrelic",
         identity: std::slice::from_ref(&id),
         state: said.map(|_| state),
-        changed_at: milliseconds(issue.at("/updatedAt"))?,
+        changed_at: times::at(issue.at("/updatedAt"), times::milliseconds)?,
     };
     let mut reading = Reading::of(delivery, detail, &core)?;
     let condition = issue.at("/alertConditionNames/0").text();
@@ -86,7 +85,7 @@ fn classic(
         source: "newrelic",
         identity: std::slice::from_ref(&id),
         state: said.map(|_| state),
-        changed_at: milliseconds(incident.at("/timestamp"))?,
+        changed_at: times::at(incident.at("/timestamp"), times::milliseconds)?,
     };
     let mut reading = Reading::of(delivery, detail, &core)?;
     let condition = incident.at("/condition_name").text();
@@ -121,15 +120,4 @@ fn rendered(id: Said<'_>) -> Result<Said<'_>, DecodeError> {
         return Err(id.wrong("an issue's id; the template was not filled in"));
     }
     Ok(id)
-}
-
-/// Milliseconds as a number or a text of digits. A template without them says nothing of time, and
-/// then the time of receipt orders the issue's history.
-fn milliseconds(place: Place<'_>) -> Result<Option<Said<'_, Timestamp>>, DecodeError> {
-    if place.value().is_none() {
-        return Ok(None);
-    }
-    let said = place.required()?;
-    let at = times::milliseconds(said.as_str()).ok_or_else(|| said.wrong("milliseconds"))?;
-    Ok(Some(said.map(|_| at)))
 }

@@ -21,7 +21,7 @@ const OWN_PEM: &str =
     "sns/signed-selfmade/SimpleNotificationService-00000000000000000000000000000000.pem";
 
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-fn corpus() -> Option<PathBuf> {
+pub(crate) fn corpus() -> Option<PathBuf> {
     let found = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .map(|folder| folder.join("../shared/corpus"))
@@ -33,7 +33,7 @@ fn corpus() -> Option<PathBuf> {
 }
 
 /// The bodies of a folder, without the files of headers.
-fn bodies(corpus: &Path, folder: &str) -> BTreeSet<String> {
+pub(crate) fn bodies(corpus: &Path, folder: &str) -> BTreeSet<String> {
     std::fs::read_dir(corpus.join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -216,7 +216,7 @@ fn line(source: &str, body: &[u8]) -> String {
 }
 
 /// Compares whole folders with a golden: one paragraph a file.
-fn check(
+pub(crate) fn check(
     corpus: &Path,
     source: &str,
     paths: impl Iterator<Item = String>,
@@ -237,7 +237,7 @@ fn check(
     lines.collect()
 }
 
-fn assert_table(found: &BTreeMap<String, String>, expected: &expect_test::Expect) {
+pub(crate) fn assert_table(found: &BTreeMap<String, String>, expected: &expect_test::Expect) {
     let blocks: Vec<String> =
         found.iter().map(|(path, line)| format!("{path}\n{line}\n")).collect();
     expected.assert_eq(&blocks.join("\n"));
@@ -378,7 +378,7 @@ fn every_new_relic_payload_gives_what_the_table_says() {
             unreadable: `/id` is missing
 
             hostile/newrelic-updatedAt-huge-string.json
-            unreadable: `/updatedAt` is `123123123129312381923`, not milliseconds
+            unreadable: `/updatedAt` is `123123123129312381923`, not a time as its sender documents it
 
             newrelic/classic-alerta-test.json
             firing `New Relic Alert - Test Condition` at 2020-09-25T11:23:27.849Z | New Relic Alert - Test Policy/New Relic Alert - Test Condition [] | - of - | -

@@ -6,5 +6,6 @@ mod goldens;
 mod http;
 mod never_panics;
 mod outside;
+mod senders;
 mod signatures;
 mod stand_in;
