@@ -14,7 +14,7 @@ struct Place {
     may_name: &'static [&'static str],
 }
 
-const PLACES: [Place; 17] = [
+const PLACES: [Place; 18] = [
     Place { path: "tidy", package: "untoil-tidy", rank: 0, may_name: &[] },
     Place { path: "engine/clock", package: "untoil-clock", rank: 0, may_name: &[] },
     Place { path: "engine/model", package: "untoil-model", rank: 0, may_name: &[] },
@@ -28,6 +28,12 @@ const PLACES: [Place; 17] = [
     Place {
         path: "engine/store",
         package: "untoil-store",
+        rank: 2,
+        may_name: &["untoil-clock", "untoil-journal", "untoil-model"],
+    },
+    Place {
+        path: "engine/health",
+        package: "untoil-health",
         rank: 2,
         may_name: &["untoil-clock", "untoil-journal", "untoil-model"],
     },
@@ -119,6 +125,7 @@ const ALL: &[&str] = &[
     "untoil-deploy",
     "untoil-dispatcher",
     "untoil-guard",
+    "untoil-health",
     "untoil-intake",
     "untoil-journal",
     "untoil-model",
