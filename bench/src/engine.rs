@@ -15,7 +15,7 @@ use untoil_actions::{Catalogue, Eyes, Hands};
 use untoil_clock::{Clock, SystemClock};
 use untoil_dispatcher::{Dispatcher, Tools};
 use untoil_guard::{Guard, Policy};
-use untoil_journal::Journal;
+use untoil_journal::{Journal, Sole};
 use untoil_model::{Actor, EngineMode, Period, Rate};
 use untoil_runner::Runner;
 use untoil_sandbox::Sandbox;
@@ -62,6 +62,7 @@ impl Engine {
         let rules = Arc::new(Book::shipped(sandbox)?);
         let (journal_of, clock_of) = (Arc::clone(&journal), Arc::clone(&clock));
         let tools = Tools {
+            roster: Arc::new(Sole::new(Arc::clone(&journal_of))),
             journal: journal_of,
             clock: clock_of,
             actor,

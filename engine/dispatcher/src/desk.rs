@@ -7,7 +7,7 @@ use futures::stream::FuturesUnordered;
 use untoil_intake::{Decoded, decode, says_unsubscribed};
 use untoil_journal::{AppendError, Batch, JournalError};
 use untoil_model::{
-    Alarm, AlarmKey, Body, Delivery, DeliveryId, Draft, IncidentId, Mode, Reason, Standing, Stream,
+    Alarm, AlarmKey, Body, Delivery, Draft, IncidentId, Mode, Reason, Standing, Stream,
 };
 
 use crate::Tools;
@@ -34,17 +34,31 @@ impl ReadOut {
     }
 }
 
+/// The incidents that deliveries have news of.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    /// Opened here, and so this instance's own.
+    pub(crate) opened: Vec<IncidentId>,
+    /// Open before; another instance may hold them.
+    pub(crate) heard: BTreeSet<IncidentId>,
+}
+
+impl Touched {
+    fn add(&mut self, more: Self) {
+        self.opened.extend(more.opened);
+        self.heard.extend(more.heard);
+    }
+}
+
 /// Decides deliveries, at once where they speak of different alarms and in order where they do not.
 /// Adds the incidents that have news to `touched`, also when some delivery could not be decided.
 pub(crate) async fn decide(
     tools: &Tools,
-    page: Vec<DeliveryId>,
-    touched: &mut BTreeSet<IncidentId>,
+    page: Vec<Delivery>,
+    touched: &mut Touched,
 ) -> Result<(), JournalError> {
     let mut left = Vec::with_capacity(page.len());
-    for id in page {
-        // A pending delivery that cannot be found was pruned by hand; there is nothing to decide.
-        let Some(delivery) = tools.journal.delivery(&id).await? else { continue };
+    for delivery in page {
         let says = decode(&delivery).map_err(|e| cut(&e.to_string()));
         left.push(ReadOut { delivery, says });
     }
@@ -60,7 +74,7 @@ pub(crate) async fn decide(
         let mut failed = None;
         while let Some(decided) = deciding.next().await {
             match decided {
-                Ok(incidents) => touched.extend(incidents),
+                Ok(more) => touched.add(more),
                 Err(error) => failed = Some(error),
             }
         }
@@ -73,14 +87,14 @@ pub(crate) async fn decide(
     Ok(())
 }
 
-async fn decide_one(tools: &Tools, read: &ReadOut) -> Result<Vec<IncidentId>, JournalError> {
+async fn decide_one(tools: &Tools, read: &ReadOut) -> Result<Touched, JournalError> {
     for _ in 0..TRIES_MAX {
         let (batch, touched) = draft(tools, read).await?;
         match tools.journal.append(batch).await {
             Ok(_) => return Ok(touched),
             Err(AppendError::Conflict { .. }) => {}
             // Another instance was faster; it opened or touched what there was to open or touch.
-            Err(AppendError::Decided(_)) => return Ok(Vec::new()),
+            Err(AppendError::Decided(_)) => return Ok(Touched::default()),
             Err(AppendError::Journal(e)) => return Err(e),
         }
     }
@@ -88,12 +102,12 @@ async fn decide_one(tools: &Tools, read: &ReadOut) -> Result<Vec<IncidentId>, Jo
 }
 
 /// All entries of one delivery: written together, so it is either decided or still pending.
-async fn draft(tools: &Tools, read: &ReadOut) -> Result<(Batch, Vec<IncidentId>), JournalError> {
+async fn draft(tools: &Tools, read: &ReadOut) -> Result<(Batch, Touched), JournalError> {
     let now = tools.clock.now();
     let id = &read.delivery.id;
     let plain = |body| Draft::new(now, tools.actor.clone(), body);
     let mut batch = Batch::default().deciding(id.clone());
-    let mut touched = Vec::new();
+    let mut touched = Touched::default();
     match &read.says {
         Err(why) => {
             batch.drafts.push(plain(Body::Unreadable { delivery: id.clone(), why: why.clone() }));
@@ -125,7 +139,7 @@ async fn hear(
     tools: &Tools,
     read: &ReadOut,
     alarm: &Alarm,
-    (batch, touched): (&mut Batch, &mut Vec<IncidentId>),
+    (batch, touched): (&mut Batch, &mut Touched),
 ) -> Result<(), JournalError> {
     let mut alarm = alarm.clone();
     let received_at = read.delivery.received_at;
@@ -145,7 +159,7 @@ async fn hear(
             let opened = Body::Opened { delivery, alarm: Box::new(alarm), skewed_from };
             batch.drafts.push(of(opened).about(&key));
             batch.drafts.push(of(answer));
-            touched.push(incident);
+            touched.opened.push(incident);
         }
         Meaning::Is(standing) => {
             // Words that change nothing stay out of the alarm's stream: it holds transitions only.
@@ -158,7 +172,7 @@ async fn hear(
             }
             draft.incident.clone_from(&track.open);
             batch.drafts.push(draft);
-            touched.extend(track.open.filter(|_| advances));
+            touched.heard.extend(track.open.filter(|_| advances));
         }
     }
     Ok(())

@@ -4,14 +4,20 @@
 //! yet decided, reads them into alarms, and finds or opens each alarm's incident (`desk`). For every
 //! incident with something to do there is one worker, which does what
 //! [`untoil_model::Incident::work`] says is next (`worker`), live and after a crash alike.
+//!
+//! Several instances may share a journal without a leader: each works on the incidents that it holds
+//! by its [`untoil_journal::Roster`], and adopts those of an instance that is gone (`share`).
 #![forbid(unsafe_code)]
 
 mod asking;
+mod bell;
 mod desk;
 mod dispatcher;
 mod rules;
+mod share;
 mod track;
 mod worker;
 
-pub use dispatcher::{Bell, Dispatcher, DispatcherError, Tools};
+pub use bell::Bell;
+pub use dispatcher::{Dispatcher, DispatcherError, Tools};
 pub use rules::{Answer, Candidate, Prepared, Question, Rules};

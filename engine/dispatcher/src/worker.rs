@@ -1,7 +1,6 @@
 //! One incident's worker: asks the incident what is next, does it, and asks again.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -13,7 +12,7 @@ use untoil_journal::{catch_up, load};
 use untoil_model::{Body, Incident, Reason, Work};
 use untoil_runner::RunnerError;
 
-use crate::dispatcher::Place;
+use crate::bell::{Place, Worker};
 use crate::{Tools, asking};
 
 /// First wait after the journal failed; doubles up to [`AGAIN_MAX`].
@@ -25,29 +24,30 @@ const AGAIN_MAX: Duration = Duration::from_secs(30);
 /// all fire this makes less than one `DescribeAlarms` a second; CloudWatch takes nine.
 const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(10);
 
-/// Works on an incident until nothing is left to do for now.
-pub(crate) async fn work(tools: Tools, place: Place, news: Arc<Notify>, stop: CancellationToken) {
+/// Works on an incident until nothing is left to do for now, or another instance has taken it over.
+pub(crate) async fn work(tools: Tools, place: Place) {
     let mut wait = AGAIN_FIRST;
     let mut permit = None;
-    while !stop.is_cancelled() {
-        let turned = AssertUnwindSafe(turn(&tools, &place, &news, &stop, &mut permit));
-        let fault = match turned.catch_unwind().await {
+    while !place.worker.stop.is_cancelled() {
+        let turned = AssertUnwindSafe(turn(&tools, &place, &mut permit)).catch_unwind().await;
+        let ended = match turned {
             Ok(Ok(())) => return,
             Ok(Err(RunnerError::Misplaced { incident, what })) => {
-                format!("incident `{incident}` has no {what}")
+                give_up(&tools, &place, format!("incident `{incident}` has no {what}")).await
             }
-            Ok(Err(error @ (RunnerError::Journal(_) | RunnerError::Guard(_)))) => {
-                tracing::error!(incident.id = %place.incident, %error, "an incident waits for the journal");
-                permit = None;
-                tools.clock.sleep(wait).await;
-                wait = wait.saturating_mul(2).min(AGAIN_MAX);
-                continue;
+            Ok(Err(error @ (RunnerError::Journal(_) | RunnerError::Guard(_)))) => Err(error),
+            Err(_) => {
+                let fault = "a panic; its message is on standard error";
+                give_up(&tools, &place, fault.to_owned()).await
             }
-            Err(_) => "a panic; its message is on standard error".to_owned(),
         };
-        if give_up(&tools, &place, fault).await.is_ok() {
+        let Err(error) = ended else { return };
+        if error.is_taken_over() {
+            tracing::debug!(incident.id = %place.incident, "another instance goes on with an incident");
             return;
         }
+        tracing::error!(incident.id = %place.incident, %error, "an incident waits for the journal");
+        permit = None;
         tools.clock.sleep(wait).await;
         wait = wait.saturating_mul(2).min(AGAIN_MAX);
     }
@@ -69,10 +69,9 @@ async fn give_up(tools: &Tools, place: &Place, fault: String) -> Result<(), Runn
 async fn turn(
     tools: &Tools,
     place: &Place,
-    news: &Arc<Notify>,
-    stop: &CancellationToken,
     permit: &mut Option<Permit>,
 ) -> Result<(), RunnerError> {
+    let Worker { news, stop } = &place.worker;
     let Some(mut incident) = load(&*tools.journal, &place.incident).await? else {
         return Ok(());
     };
@@ -89,10 +88,10 @@ async fn turn(
                 let look =
                     (asks && !place.is_crowded()).then(|| after(tools.clock.now(), LOOK_EVERY));
                 let until = [lease_over, look].into_iter().flatten().min();
-                if until.is_none() && place.leave(news) {
+                if until.is_none() && place.leave() {
                     return Ok(());
                 }
-                rest(tools, news, stop, until).await;
+                rest(tools, &place.worker, until).await;
                 let now = tools.clock.now();
                 if lease_over.is_some_and(|at| now >= at) {
                     tools.runner.lease_over(&mut incident).await?;
@@ -104,11 +103,11 @@ async fn turn(
             Work::Wait { until } => {
                 let queued = matches!(incident.held(), Some(Reason::TargetBusy { .. }));
                 if queued {
-                    place.queue(news);
+                    place.queue();
                 }
-                rest(tools, news, stop, Some(until)).await;
+                rest(tools, &place.worker, Some(until)).await;
                 place.unqueue();
-                if queued || tools.clock.now() >= until {
+                if !stop.is_cancelled() && (queued || tools.clock.now() >= until) {
                     judge(tools, &mut incident, permit).await?;
                 }
             }
@@ -136,7 +135,7 @@ async fn turn(
 /// What a worker works with.
 struct Desk<'a> {
     tools: &'a Tools,
-    news: &'a Arc<Notify>,
+    news: &'a Notify,
     stop: &'a CancellationToken,
 }
 
@@ -156,7 +155,8 @@ async fn one(
             runner.write(incident, vec![answer]).await
         }
         Work::Ask => {
-            let bodies = asking::ask(tools, incident).await;
+            let asked = stop.run_until_cancelled(asking::ask(tools, incident)).await;
+            let Some(bodies) = asked else { return Ok(()) };
             runner.write(incident, bodies).await
         }
         Work::Judge => judge(tools, incident, permit).await,
@@ -181,7 +181,7 @@ async fn one(
         },
         Work::Conclude => runner.conclude(incident).await,
         Work::Watch { since } => tokio::select! {
-            watched = runner.watch(incident, since, news.as_ref()) => watched,
+            watched = runner.watch(incident, since, news) => watched,
             () = stop.cancelled() => Ok(()),
         },
         Work::GiveBack => runner.give_back(incident).await,
@@ -215,7 +215,7 @@ async fn judge(
 }
 
 /// Rests until there is news of the incident, or a time comes.
-async fn rest(tools: &Tools, news: &Notify, stop: &CancellationToken, until: Option<Timestamp>) {
+async fn rest(tools: &Tools, Worker { news, stop }: &Worker, until: Option<Timestamp>) {
     let due = async {
         match until {
             Some(until) => tools.clock.sleep_until(until).await,

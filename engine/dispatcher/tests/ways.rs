@@ -6,8 +6,12 @@
     reason = "`UPDATE_EXPECT=1` writes the goldens with hashes"
 )]
 
+#[path = "ways/crew.rs"]
+mod crew;
 #[path = "ways/decided.rs"]
 mod decided;
+#[path = "ways/gate.rs"]
+mod gate;
 #[path = "ways/heard.rs"]
 mod heard;
 #[path = "ways/lab.rs"]
@@ -18,6 +22,8 @@ mod lent;
 mod restarted;
 #[path = "ways/rules.rs"]
 mod rules;
+#[path = "ways/several.rs"]
+mod several;
 mod support;
 #[path = "ways/tale.rs"]
 mod tale;

@@ -154,7 +154,8 @@ impl Guard {
                 drafts.push(Draft::of(&incident.id, now, self.actor.clone(), body));
             }
         }
-        Batch::of(drafts).expect(Stream::Incident(incident.id.clone()), incident.seq)
+        let id = incident.id.clone();
+        Batch::of(drafts).expect(Stream::Incident(id.clone()), incident.seq).holding(id)
     }
 
     /// The permit of a part that was allowed before this process began, for what is left of it.

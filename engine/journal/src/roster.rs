@@ -107,6 +107,12 @@ impl Tenure {
         Self { until: Arc::new(AtomicU64::new(0)) }
     }
 
+    /// Whether it is one that never ends: this instance shares its journal with nobody.
+    #[must_use]
+    pub fn is_forever(&self) -> bool {
+        self.until.load(Ordering::SeqCst) == u64::MAX
+    }
+
     /// Lets it last until `ticks`, if it would end earlier.
     pub fn extend(&self, ticks: Duration) {
         let micros = u64::try_from(ticks.as_micros()).unwrap_or(u64::MAX - 1);

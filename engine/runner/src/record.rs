@@ -26,7 +26,21 @@ pub enum RunnerError {
     },
 }
 
-/// The pen: appends entries in the engine's name.
+impl RunnerError {
+    /// Whether it only means that another instance holds the incident now, and goes on with it.
+    #[must_use]
+    pub fn is_taken_over(&self) -> bool {
+        match self {
+            Self::Journal(error) | Self::Guard(GuardError::Journal(error)) => {
+                matches!(error, JournalError::TakenOver(_))
+            }
+            Self::Guard(GuardError::Contended(_) | GuardError::NoPlan(_))
+            | Self::Misplaced { .. } => false,
+        }
+    }
+}
+
+/// The pen: appends entries in the engine's name, about incidents that this instance holds.
 #[derive(Debug, Clone)]
 pub(crate) struct Pen {
     pub(crate) journal: Arc<dyn Journal>,
@@ -41,7 +55,7 @@ impl Pen {
         incident: &mut Incident,
         bodies: Vec<Body>,
     ) -> Result<(), RunnerError> {
-        let batch = Batch::of(self.drafts(incident, bodies));
+        let batch = self.batch(incident, bodies);
         match self.journal.append(batch).await {
             Ok(_) => Ok(catch_up(&*self.journal, incident).await?),
             Err(AppendError::Journal(e)) => Err(e.into()),
@@ -57,7 +71,7 @@ impl Pen {
         incident: &mut Incident,
         bodies: Vec<Body>,
     ) -> Result<bool, RunnerError> {
-        let batch = Batch::of(self.drafts(incident, bodies));
+        let batch = self.batch(incident, bodies);
         self.append_if_still(incident, batch).await
     }
 
@@ -68,7 +82,7 @@ impl Pen {
         started: Body,
         ledger_at: Seq,
     ) -> Result<bool, RunnerError> {
-        let batch = Batch::of(self.drafts(incident, vec![started]));
+        let batch = self.batch(incident, vec![started]);
         self.append_if_still(incident, batch.expect(Stream::Ledger, ledger_at)).await
     }
 
@@ -86,6 +100,12 @@ impl Pen {
         };
         catch_up(&*self.journal, incident).await?;
         Ok(written)
+    }
+
+    /// Everything that is written here is written by who holds the incident: one that was taken for
+    /// dead and was not says nothing more.
+    fn batch(&self, incident: &Incident, bodies: Vec<Body>) -> Batch {
+        Batch::of(self.drafts(incident, bodies)).holding(incident.id.clone())
     }
 
     fn drafts(&self, incident: &Incident, bodies: Vec<Body>) -> Vec<Draft> {

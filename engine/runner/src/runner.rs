@@ -5,7 +5,7 @@ use std::sync::Arc;
 use untoil_actions::{Action, Catalogue, Eyes, Hands};
 use untoil_clock::Clock;
 use untoil_guard::Guard;
-use untoil_journal::Journal;
+use untoil_journal::{Journal, Tenure};
 use untoil_model::{Actor, Body, Ending, Incident, Reason, Step};
 
 use crate::RunnerError;
@@ -19,11 +19,12 @@ pub struct Runner {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) eyes: Eyes,
     pub(crate) hands: Option<Hands>,
+    pub(crate) tenure: Tenure,
 }
 
 impl Runner {
-    /// A runner. Without `hands` it can finish what an earlier, live process began, by looking; it
-    /// cannot call anything.
+    /// A runner of the only instance there is. Without `hands` it can finish what an earlier, live
+    /// process began, by looking; it cannot call anything.
     #[must_use]
     pub fn new(
         (journal, clock, actor): (Arc<dyn Journal>, Arc<dyn Clock>, Actor),
@@ -32,7 +33,14 @@ impl Runner {
         eyes: Eyes,
         hands: Option<Hands>,
     ) -> Self {
-        Self { pen: Pen { journal, clock, actor }, guard, catalogue, eyes, hands }
+        let (pen, tenure) = (Pen { journal, clock, actor }, Tenure::forever());
+        Self { pen, guard, catalogue, eyes, hands, tenure }
+    }
+
+    /// The same, of one of several instances: it begins a call only while `tenure` lasts.
+    #[must_use]
+    pub fn within(self, tenure: Tenure) -> Self {
+        Self { tenure, ..self }
     }
 
     pub(crate) fn action(

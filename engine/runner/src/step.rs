@@ -145,6 +145,9 @@ impl Runner {
         placed: &Placed,
     ) -> Result<String, CallError> {
         let now = self.pen.clock.now();
+        if let Some(why) = self.too_late(&may, now) {
+            return Err(CallError::NotSent { why });
+        }
         let marker = may.marker();
         let order =
             Order { step: &placed.step, at: &placed.at, marker: &marker, started_at: now, now };
@@ -154,6 +157,20 @@ impl Runner {
                 why: format!("no answer within {} s", CALL_MAX.as_secs()),
             }),
         }
+    }
+
+    /// Why a call must not begin any more although its intent is recorded.
+    ///
+    /// The process may have been stopped since. While the tenure lasts nobody else has adopted the
+    /// incident, and nobody does within the seconds by which a lease is longer than a tenure. What is
+    /// left is a process that is stopped from here on, in the middle of sending; then the clearance's
+    /// end bounds what a host does, and AWS takes no request that was signed five minutes ago.
+    fn too_late(&self, may: &Clearance, now: Timestamp) -> Option<String> {
+        if !self.tenure.lasts(&*self.pen.clock) {
+            return Some("this instance was not heard for too long to act".to_owned());
+        }
+        let not_after = may.not_after();
+        (now > not_after).then(|| format!("the clearance ended at {not_after}, and it is {now}"))
     }
 
     async fn record(

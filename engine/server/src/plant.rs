@@ -17,7 +17,7 @@ use untoil_guard::Guard;
 use untoil_intake::{
     AwsSns, IntakeConfig, IntakeState, Origin, Ports, Secret, SnsPolicy, SourceAuth, TopicArn,
 };
-use untoil_journal::{Batch, Journal};
+use untoil_journal::{Batch, Journal, Roster};
 use untoil_model::{Actor, Body, Draft, EngineMode, Mode, Source};
 use untoil_notifier::{Chat, Notifier, NotifierConfig, NotifierHealth};
 use untoil_runner::Runner;
@@ -31,6 +31,8 @@ use crate::serving::{self, Limits};
 /// What differs between the service, the demo and tests.
 pub(crate) struct Parts {
     pub(crate) journal: Arc<dyn Journal>,
+    /// This instance's share of the work.
+    pub(crate) roster: Arc<dyn Roster>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) rules: Loaded,
@@ -71,8 +73,18 @@ struct Shift {
 impl Plant {
     /// Starts everything. The start is in the journal before the first delivery is taken.
     pub(crate) async fn start(config: &Config, parts: Parts) -> anyhow::Result<Self> {
-        let Parts { journal, clock, catalogue, rules, rule_mode, eyes, hands, chat, notify } =
-            parts;
+        let Parts {
+            journal,
+            roster,
+            clock,
+            catalogue,
+            rules,
+            rule_mode,
+            eyes,
+            hands,
+            chat,
+            notify,
+        } = parts;
         let actor = Actor::Engine(config.instance.clone());
         let mode = if hands.is_some() { EngineMode::Live } else { EngineMode::DryRun };
         let policy = rules.policy.clone();
@@ -87,6 +99,7 @@ impl Plant {
         );
         let tools = Tools {
             journal: Arc::clone(&journal),
+            roster: Arc::clone(&roster),
             clock: Arc::clone(&clock),
             actor: actor.clone(),
             rules: Arc::new(rules.book(rule_mode)),

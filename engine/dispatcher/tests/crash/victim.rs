@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use untoil_clock::{Clock, VirtualClock};
 use untoil_guard::Policy;
-use untoil_journal::Journal;
+use untoil_journal::{Journal, Sole};
 use untoil_model::{Body, Period, Rate, Seq, Stream, Verdict};
 use untoil_store::SqliteJournal;
 use untoil_world::{Transition, World};
@@ -70,6 +70,7 @@ async fn play(scene: &Scene, folder: &Path, die_at: u64) {
     let journal: Arc<dyn Journal> = Arc::new(MortalJournal { kept, points: Arc::clone(&points) });
     let (engine, _, _) = Engine::start(Parts {
         journal: Arc::clone(&journal),
+        roster: Arc::new(Sole::new(Arc::clone(&journal))),
         clock: clock.clone(),
         eyes: world.eyes(),
         hands: Some(MortalHands::over(world.hands(), &points)),

@@ -10,7 +10,7 @@ use untoil_actions::{Catalogue, Eyes, Hands};
 use untoil_clock::Clock;
 use untoil_dispatcher::{Bell, Dispatcher, DispatcherError, Tools};
 use untoil_guard::{Guard, Policy};
-use untoil_journal::Journal;
+use untoil_journal::{Journal, Roster};
 use untoil_model::{Actor, Delivery, DeliveryId, EngineMode};
 use untoil_runner::Runner;
 use untoil_sandbox::MeteredAlloc;
@@ -23,6 +23,7 @@ static METERED: MeteredAlloc = MeteredAlloc;
 /// What an engine is made of.
 pub(crate) struct Parts {
     pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) roster: Arc<dyn Roster>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) eyes: Eyes,
     pub(crate) hands: Option<Hands>,
@@ -39,7 +40,7 @@ pub(crate) struct Engine {
 impl Engine {
     /// Starts it; also gives what people answer by.
     pub(crate) fn start(parts: Parts) -> (Self, Arc<Guard>, Bell) {
-        let Parts { journal, clock, eyes, hands, book, policy } = parts;
+        let Parts { journal, roster, clock, eyes, hands, book, policy } = parts;
         let actor = Actor::Engine("test".into());
         let mode = if hands.is_some() { EngineMode::Live } else { EngineMode::DryRun };
         let guard = Arc::new(Guard::new(Arc::clone(&journal), policy, mode, actor.clone()));
@@ -49,6 +50,7 @@ impl Engine {
             Runner::new(base, Arc::clone(&guard), Arc::clone(&catalogue), eyes.clone(), hands);
         let dispatcher = Dispatcher::new(Tools {
             journal,
+            roster,
             clock,
             actor,
             rules: Arc::new(book),

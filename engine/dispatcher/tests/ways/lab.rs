@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use untoil_clock::{Clock, VirtualClock};
 use untoil_dispatcher::Bell;
 use untoil_guard::{Guard, Policy};
-use untoil_journal::{Journal, MemoryJournal, Verified, verify};
+use untoil_journal::{Journal, MemoryJournal, Sole, Verified, verify};
 use untoil_model::{Body, IncidentId, Period, Seq, Stream};
 use untoil_world::World;
 
@@ -42,6 +42,7 @@ fn engine(
 ) -> (Engine, Arc<Guard>, Bell) {
     Engine::start(Parts {
         journal: Arc::clone(journal),
+        roster: Arc::new(Sole::new(Arc::clone(journal))),
         clock: clock.clone(),
         eyes: world.eyes(),
         hands: Some(world.hands()),

@@ -158,6 +158,7 @@ fn parts(
     let language = if what.language == "ko" { Language::Ko } else { Language::En };
     Ok(Parts {
         journal: Arc::clone(journal),
+        roster: Arc::new(Sole::new(Arc::clone(journal))),
         clock: Arc::clone(clock),
         catalogue,
         rules,

@@ -21,7 +21,7 @@ use crate::rulebook::Loaded;
 
 /// `serve`.
 pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
-    let journal = store::open(config).await?;
+    let (journal, roster) = store::open(config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let catalogue = Arc::new(Catalogue::standard(config.http_hosts.clone()));
     let rules = Loaded::from(&config.rules, Arc::clone(&catalogue))?;
@@ -32,8 +32,18 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     }
     let (eyes, hands) = aws(config).await?;
     let (chat, notify) = chat(config)?;
-    let parts =
-        Parts { journal, clock, catalogue, rules, rule_mode: None, eyes, hands, chat, notify };
+    let parts = Parts {
+        journal,
+        roster,
+        clock,
+        catalogue,
+        rules,
+        rule_mode: None,
+        eyes,
+        hands,
+        chat,
+        notify,
+    };
     // Before the first delivery: a signal that comes early must not end the process halfway.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;

@@ -4,26 +4,28 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use untoil_journal::Journal;
+use untoil_journal::{Journal, Roster, Sole};
 use untoil_store::SqliteJournal;
 use untoil_store::postgres::{self, PostgresConfig, PostgresJournal, Sharing, Tls};
 
 use crate::config::{Config, PostgresStore, StoreConfig, TlsMode};
 use crate::out;
 
-/// The journal to serve with.
-pub(crate) async fn open(config: &Config) -> anyhow::Result<Arc<dyn Journal>> {
-    match &config.store {
+/// The journal to serve with, and this instance's share of the work.
+pub(crate) async fn open(config: &Config) -> anyhow::Result<(Arc<dyn Journal>, Arc<dyn Roster>)> {
+    let journal: Arc<dyn Journal> = match &config.store {
         StoreConfig::Sqlite {} => {
             std::fs::create_dir_all(&config.data)
                 .with_context(|| format!("cannot make the folder `{}`", config.data.display()))?;
             let journal = SqliteJournal::open(config.journal()).with_context(|| {
                 format!("cannot open the journal `{}`", config.journal().display())
             })?;
-            Ok(Arc::new(journal))
+            Arc::new(journal)
         }
-        StoreConfig::Postgres(store) => Ok(Arc::new(PostgresJournal::connect(&at(store)?).await?)),
-    }
+        StoreConfig::Postgres(store) => Arc::new(PostgresJournal::connect(&at(store)?).await?),
+    };
+    let roster = Arc::new(Sole::new(Arc::clone(&journal)));
+    Ok((journal, roster))
 }
 
 /// The journal to read, also beside a running service.

@@ -14,7 +14,7 @@ use untoil_actions::Catalogue;
 use untoil_clock::{Clock, VirtualClock};
 use untoil_dispatcher::{Answer, Bell, Candidate, Dispatcher, Prepared, Question, Rules, Tools};
 use untoil_guard::{Guard, Policy, RUN_GATE};
-use untoil_journal::{Batch, Journal, MemoryJournal, load};
+use untoil_journal::{Batch, Journal, MemoryJournal, Sole, load};
 use untoil_model::{
     Actor, Alarm, AlarmState, Body, Draft, EngineMode, Entry, Incident, IncidentId, Reason,
     RuleName, Seq, Stream, Verdict, Work,
@@ -146,6 +146,7 @@ impl Stage {
             Runner::new(base, Arc::clone(&guard), catalogue.clone(), eyes.clone(), Some(hands));
         let dispatcher = Dispatcher::new(Tools {
             journal: Arc::clone(&journal),
+            roster: Arc::new(Sole::new(Arc::clone(&journal))),
             clock: Arc::clone(&clock),
             actor,
             rules: Arc::new(rules),

@@ -1,0 +1,196 @@
+//! Who is worked on, and who waits for it: workers' places, and what rings them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::FutureExt as _;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use untoil_model::IncidentId;
+
+/// Incidents being worked on at once; most of them only wait. Beyond this they wait for a place.
+const WORKERS_MAX: usize = 10_000;
+/// Beyond this, workers that only look round leave their places to others.
+const IDLE_WORKERS_MAX: usize = 1_000;
+
+/// Rung when an incident has news that did not come in a delivery: a person's answer.
+#[derive(Debug, Clone, Default)]
+pub struct Bell {
+    pokes: Arc<Mutex<Pokes>>,
+    rung: Arc<Notify>,
+}
+
+/// Which incidents have a worker, and which wait for one.
+#[derive(Debug, Default)]
+struct Pokes {
+    working: BTreeMap<IncidentId, Worker>,
+    /// Workers that wait for a busy target.
+    queued: BTreeMap<IncidentId, Arc<Notify>>,
+    /// This instance's own that have news and no worker.
+    waiting: BTreeSet<IncidentId>,
+    /// Those that have news and no worker, and may be another instance's.
+    unsure: BTreeSet<IncidentId>,
+}
+
+/// What a worker listens to.
+#[derive(Debug, Clone)]
+pub(crate) struct Worker {
+    /// Rung when there is news of its incident.
+    pub(crate) news: Arc<Notify>,
+    /// It ends at its next rest: the engine stops, or the incident is another instance's now.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Bell {
+    /// Tells an incident's worker that there is news, or asks for one if this instance holds it.
+    pub fn ring(&self, incident: IncidentId) {
+        self.hear([incident]);
+        self.rung.notify_one();
+    }
+
+    /// Waits until it is rung.
+    pub(crate) async fn rung(&self) {
+        self.rung.notified().await;
+    }
+
+    /// Rings without news of any incident: there may be something to do.
+    pub(crate) fn wake(&self) {
+        self.rung.notify_one();
+    }
+
+    fn pokes(&self) -> MutexGuard<'_, Pokes> {
+        // What is under the lock is whole after every line.
+        self.pokes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is news of an incident that this instance holds.
+    pub(crate) fn poke(&self, incident: IncidentId) {
+        self.pokes().poke(incident);
+    }
+
+    /// There is news of incidents that this instance may hold.
+    pub(crate) fn hear(&self, incidents: impl IntoIterator<Item = IncidentId>) {
+        let mut pokes = self.pokes();
+        for incident in incidents {
+            match pokes.working.get(&incident) {
+                Some(worker) => worker.news.notify_one(),
+                None => drop(pokes.unsure.insert(incident)),
+            }
+        }
+    }
+
+    /// Takes those of which it must be asked whether this instance holds them.
+    pub(crate) fn unsure(&self) -> Vec<IncidentId> {
+        std::mem::take(&mut self.pokes().unsure).into_iter().collect()
+    }
+
+    /// The incidents that have a worker.
+    pub(crate) fn working(&self) -> Vec<IncidentId> {
+        self.pokes().working.keys().cloned().collect()
+    }
+
+    /// Ends the work on incidents that are another instance's now.
+    pub(crate) fn dismiss(&self, incidents: &[IncidentId]) {
+        let mut pokes = self.pokes();
+        for incident in incidents {
+            pokes.waiting.remove(incident);
+            if let Some(worker) = pokes.working.get(incident) {
+                worker.stop.cancel();
+            }
+        }
+    }
+
+    /// Rings everybody who waits for a target: a run has ended.
+    pub(crate) fn ring_queued(&self) {
+        self.pokes().queued.values().for_each(|worker| worker.notify_one());
+    }
+
+    /// A place for the next incident that waits for one, if there is room.
+    pub(crate) fn next_place(&self, stop: &CancellationToken) -> Option<Place> {
+        let mut pokes = self.pokes();
+        if pokes.working.len() >= WORKERS_MAX {
+            return None;
+        }
+        let incident = pokes.waiting.pop_first()?;
+        let worker = Worker { news: Arc::new(Notify::new()), stop: stop.child_token() };
+        pokes.working.insert(incident.clone(), worker.clone());
+        drop(pokes);
+        Some(Place { bell: self.clone(), incident, worker })
+    }
+}
+
+impl Pokes {
+    fn poke(&mut self, incident: IncidentId) {
+        match self.working.get(&incident) {
+            Some(worker) => worker.news.notify_one(),
+            None => drop(self.waiting.insert(incident)),
+        }
+    }
+}
+
+/// A worker's place; giving it up lets a later poke start a new worker.
+#[derive(Debug)]
+pub(crate) struct Place {
+    bell: Bell,
+    pub(crate) incident: IncidentId,
+    pub(crate) worker: Worker,
+}
+
+impl Place {
+    /// Leaves, unless there is news that was not heard yet.
+    pub(crate) fn leave(&self) -> bool {
+        let mut pokes = self.bell.pokes();
+        if self.has_news() {
+            return false;
+        }
+        self.vacate(&mut pokes);
+        true
+    }
+
+    fn has_news(&self) -> bool {
+        self.worker.news.notified().now_or_never().is_some()
+    }
+
+    /// Gives up this place, and no other's: a new worker may have it already. Says whether it did.
+    fn vacate(&self, pokes: &mut Pokes) -> bool {
+        let its_own = |worker: &Worker| Arc::ptr_eq(&worker.news, &self.worker.news);
+        let has_it = pokes.working.get(&self.incident).is_some_and(its_own);
+        if has_it {
+            pokes.working.remove(&self.incident);
+            pokes.queued.remove(&self.incident);
+        }
+        has_it
+    }
+
+    /// Whether so many incidents have a worker that one which only looks round should leave.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.bell.pokes().working.len() > IDLE_WORKERS_MAX
+    }
+
+    /// Waits in the queue for a target: rung when any run ends.
+    pub(crate) fn queue(&self) {
+        let news = Arc::clone(&self.worker.news);
+        self.bell.pokes().queued.insert(self.incident.clone(), news);
+    }
+
+    /// Leaves the queue.
+    pub(crate) fn unqueue(&self) {
+        self.bell.pokes().queued.remove(&self.incident);
+    }
+
+    /// Rings everybody who waits for a target: a run has ended.
+    pub(crate) fn ring_queued(&self) {
+        self.bell.ring_queued();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut pokes = self.bell.pokes();
+        // News that came when the worker had turned to go is the next worker's.
+        if self.vacate(&mut pokes) && self.has_news() {
+            pokes.waiting.insert(self.incident.clone());
+            self.bell.wake();
+        }
+    }
+}
