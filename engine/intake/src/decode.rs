@@ -78,6 +78,11 @@ pub fn sources() -> Vec<&'static str> {
     senders::ALL.iter().map(|reader| reader.name).collect()
 }
 
+/// Whether what comes under this name can be decoded: the senders, and the engine's own heartbeat.
+pub(crate) fn reads(source: &Source) -> bool {
+    senders::reader(source.as_str()).is_some()
+}
+
 /// What a kept delivery says. Needs nothing but the delivery, and repeats.
 ///
 /// # Errors

@@ -126,7 +126,7 @@ impl IntakeState {
         }
         let mut sources = BTreeMap::new();
         for (source, auth) in config.sources {
-            if !decode::sources().contains(&source.as_str()) {
+            if !decode::reads(&source) {
                 return Err(ConfigError::NoDecoder(source));
             }
             auth.check(source.as_str())?;
