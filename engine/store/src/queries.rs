@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
-use untoil_journal::RawEntry;
+use untoil_journal::{DECIDED_TOGETHER_BYTES, RawEntry};
 use untoil_model::{Delivery, DeliveryId, Entry, Hash, IncidentId, Seq, Stream};
 
 use crate::fault::Fault;
@@ -88,22 +88,42 @@ pub(crate) fn pending(connection: &Connection, limit: usize) -> Result<Vec<Deliv
     Ok(pending)
 }
 
+/// The oldest deliveries that wait for their decision, whole; at least one if there is any.
+pub(crate) fn to_decide(connection: &Connection, limit: usize) -> Result<Vec<Delivery>, Fault> {
+    let mut statement = connection.prepare_cached(TO_DECIDE)?;
+    let mut found = statement.query([rows(limit)])?;
+    let (mut deliveries, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = found.next()? {
+        let source: String = row.get(4)?;
+        let source = source.parse().map_err(|error| unreadable("a delivery", &error))?;
+        let delivery = whole(DeliveryId { source, message: row.get(5)? }, row)?;
+        bytes += delivery.body.len();
+        if bytes > DECIDED_TOGETHER_BYTES && !deliveries.is_empty() {
+            break;
+        }
+        deliveries.push(delivery);
+    }
+    Ok(deliveries)
+}
+
 /// One delivery.
 pub(crate) fn delivery(
     connection: &Connection,
     id: &DeliveryId,
 ) -> Result<Option<Delivery>, Fault> {
     let mut statement = connection.prepare_cached(DELIVERY)?;
-    let found = statement.query_one(params![id.source.as_str(), id.message], |row| {
-        let headers: String = row.get(2)?;
-        Ok((row.get(0)?, row.get(1)?, headers, row.get(3)?))
-    });
-    let Some((sender, received_at, headers, body)) = found.optional()? else { return Ok(None) };
-    let received_at = Timestamp::from_microsecond(received_at)
+    let mut found = statement.query(params![id.source.as_str(), id.message])?;
+    found.next()?.map(|row| whole(id.clone(), row)).transpose()
+}
+
+/// A delivery out of the first four columns.
+fn whole(id: DeliveryId, row: &Row<'_>) -> Result<Delivery, Fault> {
+    let received_at = Timestamp::from_microsecond(row.get(1)?)
         .map_err(|error| unreadable("a delivery's time", &error))?;
-    let headers = serde_json::from_str(&headers)
+    let headers = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+    let headers = serde_json::from_str(headers)
         .map_err(|error| unreadable("a delivery's headers", &error))?;
-    Ok(Some(Delivery { id: id.clone(), sender, received_at, headers, body }))
+    Ok(Delivery { id, sender: row.get(0)?, received_at, headers, body: row.get(3)? })
 }
 
 /// Open incidents behind an id, oldest first.
@@ -185,6 +205,8 @@ const LATEST_ARCHIVE: &str = "SELECT entry.seq, text, prev, hash \
     FROM segment JOIN entry ON entry.seq = segment.record ORDER BY segment.record DESC LIMIT ?1";
 const PENDING: &str = "SELECT source, message FROM pending JOIN delivery USING (seq) \
     ORDER BY pending.seq LIMIT ?1";
+const TO_DECIDE: &str = "SELECT sender, received_at, headers, body, source, message \
+    FROM pending JOIN delivery USING (seq) ORDER BY pending.seq LIMIT ?1";
 const DELIVERY: &str = "SELECT sender, received_at, headers, body FROM delivery \
     WHERE source = ?1 AND message = ?2";
 const OPEN_INCIDENTS: &str = "SELECT id FROM incident WHERE closed_seq IS NULL AND id > ?1 \

@@ -119,7 +119,7 @@ impl SqliteJournal {
     }
 
     /// Runs a query on a reading thread.
-    async fn ask<T: Send + 'static>(
+    pub(crate) async fn ask<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, JournalError> {
@@ -197,12 +197,28 @@ impl Journal for SqliteJournal {
         self.ask(move |connection| queries::latest(connection, &stream, limit)).await
     }
 
+    async fn latest_each(
+        &self,
+        streams: &[Stream],
+        limit: usize,
+    ) -> Result<Vec<Vec<Entry>>, JournalError> {
+        let streams = streams.to_vec();
+        let each = move |connection: &Connection| {
+            streams.iter().map(|stream| queries::latest(connection, stream, limit)).collect()
+        };
+        self.ask(each).await
+    }
+
     async fn raw(&self, after: Seq, limit: usize) -> Result<Vec<RawEntry>, JournalError> {
         self.ask(move |connection| queries::raw(connection, after, limit)).await
     }
 
     async fn pending(&self, limit: usize) -> Result<Vec<DeliveryId>, JournalError> {
         self.ask(move |connection| queries::pending(connection, limit)).await
+    }
+
+    async fn to_decide(&self, limit: usize) -> Result<Vec<Delivery>, JournalError> {
+        self.ask(move |connection| queries::to_decide(connection, limit)).await
     }
 
     async fn delivery(&self, id: &DeliveryId) -> Result<Option<Delivery>, JournalError> {
