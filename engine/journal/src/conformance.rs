@@ -17,8 +17,10 @@ mod following;
 mod incidents;
 mod instances;
 mod reading;
+mod retention;
 
 pub use instances::{Instance, instances};
+pub use retention::{Keeper, retention};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

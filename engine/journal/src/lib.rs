@@ -15,18 +15,24 @@
 //! must pass.
 #![forbid(unsafe_code)]
 
+mod archive;
+mod archiver;
 mod batch;
 pub mod conformance;
 mod fold;
 mod memory;
+mod retention;
 mod roster;
 mod verify;
 
+pub use archive::{Archive, Archived, Checked, Flaw, Segment};
+pub use archiver::{ArchiveError, Archiver, Did, Haste, Held, SEGMENT_ENTRIES_MAX};
 pub use batch::{AppendError, Batch, Expect, JournalError, Put, Receipt};
 pub use fold::{catch_up, load};
 pub use memory::{MemoryJournal, received};
+pub use retention::{ALARM_KEPT, KEEP_MIN, LEDGER_KEPT, Prune, Retention, Waiting, incident_memo};
 pub use roster::{News, Roster, Sole, Tenure};
-pub use verify::{Verified, verify};
+pub use verify::{Shelf, Verified, segments, verify, verify_archive, verify_files};
 
 use async_trait::async_trait;
 use tokio::sync::watch;

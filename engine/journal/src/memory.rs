@@ -12,8 +12,8 @@ use untoil_model::{
 };
 
 use crate::{
-    AppendError, Batch, DECIDED_TOGETHER_BYTES, Journal, JournalError, News, Put, RawEntry,
-    Receipt, Roster, Tenure,
+    AppendError, Batch, DECIDED_TOGETHER_BYTES, Journal, JournalError, News, Prune, Put, RawEntry,
+    Receipt, Retention, Roster, Segment, Tenure, Waiting, incident_memo,
 };
 
 /// How long an instance is believed to live without being heard.
@@ -302,7 +302,7 @@ impl Journal for MemoryJournal {
 }
 
 fn behind(kept: &Kept, after: Seq) -> &[(Entry, String, Member)] {
-    let start = usize::try_from(after.0).unwrap_or(usize::MAX).min(kept.entries.len());
+    let start = kept.entries.partition_point(|(entry, ..)| entry.seq <= after);
     &kept.entries[start..]
 }
 
@@ -389,6 +389,58 @@ impl Roster for MemoryJournal {
             }
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Retention for MemoryJournal {
+    async fn waiting(&self) -> Result<Waiting, JournalError> {
+        let kept = self.kept();
+        let pending = kept.pending.keys().next().copied();
+        let reader = kept.cursors.iter().min_by_key(|(_, at)| **at);
+        Ok(Waiting { pending, reader: reader.map(|(name, at)| (name.clone(), *at)) })
+    }
+
+    async fn prune(&self, prune: Prune) -> Result<u64, JournalError> {
+        let mut kept = self.kept();
+        let last = |entry: &Entry| Segment::of(&entry.body).map(|segment| segment.last);
+        let floor = kept.entries.iter().filter_map(|(entry, ..)| last(entry)).max();
+        let before = kept.entries.len();
+        let wanted: BTreeSet<Seq> = prune.entries.into_iter().collect();
+        let (mut entries, mut gone) = (Vec::new(), Vec::new());
+        for kept_entry in std::mem::take(&mut kept.entries) {
+            if wanted.contains(&kept_entry.0.seq) {
+                gone.push(kept_entry);
+            } else {
+                entries.push(kept_entry);
+            }
+        }
+        let refused = gone.iter().any(|(entry, ..)| {
+            let is_open = entry.incident.as_ref().is_some_and(|id| kept.open.contains(id));
+            Some(entry.seq) > floor || last(entry).is_some() || is_open
+        });
+        if refused {
+            entries.extend(gone);
+            entries.sort_by_key(|(entry, ..)| entry.seq);
+            kept.entries = entries;
+            return Err(JournalError::Unavailable("the journal is append-only".into()));
+        }
+        kept.entries = entries;
+        for (entry, ..) in gone {
+            if let Body::Received { delivery, .. } = &entry.body {
+                kept.deliveries.remove(delivery);
+            }
+        }
+        for id in prune.incidents {
+            let has_entries = kept.entries.iter().any(|(e, ..)| e.incident.as_ref() == Some(&id));
+            if !has_entries && !kept.open.contains(&id) {
+                kept.incidents.remove(&id);
+                kept.holders.remove(&id);
+                let memo = incident_memo(&id);
+                kept.memos.retain(|(_, key), _| *key != memo);
+            }
+        }
+        Ok(u64::try_from(before - kept.entries.len()).unwrap_or(u64::MAX))
     }
 }
 

@@ -29,3 +29,16 @@ async fn instances_on_one_journal_in_memory_share_its_work() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_journal_in_memory_lets_go_of_what_is_archived() {
+    let folders = std::cell::RefCell::new(Vec::new());
+    conformance::retention(async || {
+        let journal = Arc::new(MemoryJournal::new());
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().to_owned();
+        folders.borrow_mut().push(folder);
+        conformance::Keeper { journal: journal.clone(), retention: journal, folder: path }
+    })
+    .await;
+}
