@@ -15,7 +15,7 @@ pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeEr
     let body = json::parse(&delivery.body)?;
     let root = Place::root(&body);
     if root.at("/ruleId").value().is_some() {
-        return Ok(Read::one(legacy(delivery, detail, root)?));
+        return legacy(delivery, detail, root);
     }
     if root.at("/alerts").value().is_none_or(|alerts| !alerts.is_array()) {
         return Err(DecodeError::missing("/alerts"));
@@ -120,7 +120,7 @@ fn legacy(delivery: &Delivery, detail: Detail, rule: Place<'_>) -> Result<Readin
     reading.label("title", rule.at("/title").text())?;
     reading.link(rule.at("/ruleUrl").text());
     reading.origin(Some(id));
-    Ok(reading)
+    Ok(Read::one(reading))
 }
 
 /// Some versions write their ids as `57.0`.

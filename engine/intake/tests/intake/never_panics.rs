@@ -30,7 +30,7 @@ fn check(body: &[u8]) {
 fn fixtures() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let mut all = Vec::new();
-    for source in ["alertmanager", "cloudwatch", "generic", "newrelic", "sns"] {
+    for source in sources() {
         for entry in std::fs::read_dir(folder.join(source)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "json") {
