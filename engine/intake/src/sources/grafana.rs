@@ -86,12 +86,14 @@ fn unified(
 }
 
 /// A rule of legacy alerting, before version 8: it says no time.
-fn legacy(delivery: &Delivery, detail: Detail, rule: Place<'_>) -> Result<Reading, DecodeError> {
+fn legacy(delivery: &Delivery, detail: Detail, rule: Place<'_>) -> Result<Read, DecodeError> {
     let said = rule.at("/state").required()?;
     let state = match said.as_str() {
         "alerting" => AlarmState::Firing,
         "ok" => AlarmState::Resolved,
         "no_data" => AlarmState::NoData,
+        // Neither fires nor is over.
+        "pending" | "paused" => return Ok(Read::Note(format!("the rule is {}", said.as_str()))),
         _ => return Err(said.wrong("`alerting`, `ok` or `no_data`")),
     };
     let id = whole(&rule.at("/ruleId").required()?);
