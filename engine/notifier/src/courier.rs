@@ -10,6 +10,7 @@ use untoil_clock::Clock;
 use untoil_model::{Hash, Seq};
 
 use crate::notifier::Halt;
+use crate::post::Post;
 use crate::{Chat, ChatError, Message, NotifierHealth, Posted};
 
 /// The first wait after a failure; doubles with each further one.
@@ -49,6 +50,7 @@ pub(crate) struct Courier {
     clock: Arc<dyn Clock>,
     health: watch::Sender<NotifierHealth>,
     shutdown: CancellationToken,
+    pub(crate) post: Post,
     pub(crate) give_up_after: Duration,
     /// Whether the message that is next may be there already: at the start, and after a lost answer.
     pub(crate) is_unsure: bool,
@@ -62,12 +64,14 @@ impl Courier {
         clock: Arc<dyn Clock>,
         health: watch::Sender<NotifierHealth>,
         shutdown: CancellationToken,
+        post: Post,
     ) -> Self {
         Self {
             chat,
             clock,
             health,
             shutdown,
+            post,
             give_up_after: Duration::MAX,
             is_unsure: true,
             post_slot: Timestamp::MIN,
@@ -94,6 +98,7 @@ impl Courier {
                 }
             }
             self.sleep_until(self.post_slot).await?;
+            self.post.keep().await?;
             self.is_unsure = true;
             let answer = self.chat.post(to.channel, to.thread, message).await;
             self.post_slot = self.later(self.chat.pace().post_every);
@@ -138,26 +143,27 @@ impl Courier {
     }
 
     /// Edits at most once, if the slot is free. Never waits.
-    pub(crate) async fn edit(&mut self, at: &Posted, message: &Message) -> Edited {
+    pub(crate) async fn edit(&mut self, at: &Posted, message: &Message) -> Result<Edited, Halt> {
         if self.clock.now() < self.edit_slot {
-            return Edited::Later;
+            return Ok(Edited::Later);
         }
+        self.post.keep().await?;
         let answer = self.chat.update(at, message).await;
         self.edit_slot = self.later(self.chat.pace().edit_every);
         let error = match answer {
             Ok(()) => {
                 self.went_well();
-                return Edited::Settled;
+                return Ok(Edited::Settled);
             }
             Err(error) => error,
         };
         if self.is_final(&error) {
             self.pass_over(&error, message);
-            return Edited::Settled;
+            return Ok(Edited::Settled);
         }
         let pause = self.note_failure(&error, message);
         self.edit_slot = self.later(pause);
-        Edited::Later
+        Ok(Edited::Later)
     }
 
     /// How long until an edit may go.

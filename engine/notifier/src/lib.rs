@@ -14,6 +14,7 @@ mod courier;
 mod escape;
 mod notices;
 mod notifier;
+mod post;
 mod slack;
 mod story;
 mod teller;

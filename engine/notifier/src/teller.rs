@@ -301,7 +301,7 @@ impl<'a> Teller<'a> {
         let settled = match &edit {
             Edit::Parent(id) => self.edit_parent(id, courier).await?,
             Edit::Shared(source) => match self.book.shared(source, &self.config.voice) {
-                Some((Some(posted), message)) => courier.edit(&posted, &message).await,
+                Some((Some(posted), message)) => courier.edit(&posted, &message).await?,
                 _ => Edited::Settled,
             },
         };
@@ -332,7 +332,7 @@ impl<'a> Teller<'a> {
         let mut note = known.note.clone();
         let same = note.shown == Some(now_shown);
         let settled = match (&note.parent, same) {
-            (Some(parent), false) => courier.edit(parent, &message).await,
+            (Some(parent), false) => courier.edit(parent, &message).await?,
             (None, _) | (_, true) => Edited::Settled,
         };
         if settled == Edited::Settled {

@@ -33,6 +33,8 @@ pub(crate) struct Parts {
     pub(crate) journal: Arc<dyn Journal>,
     /// This instance's share of the work.
     pub(crate) roster: Arc<dyn Roster>,
+    /// What moves old entries to files, if they are not kept for ever.
+    pub(crate) archiver: Option<Archiver>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) rules: Loaded,
@@ -76,6 +78,7 @@ impl Plant {
         let Parts {
             journal,
             roster,
+            archiver,
             clock,
             catalogue,
             rules,
@@ -110,7 +113,8 @@ impl Plant {
         };
         let dispatcher = Dispatcher::new(tools);
         let bell = dispatcher.bell();
-        let notifier = Notifier::new(Arc::clone(&journal), chat, Arc::clone(&clock), notify);
+        let notifier = Notifier::new(Arc::clone(&journal), chat, Arc::clone(&clock), notify)
+            .sharing(roster);
         let health = notifier.health();
 
         let listener = TcpListener::bind(config.listen)

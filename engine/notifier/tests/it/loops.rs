@@ -22,8 +22,10 @@ use crate::threads::voice;
 
 /// What goes wrong with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub(crate) enum Fault {
     None,
+    /// The process is stopped while it sends, and goes on a minute later.
+    Stopped,
     Unreachable,
     /// Taken, and the answer lost.
     LostAfter,
@@ -48,9 +50,9 @@ struct Said {
 
 /// A simulated Slack that keeps what it took.
 #[derive(Debug)]
-struct FakeChat {
+pub(crate) struct FakeChat {
     clock: Arc<VirtualClock>,
-    crash: Notify,
+    pub(crate) crash: Notify,
     inner: Mutex<Inner>,
 }
 
@@ -76,16 +78,31 @@ impl Inner {
 }
 
 impl FakeChat {
-    fn new(clock: Arc<VirtualClock>) -> Arc<Self> {
+    pub(crate) fn new(clock: Arc<VirtualClock>) -> Arc<Self> {
         Arc::new(Self { clock, crash: Notify::new(), inner: Mutex::default() })
     }
 
-    fn fault(&self, calls: std::ops::Range<usize>, fault: Fault) {
+    pub(crate) fn fault(&self, calls: std::ops::Range<usize>, fault: Fault) {
         self.inner.lock().unwrap().faults.push((calls, fault));
     }
 
     fn said(&self) -> Vec<Said> {
         self.inner.lock().unwrap().said.clone()
+    }
+
+    /// What each message tells of, in the order of posting; `None` for a parent, which is edited.
+    pub(crate) fn tells_of(&self) -> Vec<Option<Seq>> {
+        let of = |said: &Said| said.thread.as_ref().map(|_| said.message.key.seq);
+        self.said().iter().map(of).collect()
+    }
+
+    /// Every thread as headlines, parents first, in the order of posting.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let line = |said: &Said| {
+            let mark = if said.thread.is_some() { "  " } else { "" };
+            format!("{mark}{}", said.message.headline.plain())
+        };
+        self.said().iter().map(line).collect()
     }
 
     fn next_fault(&self) -> Fault {
@@ -105,6 +122,11 @@ impl FakeChat {
         let mut effect = Some(effect);
         match self.next_fault() {
             Fault::None => Ok(take(&mut effect)),
+            Fault::Stopped => {
+                self.crash.notify_one();
+                self.clock.sleep(Duration::from_mins(1)).await;
+                Ok(take(&mut effect))
+            }
             Fault::Unreachable => Err(ChatError::Unreachable("simulated".into())),
             Fault::LostAfter => {
                 take(&mut effect);
@@ -241,19 +263,14 @@ impl World {
         *self.journal.head().borrow()
     }
 
-    /// Every thread as headlines, parents first, in the order of posting.
     fn lines(&self) -> Vec<String> {
-        let line = |said: &Said| {
-            let mark = if said.thread.is_some() { "  " } else { "" };
-            format!("{mark}{}", said.message.headline.plain())
-        };
-        self.chat.said().iter().map(line).collect()
+        self.chat.lines()
     }
 }
 
 const HOUR: Duration = Duration::from_hours(1);
 
-const HEALED: [&str; 9] = [
+pub(crate) const HEALED: [&str; 9] = [
     "🟢 Closed · SEV2 · disk · ec2/i-0a1b2c3d4e5f67890",
     "  🔎 What was seen",
     "  📋 Facts read",
