@@ -8,6 +8,7 @@
 mod fault;
 mod open;
 pub mod postgres;
+mod prune;
 mod queries;
 mod refusal;
 mod sqlite;
