@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::canonical::canonical;
 use crate::text;
 use crate::{
     Alarm, AlarmKey, DeliveryId, Ending, EngineMode, Facts, IncidentId, Mode, Plan, Reason,
@@ -110,12 +111,6 @@ impl From<Hash> for String {
     fn from(hash: Hash) -> String {
         hash.to_string()
     }
-}
-
-/// RFC 8785 text of a value.
-pub(crate) fn canonical<T: Serialize>(value: &T) -> String {
-    serde_json_canonicalizer::to_string(value)
-        .expect("our own types have string keys and finite numbers, so they are JSON")
 }
 
 /// Who did what an entry tells.

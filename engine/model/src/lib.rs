@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod alarm;
+mod canonical;
 mod delivery;
 mod entry;
 mod ids;

@@ -1,18 +1,16 @@
 //! The canonical text of an entry (RFC 8785), put together by hand.
 //!
-//! A canonicaliser sorts the members of every object it meets. An entry's outer members are known, so
-//! they are written in their order here, and of the kind that is written for every delivery
-//! (`received`) the inner ones as well. The test at the end holds each text against the canonicaliser's.
+//! An entry's outer members are known, so they are written in their order here, and of the kind that is
+//! written for every delivery (`received`) the inner ones as well. The test at the end holds each text
+//! against the general canonicaliser's.
 
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use crate::entry::{TEXT_VERSION, canonical};
+use crate::canonical::{EXACT_MAX, append, canonical, quote};
+use crate::entry::TEXT_VERSION;
 use crate::{Actor, AlarmKey, Body, IncidentId, Seq};
-
-/// Above this RFC 8785 writes numbers as the nearest double; only the canonicaliser does that.
-const EXACT_MAX: u64 = 1 << 53;
 
 /// Room for a `received` entry with ids of the usual length.
 const USUAL_BYTES: usize = 448;
@@ -40,7 +38,7 @@ pub(crate) fn head(
     }
     write!(text, ",\"at\":\"{at}\",\"body\":").expect("a String takes everything");
     if !received(&mut text, body) {
-        text.push_str(&canonical(body));
+        append(&mut text, body);
     }
     if let Some(incident) = incident {
         text.push_str(",\"incident\":");
@@ -75,17 +73,6 @@ fn received(text: &mut String, body: &Body) -> bool {
     true
 }
 
-/// A JSON string. Where nothing is to be escaped, which is nearly always, it is copied.
-fn quote(text: &mut String, value: &str) {
-    if value.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
-        text.push_str(&canonical(&value));
-    } else {
-        text.push('"');
-        text.push_str(value);
-        text.push('"');
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -106,7 +93,7 @@ mod tests {
         if let Some(alarm) = &entry.alarm {
             whole["alarm"] = Value::from(alarm.as_str());
         }
-        canonical(&whole)
+        serde_json_canonicalizer::to_string(&whole).unwrap()
     }
 
     fn check(draft: Draft, seq: Seq) {
