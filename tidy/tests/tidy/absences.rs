@@ -19,9 +19,11 @@ const CONFIG: &str = "engine/server/src/config.rs";
 /// Where `unsafe` is: the allocator that counts a script's memory, and the test that watches it.
 const UNSAFE: [&str; 2] = ["sandbox/src/meter.rs", "sandbox/tests/hostile.rs"];
 
-/// Whether a file is part of what runs in production. `bench` measures, and may read clocks.
+/// Whether a file is part of what runs in production. `bench` measures, and may read clocks; so may
+/// the trials, which run the real program.
 fn is_engine(file: &Text) -> bool {
-    file.path.contains("src/") && !file.path.starts_with("bench/")
+    let outside = ["bench/", "trials/"].iter().any(|place| file.path.starts_with(place));
+    file.path.contains("src/") && !outside
 }
 
 fn clocks(files: &[Text]) -> Vec<String> {

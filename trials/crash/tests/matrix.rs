@@ -1,0 +1,57 @@
+//! Every scenario once, with a fixed seed, and a few more by chance: the bounded part of the matrix.
+#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
+
+use std::io::Write as _;
+
+use untoil_crash::{Keep, SCENARIOS, Scenario, Store, Table, Trial, Verdict, built, play_all};
+
+/// Trials at a time: most of a trial is waiting.
+const JOBS: usize = 4;
+/// Trials by chance, of the kinds that kill in turn.
+const BY_CHANCE: u64 = 6;
+
+fn trials() -> Vec<Trial> {
+    let binary = built().unwrap();
+    let skips = std::env::var_os("UNTOIL_SKIP_STAND_INS").is_some();
+    let make = |scenario: &Scenario, store, seed| Trial {
+        scenario: *scenario,
+        seed,
+        store,
+        binary: binary.clone(),
+        keep: Keep::Wrong,
+    };
+    let stores = if skips { &[Store::Sqlite][..] } else { &[Store::Sqlite, Store::Postgres] };
+    let mut trials = Vec::new();
+    for scenario in SCENARIOS {
+        let ours = stores.iter().filter(|store| scenario.stores.contains(store));
+        trials.extend(ours.map(|store| make(scenario, *store, 1)));
+    }
+    let killed = Scenario::named("killed").unwrap();
+    let by_chance = (0..BY_CHANCE).zip(stores.iter().cycle());
+    trials.extend(by_chance.map(|(n, store)| make(killed, *store, 100 + n)));
+    // Those that take long go first, so that the others are played meanwhile.
+    trials.sort_by_key(|trial| trial.scenario.is_quick());
+    trials
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_lost_and_nothing_done_twice_whatever_fails() {
+    let (mut table, mut wrong) = (Table::default(), Vec::new());
+    let trials = trials();
+    let all = trials.len();
+    play_all(trials, JOBS, |trial, verdict| {
+        let order = SCENARIOS.iter().position(|one| one.name == trial.scenario.name);
+        let name = format!("{} ({})", trial.scenario.name, trial.store.name());
+        table.add(order.unwrap(), &name, verdict);
+        if let Verdict::Played(counts) = verdict
+            && !counts.wrong.is_empty()
+        {
+            wrong.push(format!("{}\n{}", trial.again(), counts.wrong.join("\n")));
+        }
+    })
+    .await
+    .unwrap();
+    std::io::stderr().write_all(table.text().as_bytes()).unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(table.played() * 2 > all, "only {} of {all} were played", table.played());
+}
