@@ -50,6 +50,22 @@ pub const THROTTLED: [&str; 21] = [
     "UpdateInProgressException",
 ];
 
+/// Those of them that speak of the number of calls, whatever they are about. The others are about
+/// one thing that is busy, and say nothing of the rate.
+pub const TOO_FAST: [&str; 11] = [
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+];
+
 /// Codes of failures inside AWS, whatever their status: nothing is proved.
 pub const FAULTS: [&str; 11] = [
     "InternalError",
@@ -83,7 +99,7 @@ where
     E: Error + ProvideErrorMetadata + 'static,
 {
     let op = call.operation;
-    if !call.watch.transmitted() {
+    if !call.transmitted() {
         return CallError::NotSent { why: format!("{op}: {}", chain(error)) };
     }
     match error {
@@ -120,6 +136,17 @@ where
             ReadError::Unavailable { why: format!("throttled: {why}") }
         }
         CallError::NotSent { why } | CallError::Unknown { why } => ReadError::Unavailable { why },
+    }
+}
+
+/// Whether AWS says that calls come too fast.
+pub(crate) fn is_too_fast<E>(error: &SdkError<E, HttpResponse>) -> bool
+where
+    E: ProvideErrorMetadata,
+{
+    match error.code().filter(|code| !code.is_empty()) {
+        Some(code) => TOO_FAST.contains(&base(code)),
+        None => error.raw_response().is_some_and(|raw| raw.status().as_u16() == 429),
     }
 }
 

@@ -4,15 +4,17 @@ use async_trait::async_trait;
 use untoil_actions::{AsgReads, AsgWrites, CallError, Group, GroupInstance, ReadError};
 use untoil_guard::Clearance;
 
-use crate::answer::{of_read, of_write};
 use crate::call::{Call, check, refused};
 use crate::connect::Shared;
+use crate::limits::Priority;
 use crate::ssm::{is_instance, unreadable};
 
 /// Reads of EC2 Auto Scaling.
 #[derive(Debug)]
 pub(crate) struct AsgEyes {
     pub(crate) client: aws_sdk_autoscaling::Client,
+    pub(crate) shared: Shared,
+    pub(crate) priority: Priority,
 }
 
 /// Writes of EC2 Auto Scaling.
@@ -38,9 +40,9 @@ impl AsgReads for AsgEyes {
         }
         let call = Call::new("autoscaling:DescribeAutoScalingGroups", "*");
         let sent = self.client.describe_auto_scaling_groups().auto_scaling_group_names(name);
-        let answer = sent.customize().interceptor(call.watch.clone()).send().await;
         let what = format!("Auto Scaling group `{name}`");
-        let answer = answer.map_err(|error| of_read(&call, &what, &error))?;
+        let send = |watch| sent.clone().customize().interceptor(watch).send();
+        let answer = self.shared.gate.read((&call, self.priority), &what, send).await?;
         let mut found = answer.auto_scaling_groups.unwrap_or_default().into_iter();
         let found = found.find(|one| one.auto_scaling_group_name.as_deref() == Some(name));
         found.map(|one| of_group(name, &one)).ok_or(ReadError::NotFound { what })
@@ -54,8 +56,8 @@ impl AsgReads for AsgEyes {
         }
         let call = Call::new("autoscaling:DescribeAutoScalingInstances", "*");
         let sent = self.client.describe_auto_scaling_instances().instance_ids(instance);
-        let answer = sent.customize().interceptor(call.watch.clone()).send().await;
-        let answer = answer.map_err(|error| of_read(&call, instance, &error))?;
+        let send = |watch| sent.clone().customize().interceptor(watch).send();
+        let answer = self.shared.gate.read((&call, self.priority), instance, send).await?;
         let mut found = answer.auto_scaling_instances.unwrap_or_default().into_iter();
         let found = found.find(|one| one.instance_id.as_deref() == Some(instance));
         Ok(found.and_then(|one| one.auto_scaling_group_name))
@@ -72,8 +74,8 @@ impl AsgWrites for AsgHands {
         let call = Call::new("autoscaling:SetDesiredCapacity", group_arn(&self.shared, group));
         let sent = self.client.set_desired_capacity().auto_scaling_group_name(group);
         let sent = sent.desired_capacity(n).honor_cooldown(false).customize();
-        let answer = sent.interceptor(call.watch.clone()).send().await;
-        answer.map(drop).map_err(|error| of_write(&call, &error))
+        let send = |watch| sent.interceptor(watch).send();
+        self.shared.gate.write(&call, &may, send).await.map(drop)
     }
 
     async fn replace_instance(&self, may: Clearance, instance: &str) -> Result<(), CallError> {
@@ -94,8 +96,8 @@ impl AsgWrites for AsgHands {
         // Never with a decrement: that would shrink the group, and again at each repeat.
         let sent = self.client.terminate_instance_in_auto_scaling_group().instance_id(instance);
         let sent = sent.should_decrement_desired_capacity(false).customize();
-        let answer = sent.interceptor(call.watch.clone()).send().await;
-        answer.map(drop).map_err(|error| of_write(&call, &error))
+        let send = |watch| sent.interceptor(watch).send();
+        self.shared.gate.write(&call, &may, send).await.map(drop)
     }
 }
 

@@ -25,12 +25,27 @@ pub(crate) struct Call {
     pub(crate) operation: &'static str,
     /// An ARN, or `*`.
     pub(crate) resource: String,
-    pub(crate) watch: Watch,
+    watch: Watch,
 }
 
 impl Call {
     pub(crate) fn new(operation: &'static str, resource: impl Into<String>) -> Self {
         Self { operation, resource: resource.into(), watch: Watch::default() }
+    }
+
+    /// What the request must carry. Only the gate asks for it, so that no request goes round it.
+    pub(crate) fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    /// Whether any try was handed to the HTTP client: before that, nothing can have happened.
+    pub(crate) fn transmitted(&self) -> bool {
+        self.watch.0.transmitted.load(Ordering::SeqCst)
+    }
+
+    /// The `Date` of the last answer: AWS's clock, to the second.
+    pub(crate) fn date(&self) -> Option<Timestamp> {
+        *self.watch.0.date.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -42,18 +57,6 @@ pub(crate) struct Watch(Arc<Seen>);
 struct Seen {
     transmitted: AtomicBool,
     date: Mutex<Option<Timestamp>>,
-}
-
-impl Watch {
-    /// Whether any try was handed to the HTTP client: before that, nothing can have happened.
-    pub(crate) fn transmitted(&self) -> bool {
-        self.0.transmitted.load(Ordering::SeqCst)
-    }
-
-    /// The `Date` of the last answer: AWS's clock, to the second.
-    pub(crate) fn date(&self) -> Option<Timestamp> {
-        *self.0.date.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Intercept for Watch {
@@ -95,7 +98,7 @@ pub(crate) fn date_time(at: Timestamp) -> DateTime {
     DateTime::from_nanos(at.as_nanosecond()).unwrap_or_else(|_| DateTime::from_secs(at.as_second()))
 }
 
-/// The last look before a write: the clearance is still good, and it is for this target.
+/// A look before a write: the clearance is still good, and it is for this target.
 ///
 /// # Errors
 /// [`CallError::NotSent`] when its time is over, [`CallError::Refused`] when it is for another target.
@@ -110,7 +113,14 @@ pub(crate) fn check(
         let why = format!("the clearance is for `{}`, not for `{target}`", may.step().target);
         return Err(refused("ClearanceMismatch", why));
     }
-    let now = shared.clock.now();
+    in_time(may, shared.clock.now())
+}
+
+/// Whether the clearance is still good.
+///
+/// # Errors
+/// [`CallError::NotSent`] when its time is over.
+pub(crate) fn in_time(may: &Clearance, now: Timestamp) -> Result<(), CallError> {
     if now > may.not_after() {
         let why = format!("the clearance ended at {}, and it is {now}", may.not_after());
         return Err(CallError::NotSent { why });

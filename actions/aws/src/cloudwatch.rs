@@ -7,8 +7,9 @@ use aws_sdk_cloudwatch::types::{
 use jiff::Timestamp;
 use untoil_actions::{AlarmLook, MetricQuery, MetricReads, ReadError};
 
-use crate::answer::of_read;
 use crate::call::{Call, date_time, timestamp};
+use crate::connect::Shared;
+use crate::limits::Priority;
 use crate::ssm::unreadable;
 
 /// Datapoints that one query may ask for: a day of minutes.
@@ -21,6 +22,8 @@ const PAGES_MAX: usize = 5;
 #[derive(Debug)]
 pub(crate) struct MetricEyes {
     pub(crate) client: aws_sdk_cloudwatch::Client,
+    pub(crate) shared: Shared,
+    pub(crate) priority: Priority,
 }
 
 #[async_trait]
@@ -40,10 +43,9 @@ impl MetricReads for MetricEyes {
                 .end_time(date_time(query.to))
                 .scan_by(ScanBy::TimestampAscending)
                 .max_datapoints(DATAPOINTS_MAX)
-                .set_next_token(next.take())
-                .customize();
-            let answer = page.interceptor(call.watch.clone()).send().await;
-            let answer = answer.map_err(|error| of_read(&call, &what, &error))?;
+                .set_next_token(next.take());
+            let send = |watch| page.clone().customize().interceptor(watch).send();
+            let answer = self.shared.gate.read((&call, self.priority), &what, send).await?;
             for result in answer.metric_data_results() {
                 match result.status_code() {
                     Some(StatusCode::Forbidden) => {
@@ -77,9 +79,9 @@ impl MetricReads for MetricEyes {
         // Without types the API answers metric alarms only.
         let sent = self.client.describe_alarms().alarm_names(name);
         let sent = sent.alarm_types(AlarmType::MetricAlarm).alarm_types(AlarmType::CompositeAlarm);
-        let answer = sent.customize().interceptor(call.watch.clone()).send().await;
         let what = format!("alarm `{name}`");
-        let answer = answer.map_err(|error| of_read(&call, &what, &error))?;
+        let send = |watch| sent.clone().customize().interceptor(watch).send();
+        let answer = self.shared.gate.read((&call, self.priority), &what, send).await?;
         let metric = answer.metric_alarms().iter().find(|one| one.alarm_name() == Some(name));
         if let Some(one) = metric {
             let changed = one.state_transitioned_timestamp();

@@ -12,11 +12,9 @@ use untoil_clock::Clock;
 use crate::asg::{AsgEyes, AsgHands};
 use crate::cloudwatch::MetricEyes;
 use crate::ecs::{EcsEyes, EcsHands};
+use crate::gate::{Flow, Gate};
+use crate::limits::{Limits, Priority};
 use crate::ssm::{SsmEyes, SsmHands};
-
-/// How often a read is tried in all. Reads repeat freely; three tries ride out one bad second, and
-/// the engine itself looks again later.
-const READ_TRIES_MAX: u32 = 3;
 
 /// How long a request may take. Defaults suit a region next door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +23,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// To the answer of one try of a read.
     pub read_try: Duration,
-    /// To the end of a read with all its tries.
+    /// To the end of a read with all its tries, without waiting for its turn.
     pub read: Duration,
     /// To the answer of a write; it has one try.
     pub write: Duration,
@@ -78,6 +76,8 @@ pub struct AwsConfig {
     pub credentials: Credentials,
     /// How long a request may take.
     pub timeouts: Timeouts,
+    /// How often each API may be called.
+    pub limits: Limits,
     /// Tells whether a clearance is still good, and how far AWS's clock is away.
     pub clock: Arc<dyn Clock>,
 }
@@ -91,6 +91,7 @@ impl AwsConfig {
             endpoint: None,
             credentials: Credentials::default(),
             timeouts: Timeouts::default(),
+            limits: Limits::published(),
             clock,
         }
     }
@@ -111,16 +112,27 @@ pub struct Writes {
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     pub(crate) region: String,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// AWS, reached with one set of credentials in one region. Cloning is cheap: clients are shared.
+/// AWS, reached with one set of credentials in one region: one account, as AWS counts calls. Cloning
+/// is cheap: clients, connections and what was learned about rates are shared.
 #[derive(Debug, Clone)]
 pub struct Aws {
     pub(crate) shared: Shared,
     pub(crate) sts: aws_sdk_sts::Client,
-    eyes: Eyes,
+    readers: Readers,
     writes: Writes,
+}
+
+/// The clients that read.
+#[derive(Debug, Clone)]
+struct Readers {
+    ssm: aws_sdk_ssm::Client,
+    ecs: aws_sdk_ecs::Client,
+    asg: aws_sdk_autoscaling::Client,
+    metrics: aws_sdk_cloudwatch::Client,
 }
 
 /// Makes the clients. Nothing is sent yet; credentials are looked for at the first call.
@@ -139,62 +151,72 @@ pub async fn connect(config: AwsConfig) -> Aws {
     }
     let sdk = loader.load().await;
     let region = sdk.region().map_or_else(|| "*".to_owned(), ToString::to_string);
-    let shared = Shared { region, clock: config.clock };
+    let gate = Gate::new(Arc::clone(&config.clock), config.limits, timeouts.read);
+    let shared = Shared { region, gate: Arc::new(gate), clock: config.clock };
 
-    let readers = readers(&sdk, timeouts);
-    let writers = writers(&sdk, timeouts);
-    let eyes = Eyes {
-        ssm: Arc::new(SsmEyes {
-            client: aws_sdk_ssm::Client::new(&readers),
-            shared: shared.clone(),
-        }),
-        ecs: Arc::new(EcsEyes {
-            client: aws_sdk_ecs::Client::new(&readers),
-            shared: shared.clone(),
-        }),
-        asg: Arc::new(AsgEyes { client: aws_sdk_autoscaling::Client::new(&readers) }),
-        metrics: Arc::new(MetricEyes { client: aws_sdk_cloudwatch::Client::new(&readers) }),
+    let reading = reading(&sdk, timeouts);
+    let writing = writing(&sdk, timeouts);
+    let readers = Readers {
+        ssm: aws_sdk_ssm::Client::new(&reading),
+        ecs: aws_sdk_ecs::Client::new(&reading),
+        asg: aws_sdk_autoscaling::Client::new(&reading),
+        metrics: aws_sdk_cloudwatch::Client::new(&reading),
     };
     let writes = Writes {
         ssm: Arc::new(SsmHands {
-            client: aws_sdk_ssm::Client::new(&writers),
+            client: aws_sdk_ssm::Client::new(&writing),
             shared: shared.clone(),
         }),
         ecs: Arc::new(EcsHands {
-            client: aws_sdk_ecs::Client::new(&writers),
+            client: aws_sdk_ecs::Client::new(&writing),
             shared: shared.clone(),
         }),
         asg: Arc::new(AsgHands {
-            client: aws_sdk_autoscaling::Client::new(&writers),
+            client: aws_sdk_autoscaling::Client::new(&writing),
             shared: shared.clone(),
         }),
     };
-    Aws { shared, sts: aws_sdk_sts::Client::new(&readers), eyes, writes }
+    Aws { shared, sts: aws_sdk_sts::Client::new(&reading), readers, writes }
 }
 
-fn readers(sdk: &SdkConfig, timeouts: Timeouts) -> SdkConfig {
-    let limits = TimeoutConfig::builder()
-        .connect_timeout(timeouts.connect)
-        .operation_attempt_timeout(timeouts.read_try)
-        .operation_timeout(timeouts.read);
-    sdk.to_builder()
-        .retry_config(RetryConfig::standard().with_max_attempts(READ_TRIES_MAX))
-        .timeout_config(limits.build())
-        .build()
+/// The gate repeats reads, so that every try has its own turn; the SDK never does.
+fn reading(sdk: &SdkConfig, timeouts: Timeouts) -> SdkConfig {
+    once(sdk, timeouts.connect, timeouts.read_try)
 }
 
-fn writers(sdk: &SdkConfig, timeouts: Timeouts) -> SdkConfig {
-    let limits = TimeoutConfig::builder()
-        .connect_timeout(timeouts.connect)
-        .operation_timeout(timeouts.write);
+fn writing(sdk: &SdkConfig, timeouts: Timeouts) -> SdkConfig {
+    once(sdk, timeouts.connect, timeouts.write)
+}
+
+fn once(sdk: &SdkConfig, connect: Duration, whole: Duration) -> SdkConfig {
+    let limits = TimeoutConfig::builder().connect_timeout(connect).operation_timeout(whole);
     sdk.to_builder().retry_config(RetryConfig::disabled()).timeout_config(limits.build()).build()
 }
 
 impl Aws {
-    /// The ports that read.
+    /// The ports that read, for facts.
     #[must_use]
     pub fn eyes(&self) -> Eyes {
-        self.eyes.clone()
+        self.eyes_for(Priority::Diagnose)
+    }
+
+    /// The ports that read, for calls of one urgency.
+    #[must_use]
+    pub fn eyes_for(&self, priority: Priority) -> Eyes {
+        let shared = || self.shared.clone();
+        let Readers { ssm, ecs, asg, metrics } = self.readers.clone();
+        Eyes {
+            ssm: Arc::new(SsmEyes { client: ssm, shared: shared(), priority }),
+            ecs: Arc::new(EcsEyes { client: ecs, shared: shared(), priority }),
+            asg: Arc::new(AsgEyes { client: asg, shared: shared(), priority }),
+            metrics: Arc::new(MetricEyes { client: metrics, shared: shared(), priority }),
+        }
+    }
+
+    /// How each API that was called so far is used now.
+    #[must_use]
+    pub fn flows(&self) -> Vec<Flow> {
+        self.shared.gate.flows()
     }
 
     /// The ports that write. A dry run must not ask for them.

@@ -8,6 +8,7 @@ use untoil_actions::{MetricQuery, Missing, ReadError};
 
 use crate::connect::Aws;
 use crate::identity::Identity;
+use crate::limits::Priority;
 
 /// A name that nobody uses: asking for it shows whether asking is allowed.
 const NOBODY: &str = "untoil-doctor";
@@ -81,7 +82,7 @@ fn ahead_of(aws_time: Timestamp, now: Timestamp) -> SignedDuration {
 
 /// Reads that need no name of ours: what does not exist is fine there.
 async fn general(aws: &Aws, now: Timestamp) -> Vec<Probe> {
-    let eyes = aws.eyes();
+    let eyes = aws.eyes_for(Priority::Report);
     let query = MetricQuery {
         namespace: "Untoil/Doctor".to_owned(),
         metric: NOBODY.to_owned(),
@@ -105,7 +106,7 @@ async fn general(aws: &Aws, now: Timestamp) -> Vec<Probe> {
 
 /// Reads of what the rules name.
 async fn named(aws: &Aws, wanted: &Wanted) -> Vec<Probe> {
-    let eyes = aws.eyes();
+    let eyes = aws.eyes_for(Priority::Report);
     let mut probes = Vec::new();
     for (name, version) in &wanted.documents {
         let what = format!("ssm:DescribeDocument {name}");

@@ -5,9 +5,9 @@ use aws_sdk_ecs::types::Failure;
 use untoil_actions::{CallError, Deployment, EcsReads, EcsWrites, ReadError, Service, Task};
 use untoil_guard::Clearance;
 
-use crate::answer::{of_read, of_write};
 use crate::call::{Call, bounded, check, refused, timestamp};
 use crate::connect::Shared;
+use crate::limits::Priority;
 use crate::ssm::unreadable;
 
 /// Characters of a reason that ECS shows; it takes more.
@@ -18,6 +18,7 @@ const REASON_MAX: usize = 255;
 pub(crate) struct EcsEyes {
     pub(crate) client: aws_sdk_ecs::Client,
     pub(crate) shared: Shared,
+    pub(crate) priority: Priority,
 }
 
 /// Writes of ECS.
@@ -58,9 +59,9 @@ impl EcsReads for EcsEyes {
             return Err(unreadable("EmptyName", format!("{what} has an empty name")));
         }
         let call = Call::new("ecs:DescribeServices", service_arn(&self.shared, cluster, name));
-        let sent = self.client.describe_services().cluster(cluster).services(name).customize();
-        let answer = sent.interceptor(call.watch.clone()).send().await;
-        let answer = answer.map_err(|error| of_read(&call, &what, &error))?;
+        let sent = self.client.describe_services().cluster(cluster).services(name);
+        let send = |watch| sent.clone().customize().interceptor(watch).send();
+        let answer = self.shared.gate.read((&call, self.priority), &what, send).await?;
         if let Some(service) = answer.services().first() {
             return Ok(of_service(cluster, name, service));
         }
@@ -73,9 +74,9 @@ impl EcsReads for EcsEyes {
             return Err(unreadable("EmptyName", format!("{what} has an empty name")));
         }
         let call = Call::new("ecs:DescribeTasks", task_arn(&self.shared, cluster, arn));
-        let sent = self.client.describe_tasks().cluster(cluster).tasks(arn).customize();
-        let answer = sent.interceptor(call.watch.clone()).send().await;
-        let answer = answer.map_err(|error| of_read(&call, &what, &error))?;
+        let sent = self.client.describe_tasks().cluster(cluster).tasks(arn);
+        let send = |watch| sent.clone().customize().interceptor(watch).send();
+        let answer = self.shared.gate.read((&call, self.priority), &what, send).await?;
         if let Some(task) = answer.tasks().first() {
             return Ok(of_task(arn, task));
         }
@@ -98,8 +99,8 @@ impl EcsWrites for EcsHands {
         };
         let call = Call::new("ecs:UpdateService", service_arn(&self.shared, cluster, service));
         let sent = self.client.update_service().cluster(cluster).service(service).desired_count(n);
-        let answer = sent.customize().interceptor(call.watch.clone()).send().await;
-        answer.map(drop).map_err(|error| of_write(&call, &error))
+        let send = |watch| sent.customize().interceptor(watch).send();
+        self.shared.gate.write(&call, &may, send).await.map(drop)
     }
 
     async fn redeploy(
@@ -112,8 +113,8 @@ impl EcsWrites for EcsHands {
         let call = Call::new("ecs:UpdateService", service_arn(&self.shared, cluster, service));
         let sent = self.client.update_service().cluster(cluster).service(service);
         let sent = sent.force_new_deployment(true).customize();
-        let answer = sent.interceptor(call.watch.clone()).send().await;
-        let answer = answer.map_err(|error| of_write(&call, &error))?;
+        let send = |watch| sent.interceptor(watch).send();
+        let answer = self.shared.gate.write(&call, &may, send).await?;
         let deployments = answer.service.and_then(|service| service.deployments);
         let mut deployments = deployments.unwrap_or_default().into_iter();
         let primary = deployments.find(|one| one.status.as_deref() == Some("PRIMARY"));
@@ -141,8 +142,8 @@ impl EcsWrites for EcsHands {
         let call = Call::new("ecs:StopTask", task_arn(&self.shared, cluster, task));
         let reason = bounded(reason, REASON_MAX);
         let sent = self.client.stop_task().cluster(cluster).task(task).reason(reason).customize();
-        let answer = sent.interceptor(call.watch.clone()).send().await;
-        answer.map(drop).map_err(|error| of_write(&call, &error))
+        let send = |watch| sent.interceptor(watch).send();
+        self.shared.gate.write(&call, &may, send).await.map(drop)
     }
 }
 

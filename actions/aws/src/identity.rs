@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use untoil_actions::ReadError;
 
-use crate::answer::of_read;
 use crate::call::Call;
 use crate::connect::Aws;
+use crate::limits::Priority;
 
 /// Who the credentials belong to, as AWS says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +25,14 @@ impl Aws {
     /// [`ReadError`] when there are no credentials, they are not valid, or AWS does not answer.
     pub async fn identity(&self) -> Result<Identity, ReadError> {
         let call = Call::new("sts:GetCallerIdentity", "*");
-        let sent = self.sts.get_caller_identity().customize();
-        let answer = sent.interceptor(call.watch.clone()).send().await;
-        let answer = answer.map_err(|error| of_read(&call, "the caller's identity", &error))?;
+        let sent = self.sts.get_caller_identity();
+        let send = |watch| sent.clone().customize().interceptor(watch).send();
+        let (what, priority) = ("the caller's identity", Priority::Report);
+        let answer = self.shared.gate.read((&call, priority), what, send).await?;
         Ok(Identity {
             account: answer.account.unwrap_or_default(),
             arn: answer.arn.unwrap_or_default(),
-            aws_time: call.watch.date(),
+            aws_time: call.date(),
         })
     }
 }

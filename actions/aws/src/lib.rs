@@ -4,21 +4,27 @@
 //! repeat a call; its [`Aws::writes`] send every request at most once, because nearly none of the
 //! calls that change something can be recognised as a repeat by AWS. What an answer, or its absence,
 //! proves is decided in one place, [`answer`]; `docs/aws.md` has the same table in words.
-//! [`doctor`] tells what is missing before an alarm does.
+//! Every call goes through one gate, which keeps to what AWS takes per API and lets the more urgent
+//! go first; `docs/aws-limits.md` tells. [`doctor`] tells what is missing before an alarm does.
 #![forbid(unsafe_code)]
 
 pub mod answer;
 mod asg;
+mod bucket;
 mod call;
 mod cloudwatch;
 mod connect;
 pub mod doctor;
 mod ecs;
+mod gate;
 mod identity;
+mod limits;
 mod missing;
 mod ssm;
 mod ssm_automation;
 mod ssm_command;
 
 pub use connect::{Aws, AwsConfig, Credentials, Timeouts, Writes, connect};
+pub use gate::Flow;
 pub use identity::Identity;
+pub use limits::{Limits, PUBLISHED, Priority, Published, Rate};

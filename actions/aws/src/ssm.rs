@@ -12,9 +12,9 @@ use untoil_actions::{
 };
 use untoil_guard::Clearance;
 
-use crate::answer::of_read;
 use crate::call::{Call, check, timestamp};
 use crate::connect::Shared;
+use crate::limits::Priority;
 use crate::{ssm_automation, ssm_command};
 
 /// Reads of Systems Manager.
@@ -22,6 +22,7 @@ use crate::{ssm_automation, ssm_command};
 pub(crate) struct SsmEyes {
     pub(crate) client: aws_sdk_ssm::Client,
     pub(crate) shared: Shared,
+    pub(crate) priority: Priority,
 }
 
 /// Writes of Systems Manager.
@@ -69,17 +70,17 @@ impl SsmReads for SsmEyes {
             .values(id)
             .build()
             .expect("key and values are set");
-        let sent = self.client.describe_instance_information().filters(only).customize();
-        let answer = sent.interceptor(call.watch.clone()).send().await;
+        let sent = self.client.describe_instance_information().filters(only);
+        let send = |watch| sent.clone().customize().interceptor(watch).send();
         let what = format!("instance `{id}` in Systems Manager");
-        let answer = answer.map_err(|error| of_read(&call, &what, &error))?;
+        let answer = self.shared.gate.read((&call, self.priority), &what, send).await?;
         let mut found = answer.instance_information_list.unwrap_or_default().into_iter();
         let found = found.find(|one| one.instance_id.as_deref() == Some(id));
         found.map(managed).ok_or(ReadError::NotFound { what })
     }
 
     async fn command(&self, id: &str, instance: &str) -> Result<Command, ReadError> {
-        ssm_command::look(&self.client, id, instance).await
+        ssm_command::look(self, id, instance).await
     }
 
     async fn commands_since(
@@ -87,11 +88,11 @@ impl SsmReads for SsmEyes {
         instance: &str,
         since: Timestamp,
     ) -> Result<Vec<Command>, ReadError> {
-        ssm_command::since(&self.client, instance, since).await
+        ssm_command::since(self, instance, since).await
     }
 
     async fn automation(&self, id: &str) -> Result<Automation, ReadError> {
-        ssm_automation::look(&self.client, &self.shared, id).await
+        ssm_automation::look(self, id).await
     }
 
     async fn automation_with(
@@ -99,15 +100,15 @@ impl SsmReads for SsmEyes {
         marker: &str,
         since: Timestamp,
     ) -> Result<Option<Automation>, ReadError> {
-        ssm_automation::with(&self.client, marker, since).await
+        ssm_automation::with(self, marker, since).await
     }
 
     async fn document_hash(&self, name: &str, version: &str) -> Result<String, ReadError> {
         let call = Call::new("ssm:DescribeDocument", document_arn(&self.shared, name));
-        let sent = self.client.describe_document().name(name).document_version(version).customize();
-        let answer = sent.interceptor(call.watch.clone()).send().await;
+        let sent = self.client.describe_document().name(name).document_version(version);
+        let send = |watch| sent.clone().customize().interceptor(watch).send();
         let what = format!("document `{name}` in version `{version}`");
-        let answer = answer.map_err(|error| of_read(&call, &what, &error))?;
+        let answer = self.shared.gate.read((&call, self.priority), &what, send).await?;
         let Some(document) = answer.document else {
             return Err(ReadError::Unavailable { why: format!("{what}: the answer is empty") });
         };
@@ -127,7 +128,7 @@ impl SsmReads for SsmEyes {
 impl SsmWrites for SsmHands {
     async fn send_command(&self, may: Clearance, what: SendCommand) -> Result<String, CallError> {
         check(&may, &self.shared, Some(&format!("ec2/{}", what.instance)))?;
-        ssm_command::send(&self.client, &self.shared, &may.marker(), what).await
+        ssm_command::send(self, &may, what).await
     }
 
     async fn start_automation(
@@ -136,7 +137,7 @@ impl SsmWrites for SsmHands {
         what: StartAutomation,
     ) -> Result<String, CallError> {
         check(&may, &self.shared, None)?;
-        ssm_automation::start(&self.client, &self.shared, &may.marker(), what).await
+        ssm_automation::start(self, &may, what).await
     }
 }
 

@@ -1,14 +1,12 @@
 //! Automation: a runbook, started once.
 
-use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{AutomationExecutionFilter, AutomationExecutionFilterKey, Tag};
 use jiff::Timestamp;
 use untoil_actions::{Automation, CallError, ReadError, StartAutomation};
+use untoil_guard::Clearance;
 
-use crate::answer::{of_read, of_write};
 use crate::call::{Call, bounded, refused};
-use crate::connect::Shared;
-use crate::ssm::{is_pinned, unreadable};
+use crate::ssm::{SsmEyes, SsmHands, is_pinned, unreadable};
 use crate::ssm_command::whole_seconds;
 
 /// The tag on every execution of ours, for people and for IAM conditions; its value is the marker.
@@ -26,9 +24,8 @@ const PAGES_MAX: usize = 10;
 /// The marker is the value of one tag and the *key* of another: executions can be searched by tag
 /// key only, and their list does not tell tags.
 pub(crate) async fn start(
-    client: &Client,
-    shared: &Shared,
-    marker: &str,
+    hands: &SsmHands,
+    may: &Clearance,
     what: StartAutomation,
 ) -> Result<String, CallError> {
     if !is_pinned(&what.version) {
@@ -37,41 +34,39 @@ pub(crate) async fn start(
     }
     let resource = format!(
         "arn:aws:ssm:{}:*:automation-definition/{}:{}",
-        shared.region, what.document, what.version
+        hands.shared.region, what.document, what.version
     );
     let call = Call::new("ssm:StartAutomationExecution", resource);
     let tag = |key: &str, value: &str| {
         Tag::builder().key(key).value(value).build().expect("key and value are set")
     };
-    let mut sent = client
+    let marker = may.marker();
+    let mut sent = hands
+        .client
         .start_automation_execution()
         .document_name(&what.document)
         .document_version(&what.version)
         .client_token(&what.client_token)
-        .tags(tag(TAG, marker))
-        .tags(tag(marker, TAG));
+        .tags(tag(TAG, &marker))
+        .tags(tag(&marker, TAG));
     for (name, values) in what.params {
         sent = sent.parameters(name, values);
     }
-    let answer = sent.customize().interceptor(call.watch.clone()).send().await;
-    let answer = answer.map_err(|error| of_write(&call, &error))?;
+    let send = |watch| sent.customize().interceptor(watch).send();
+    let answer = hands.shared.gate.write(&call, may, send).await?;
     answer.automation_execution_id.filter(|id| !id.is_empty()).ok_or_else(|| CallError::Unknown {
         why: "ssm:StartAutomationExecution: the answer holds no execution id".to_owned(),
     })
 }
 
 /// Looks where an execution stands.
-pub(crate) async fn look(
-    client: &Client,
-    shared: &Shared,
-    id: &str,
-) -> Result<Automation, ReadError> {
-    let resource = format!("arn:aws:ssm:{}:*:automation-execution/{id}", shared.region);
+pub(crate) async fn look(eyes: &SsmEyes, id: &str) -> Result<Automation, ReadError> {
+    let resource = format!("arn:aws:ssm:{}:*:automation-execution/{id}", eyes.shared.region);
     let call = Call::new("ssm:GetAutomationExecution", resource);
-    let sent = client.get_automation_execution().automation_execution_id(id).customize();
-    let answer = sent.interceptor(call.watch.clone()).send().await;
+    let sent = eyes.client.get_automation_execution().automation_execution_id(id);
     let what = format!("automation execution `{id}`");
-    let answer = answer.map_err(|error| of_read(&call, &what, &error))?;
+    let send = |watch| sent.clone().customize().interceptor(watch).send();
+    let answer = eyes.shared.gate.read((&call, eyes.priority), &what, send).await?;
     let Some(one) = answer.automation_execution else {
         return Err(ReadError::Unavailable { why: format!("{what}: the answer is empty") });
     };
@@ -86,7 +81,7 @@ pub(crate) async fn look(
 /// [`ReadError::Unavailable`] also when there are more pages than are read: not having seen it must
 /// mean that it is not there.
 pub(crate) async fn with(
-    client: &Client,
+    eyes: &SsmEyes,
     marker: &str,
     since: Timestamp,
 ) -> Result<Option<Automation>, ReadError> {
@@ -103,14 +98,15 @@ pub(crate) async fn with(
     };
     let mut next: Option<String> = None;
     for _ in 0..PAGES_MAX {
-        let page = client
+        let page = eyes
+            .client
             .describe_automation_executions()
             .filters(filter(AutomationExecutionFilterKey::TagKey, marker.to_owned()))
             .filters(filter(AutomationExecutionFilterKey::StartTimeAfter, whole_seconds(since)))
-            .set_next_token(next.take())
-            .customize();
-        let answer = page.interceptor(call.watch.clone()).send().await;
-        let answer = answer.map_err(|error| of_read(&call, "the list of automations", &error))?;
+            .set_next_token(next.take());
+        let send = |watch| page.clone().customize().interceptor(watch).send();
+        let what = "the list of automations";
+        let answer = eyes.shared.gate.read((&call, eyes.priority), what, send).await?;
         if let Some(one) = answer.automation_execution_metadata_list.unwrap_or_default().pop() {
             let status = one.automation_execution_status.map(|status| status.as_str().to_owned());
             let detail = detail(one.failure_message, one.outputs);

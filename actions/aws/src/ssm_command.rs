@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{CommandFilter, CommandFilterKey, DocumentHashType};
 use jiff::{Timestamp, Unit};
 use untoil_actions::{CallError, Command, CommandState, ReadError, SendCommand};
+use untoil_guard::Clearance;
 
-use crate::answer::{of_read, of_write};
 use crate::call::{Call, refused, timestamp};
-use crate::connect::Shared;
-use crate::ssm::{document_arn, is_instance, is_pinned, unreadable};
+use crate::ssm::{SsmEyes, SsmHands, document_arn, is_instance, is_pinned, unreadable};
 
 /// SSM's least and largest `TimeoutSeconds`.
 const DELIVERY_SECS: std::ops::RangeInclusive<u64> = 30..=2_592_000;
@@ -25,9 +23,8 @@ const PAGES_MAX: usize = 10;
 
 /// Sends a command; answers its id. The marker is its `Comment`, by which it can be found again.
 pub(crate) async fn send(
-    client: &Client,
-    shared: &Shared,
-    marker: &str,
+    hands: &SsmHands,
+    may: &Clearance,
     what: SendCommand,
 ) -> Result<String, CallError> {
     if !is_instance(&what.instance) {
@@ -39,14 +36,15 @@ pub(crate) async fn send(
         return Err(refused("VersionNotPinned", why));
     }
     // Both the document and the instance are checked by IAM; a denial names the one that failed.
-    let call = Call::new("ssm:SendCommand", document_arn(shared, &what.document));
-    let mut sent = client
+    let call = Call::new("ssm:SendCommand", document_arn(&hands.shared, &what.document));
+    let mut sent = hands
+        .client
         .send_command()
         .instance_ids(&what.instance)
         .document_name(&what.document)
         .document_version(&what.version)
         .timeout_seconds(delivery_secs(what.delivery_timeout))
-        .comment(marker)
+        .comment(may.marker())
         .max_concurrency("1")
         .max_errors("0");
     if let Some(sha256) = &what.sha256 {
@@ -55,8 +53,8 @@ pub(crate) async fn send(
     for (name, value) in what.params {
         sent = sent.parameters(name, vec![value]);
     }
-    let answer = sent.customize().interceptor(call.watch.clone()).send().await;
-    let answer = answer.map_err(|error| of_write(&call, &error))?;
+    let send = |watch| sent.customize().interceptor(watch).send();
+    let answer = hands.shared.gate.write(&call, may, send).await?;
     let id = answer.command.and_then(|command| command.command_id);
     id.filter(|id| !id.is_empty()).ok_or_else(|| CallError::Unknown {
         why: "ssm:SendCommand: the answer holds no command id".to_owned(),
@@ -69,12 +67,12 @@ fn delivery_secs(timeout: Duration) -> i32 {
 }
 
 /// Looks where a command stands on its instance.
-pub(crate) async fn look(client: &Client, id: &str, instance: &str) -> Result<Command, ReadError> {
+pub(crate) async fn look(eyes: &SsmEyes, id: &str, instance: &str) -> Result<Command, ReadError> {
     let call = Call::new("ssm:GetCommandInvocation", "*");
-    let sent = client.get_command_invocation().command_id(id).instance_id(instance).customize();
-    let answer = sent.interceptor(call.watch.clone()).send().await;
+    let sent = eyes.client.get_command_invocation().command_id(id).instance_id(instance);
     let what = format!("command `{id}` on `{instance}`");
-    let answer = answer.map_err(|error| of_read(&call, &what, &error))?;
+    let send = |watch| sent.clone().customize().interceptor(watch).send();
+    let answer = eyes.shared.gate.read((&call, eyes.priority), &what, send).await?;
     let status = answer.status.as_ref().map(|status| status.as_str().to_owned());
     let status = told(answer.status_details.as_deref(), status.as_deref());
     let state = state_of(&status);
@@ -98,7 +96,7 @@ pub(crate) async fn look(client: &Client, id: &str, instance: &str) -> Result<Co
 /// [`ReadError::Unavailable`] also when there are more than fit: not having seen a command must
 /// mean that it is not there.
 pub(crate) async fn since(
-    client: &Client,
+    eyes: &SsmEyes,
     instance: &str,
     since: Timestamp,
 ) -> Result<Vec<Command>, ReadError> {
@@ -116,10 +114,11 @@ pub(crate) async fn since(
     let mut commands = BTreeMap::new();
     let mut next: Option<String> = None;
     for _ in 0..PAGES_MAX {
-        let page = client.list_commands().instance_id(instance).filters(after.clone());
-        let page = page.max_results(PAGE).set_next_token(next.take()).customize();
-        let answer = page.interceptor(call.watch.clone()).send().await;
-        let answer = answer.map_err(|error| of_read(&call, "the list of commands", &error))?;
+        let page = eyes.client.list_commands().instance_id(instance).filters(after.clone());
+        let page = page.max_results(PAGE).set_next_token(next.take());
+        let send = |watch| page.clone().customize().interceptor(watch).send();
+        let what = "the list of commands";
+        let answer = eyes.shared.gate.read((&call, eyes.priority), what, send).await?;
         for one in answer.commands.unwrap_or_default() {
             let status = one.status.as_ref().map(|status| status.as_str().to_owned());
             let status = told(one.status_details.as_deref(), status.as_deref());

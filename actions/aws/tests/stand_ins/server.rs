@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use untoil_aws::{Aws, AwsConfig, Credentials, Timeouts, connect};
+use untoil_aws::{Aws, AwsConfig, Credentials, Limits, Rate, Timeouts, connect};
 use untoil_clock::SystemClock;
 
 /// Set to skip these tests where the stand-ins cannot be installed.
@@ -95,6 +95,9 @@ pub(crate) async fn reach(port: u16) -> Aws {
     reach_as(port, fixed, Timeouts::default()).await
 }
 
+/// More than any test calls: no stand-in counts.
+pub(crate) const UNCOUNTED: Rate = Rate { per_sec: 1_000.0, burst: 1_000.0 };
+
 /// The same with other credentials and timeouts.
 pub(crate) async fn reach_as(port: u16, credentials: Credentials, timeouts: Timeouts) -> Aws {
     let config = AwsConfig {
@@ -102,6 +105,7 @@ pub(crate) async fn reach_as(port: u16, credentials: Credentials, timeouts: Time
         endpoint: Some(format!("http://127.0.0.1:{port}")),
         credentials,
         timeouts,
+        limits: Limits::every(UNCOUNTED),
         ..AwsConfig::new(Arc::new(SystemClock))
     };
     connect(config).await
