@@ -1,7 +1,7 @@
 //! How a batch is refused by a journal that is well.
 
-use untoil_journal::AppendError;
-use untoil_model::{DeliveryId, Seq, Stream};
+use untoil_journal::{AppendError, JournalError};
+use untoil_model::{DeliveryId, IncidentId, Seq, Stream};
 
 /// Why a batch was not written, though the journal is well.
 #[derive(Debug)]
@@ -10,6 +10,8 @@ pub(crate) enum Refusal {
     Conflict { stream: Stream, at: Seq },
     /// The delivery is not pending.
     Decided(DeliveryId),
+    /// Another instance holds the incident.
+    TakenOver(IncidentId),
 }
 
 impl From<Refusal> for AppendError {
@@ -17,6 +19,9 @@ impl From<Refusal> for AppendError {
         match refusal {
             Refusal::Conflict { stream, at } => Self::Conflict { stream, at },
             Refusal::Decided(delivery) => Self::Decided(delivery),
+            Refusal::TakenOver(incident) => {
+                JournalError::TakenOver(format!("incident `{incident}`")).into()
+            }
         }
     }
 }

@@ -6,26 +6,29 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use untoil_journal::{Journal, Roster, Sole};
 use untoil_store::SqliteJournal;
-use untoil_store::postgres::{self, PostgresConfig, PostgresJournal, Sharing, Tls};
+use untoil_store::postgres::{self, PostgresConfig, PostgresJournal, Tls};
 
 use crate::config::{Config, PostgresStore, StoreConfig, TlsMode};
 use crate::out;
 
 /// The journal to serve with, and this instance's share of the work.
 pub(crate) async fn open(config: &Config) -> anyhow::Result<(Arc<dyn Journal>, Arc<dyn Roster>)> {
-    let journal: Arc<dyn Journal> = match &config.store {
+    match &config.store {
         StoreConfig::Sqlite {} => {
             std::fs::create_dir_all(&config.data)
                 .with_context(|| format!("cannot make the folder `{}`", config.data.display()))?;
             let journal = SqliteJournal::open(config.journal()).with_context(|| {
                 format!("cannot open the journal `{}`", config.journal().display())
             })?;
-            Arc::new(journal)
+            let journal: Arc<dyn Journal> = Arc::new(journal);
+            let roster = Arc::new(Sole::new(Arc::clone(&journal)));
+            Ok((journal, roster))
         }
-        StoreConfig::Postgres(store) => Arc::new(PostgresJournal::connect(&at(store)?).await?),
-    };
-    let roster = Arc::new(Sole::new(Arc::clone(&journal)));
-    Ok((journal, roster))
+        StoreConfig::Postgres(store) => {
+            let journal = Arc::new(PostgresJournal::connect(&at(store)?).await?);
+            Ok((Arc::clone(&journal) as Arc<dyn Journal>, journal))
+        }
+    }
 }
 
 /// The journal to read, also beside a running service.
@@ -87,8 +90,6 @@ fn at(store: &PostgresStore) -> anyhow::Result<PostgresConfig> {
         schema: store.schema.clone(),
         pool: store.pool,
         tls,
-        // Incidents are not claimed yet: two dispatchers would act twice.
-        sharing: Sharing::Sole,
         ..PostgresConfig::new(url)
     })
 }

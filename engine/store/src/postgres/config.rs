@@ -3,9 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode};
+use untoil_clock::{Clock, SystemClock};
 
 use super::fault::PostgresError;
 
@@ -17,25 +19,36 @@ pub struct PostgresConfig {
     pub url: String,
     /// The schema that the tables are in.
     pub schema: String,
-    /// Most connections that read; two more write and follow. At least 1.
+    /// Most connections that read; three more write, follow and say that this instance lives. At
+    /// least 1.
     pub pool: usize,
     /// How the connection is protected.
     pub tls: Tls,
-    /// Whether other instances may write the same schema.
-    pub sharing: Sharing,
+    /// What people call this instance, such as its host's name.
+    pub name: String,
+    /// For how long an instance is believed to live without being heard, by the database's clock; at
+    /// least [`PostgresConfig::LEASE_MIN`]. All that share a schema should have the same.
+    pub lease: Duration,
+    /// What this instance measures its own lease with.
+    pub clock: Arc<dyn Clock>,
     /// After what time the server gives a statement up.
     pub statement_timeout: Duration,
 }
 
 impl PostgresConfig {
-    /// Defaults for a schema `untoil`: one instance, TLS for every host but this machine.
+    /// The shortest lease: a few round trips to a busy server.
+    pub const LEASE_MIN: Duration = Duration::from_secs(1);
+
+    /// Defaults for a schema `untoil`: TLS for every host but this machine.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             schema: "untoil".into(),
             pool: 8,
             tls: Tls::Auto,
-            sharing: Sharing::Sole,
+            name: "untoil".into(),
+            lease: Duration::from_secs(15),
+            clock: Arc::new(SystemClock),
             statement_timeout: Duration::from_secs(10),
         }
     }
@@ -79,6 +92,13 @@ impl PostgresConfig {
                 "its schema `{schema}` is not a name of a-z, 0-9 and _, of at most {SCHEMA_MAX}"
             )));
         }
+        if self.lease < Self::LEASE_MIN {
+            let least = Self::LEASE_MIN.as_secs();
+            return Err(bad(&format!("its lease is {:?}: use {least} s or more", self.lease)));
+        }
+        if self.name.contains('\0') {
+            return Err(bad("the instance's name has the character U+0000"));
+        }
         if self.pool == 0 || self.pool > POOL_MAX {
             return Err(bad(&format!("its pool is {}: use 1 to {POOL_MAX}", self.pool)));
         }
@@ -93,7 +113,8 @@ impl fmt::Debug for PostgresConfig {
             .field("schema", &self.schema)
             .field("pool", &self.pool)
             .field("tls", &self.tls)
-            .field("sharing", &self.sharing)
+            .field("name", &self.name)
+            .field("lease", &self.lease)
             .finish_non_exhaustive()
     }
 }
@@ -110,15 +131,6 @@ pub enum Tls {
     },
     /// No TLS: for this machine, or a network that protects the connection by itself.
     Off,
-}
-
-/// Whether other instances may write the same schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sharing {
-    /// This one only, held by an advisory lock of the connection that writes.
-    Sole,
-    /// Any number. The store is made for it; the engine's dispatcher is not yet.
-    Shared,
 }
 
 fn is_here(host: &Host) -> bool {
@@ -177,6 +189,10 @@ mod tests {
                 "postgres://user",
             ),
             (PostgresConfig { schema: "a;b".into(), ..PostgresConfig::new("postgres://h") }, "a;b"),
+            (
+                PostgresConfig { lease: Duration::ZERO, ..PostgresConfig::new("postgres://h") },
+                "lease",
+            ),
             (PostgresConfig { pool: 0, ..PostgresConfig::new("postgres://h") }, "pool"),
         ];
         for (config, names) in table {

@@ -9,9 +9,9 @@ use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Client, Connection, Socket};
 use untoil_model::Hash;
 
-use super::config::{CONNECT_MAX, PostgresConfig, Sharing};
+use super::config::{CONNECT_MAX, PostgresConfig};
 use super::fault::{Fault, PostgresError};
-use super::migrate::{self, known};
+use super::migrate;
 use super::tls::{Connector, Stream};
 
 /// How long making a connection may take in all, whatever the server does.
@@ -21,21 +21,12 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// paused instance must not hold the `head` row's lock for good.
 const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_secs(15);
 
-/// How often the lock of the only writer is asked for, and how long between: the server needs a
-/// moment to notice that the instance before this one is gone.
-const LOCK_TRIES: u32 = 20;
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
-
-/// "utjl": marks the advisory locks as ours.
-const LOCK_CLASS: i32 = 0x7574_6a6c;
-
 /// Where and how connections are made.
 #[derive(Clone)]
 pub(crate) struct Target {
     client: tokio_postgres::Config,
     tls: Connector,
     pub(crate) schema: String,
-    pub(crate) sharing: Sharing,
     pub(crate) statement_timeout: Duration,
 }
 
@@ -61,7 +52,6 @@ impl Target {
             client,
             tls,
             schema: config.schema.clone(),
-            sharing: config.sharing,
             statement_timeout: config.statement_timeout,
         })
     }
@@ -111,22 +101,12 @@ impl Target {
         Ok(session)
     }
 
-    /// The connection that writes: to a schema of our version, and alone if need be.
+    /// A connection that writes, to a schema that this program may write.
     pub(crate) async fn writing(&self) -> Result<Session, Fault> {
         let session = self.session(Purpose::Write).await?;
         let client = &session.client;
-        self.within(async {
-            let found = migrate::version(client, &self.schema).await?;
-            if found != known() {
-                let schema = &self.schema;
-                return Err(Fault::Refused(format!(
-                    "`{schema}` has version {found} now, this untoil knows {}; restart a fitting one",
-                    known()
-                )));
-            }
-            Ok(())
-        })
-        .await?;
+        let found = self.within(migrate::version(client, &self.schema)).await?;
+        migrate::check(&self.schema, found).map_err(|e| Fault::Refused(e.to_string()))?;
         // Less than this and a commit that is acknowledged could be lost at a crash.
         let durable = "SELECT set_config('synchronous_commit', 'on', false) \
             WHERE current_setting('synchronous_commit') IN ('off', 'local')";
@@ -138,27 +118,7 @@ impl Target {
         if let Err(error) = client.batch_execute(wishes).await {
             tracing::debug!(error = %error, "the server keeps its own keepalive settings");
         }
-        match self.sharing {
-            Sharing::Shared => {}
-            Sharing::Sole => self.be_sole(client).await?,
-        }
         Ok(session)
-    }
-
-    /// Takes the lock of the only writer, which ends with the connection.
-    async fn be_sole(&self, client: &Client) -> Result<(), Fault> {
-        for _ in 0..LOCK_TRIES {
-            let row = self.within(async {
-                let keys = [LOCK_CLASS, self.lock_key()];
-                let sql = "SELECT pg_try_advisory_lock($1, $2)";
-                Ok(client.query_one(sql, &[&keys[0], &keys[1]]).await?)
-            });
-            if row.await?.get(0) {
-                return Ok(());
-            }
-            tokio::time::sleep(LOCK_PAUSE).await;
-        }
-        Err(Fault::InUse)
     }
 
     /// Tells our schemas in one database apart.

@@ -9,12 +9,6 @@ pub enum PostgresError {
     /// What was configured cannot be used.
     #[error("the PostgreSQL store is not configured rightly: {0}")]
     Config(String),
-    /// Another instance writes it.
-    #[error(
-        "the schema `{0}` is served by another untoil: several instances on one journal are not \
-        supported yet; stop that one, or give this one a schema of its own"
-    )]
-    InUse(String),
     /// A newer untoil has migrated it.
     #[error(
         "the schema `{schema}` has version {found}, and this untoil knows versions up to {known}; \
@@ -71,9 +65,6 @@ pub(crate) enum Fault {
     /// The server said no.
     #[error("{0}")]
     Refused(String),
-    /// Another instance writes the schema.
-    #[error("another untoil writes it, and several instances are not supported yet; stop one")]
-    InUse,
     /// A kept entry is not an entry.
     #[error(transparent)]
     Broken(#[from] Broken),
@@ -88,8 +79,7 @@ impl Fault {
             | Self::Lost(_)
             | Self::Again(_)
             | Self::OfOne(_)
-            | Self::Refused(_)
-            | Self::InUse => {
+            | Self::Refused(_) => {
                 JournalError::Unavailable(format!("PostgreSQL, schema `{schema}`: {self}"))
             }
         }
@@ -99,7 +89,6 @@ impl Fault {
     pub(crate) fn at_open(self, schema: &str) -> PostgresError {
         match self {
             Self::Broken(broken) => PostgresError::Damaged { schema: schema.to_owned(), broken },
-            Self::InUse => PostgresError::InUse(schema.to_owned()),
             Self::Unreachable(why)
             | Self::Lost(why)
             | Self::Again(why)
@@ -112,11 +101,7 @@ impl Fault {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Lost(_) | Self::Again(_) => true,
-            Self::Unreachable(_)
-            | Self::OfOne(_)
-            | Self::Refused(_)
-            | Self::InUse
-            | Self::Broken(_) => false,
+            Self::Unreachable(_) | Self::OfOne(_) | Self::Refused(_) | Self::Broken(_) => false,
         }
     }
 
@@ -124,11 +109,7 @@ impl Fault {
     pub(crate) fn leaves_session(&self) -> bool {
         match self {
             Self::Again(_) | Self::OfOne(_) => true,
-            Self::Unreachable(_)
-            | Self::Lost(_)
-            | Self::Refused(_)
-            | Self::InUse
-            | Self::Broken(_) => false,
+            Self::Unreachable(_) | Self::Lost(_) | Self::Refused(_) | Self::Broken(_) => false,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use untoil_journal::{Batch, JournalError, Put, Receipt, received};
-use untoil_model::{Body, Delivery, DeliveryId, Draft, Entry, Hash, Seq, Stream};
+use untoil_model::{Body, Delivery, DeliveryId, Draft, Entry, Hash, IncidentId, Seq, Stream};
 
 use crate::refusal::Refusal;
 
@@ -27,7 +27,19 @@ pub(crate) enum Job {
     /// A batch to be written.
     Append { batch: Box<Batch>, outcome: Option<Appended>, ack: Ack<Appended> },
     /// A reader's step.
-    Advance { reader: String, to: Seq, memos: Vec<Put>, ack: Ack<()> },
+    Advance {
+        reader: String,
+        to: Seq,
+        memos: Vec<Put>,
+        outcome: Option<Result<(), JournalError>>,
+        ack: Ack<()>,
+    },
+    /// Incidents that nobody living holds, to be held by this instance from now on.
+    Adopt { limit: usize, outcome: Option<Vec<IncidentId>>, ack: Ack<Vec<IncidentId>> },
+    /// A post to be taken.
+    Take { post: String, outcome: Option<bool>, ack: Ack<bool> },
+    /// Everything that this instance holds, to be given up.
+    Leave { ack: Ack<()> },
 }
 
 impl Job {
@@ -40,7 +52,10 @@ impl Job {
                     batch.drafts = entries.into_iter().map(unsealed).collect();
                 }
             }
-            Self::Advance { .. } => {}
+            Self::Advance { outcome, .. } => *outcome = None,
+            Self::Adopt { outcome, .. } => *outcome = None,
+            Self::Take { outcome, .. } => *outcome = None,
+            Self::Leave { .. } => {}
         }
     }
 
@@ -54,14 +69,35 @@ impl Job {
             Self::Append { outcome, ack, .. } => {
                 drop(ack.send(result.map(|()| outcome.expect(judged))));
             }
-            Self::Advance { ack, .. } => drop(ack.send(result)),
+            Self::Advance { outcome, ack, .. } => {
+                drop(ack.send(result.and_then(|()| outcome.expect(judged))));
+            }
+            Self::Adopt { outcome, ack, .. } => {
+                drop(ack.send(result.map(|()| outcome.expect(judged))));
+            }
+            Self::Take { outcome, ack, .. } => {
+                drop(ack.send(result.map(|()| outcome.expect(judged))));
+            }
+            Self::Leave { ack } => drop(ack.send(result)),
         }
     }
 
     /// Whether its answer holds only when the group's transaction has committed, in a group that
     /// writes no entry.
     pub(crate) fn is_step(&self) -> bool {
-        matches!(self, Self::Advance { .. })
+        match self {
+            Self::Receive { .. } | Self::Append { .. } => false,
+            Self::Advance { .. } => true,
+            Self::Adopt { .. } | Self::Take { .. } | Self::Leave { .. } => true,
+        }
+    }
+
+    /// Whether it is about who holds what. Of a group these are settled first.
+    pub(crate) fn is_about_sharing(&self) -> bool {
+        match self {
+            Self::Receive { .. } | Self::Append { .. } | Self::Advance { .. } => false,
+            Self::Adopt { .. } | Self::Take { .. } | Self::Leave { .. } => true,
+        }
     }
 }
 
@@ -82,6 +118,10 @@ pub(crate) fn key(id: &DeliveryId) -> Key {
 pub(crate) struct Questions {
     pub(crate) deliveries: BTreeSet<Key>,
     pub(crate) streams: BTreeSet<Stream>,
+    /// Incidents that the writer must hold.
+    pub(crate) holding: BTreeSet<String>,
+    /// Readers whose posts others may have.
+    pub(crate) readers: BTreeSet<String>,
 }
 
 impl Questions {
@@ -95,8 +135,13 @@ impl Questions {
                 Job::Append { batch, .. } => {
                     questions.deliveries.extend(batch.decides.as_ref().map(key));
                     questions.streams.extend(batch.expects.iter().map(|e| e.stream.clone()));
+                    let holding = batch.holding.iter().map(|id| id.as_str().to_owned());
+                    questions.holding.extend(holding);
                 }
-                Job::Advance { .. } => {}
+                Job::Advance { reader, .. } => {
+                    questions.readers.insert(reader.clone());
+                }
+                Job::Adopt { .. } | Job::Take { .. } | Job::Leave { .. } => {}
             }
         }
         questions
@@ -125,15 +170,27 @@ pub(crate) struct Sealed {
     pub(crate) seq: i64,
 }
 
+/// What a group's transaction has read of what its requests ask about.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// Where the streams end.
+    pub(crate) ends: BTreeMap<Stream, Seq>,
+    /// The deliveries that are kept.
+    pub(crate) kept: BTreeMap<Key, i64>,
+    /// Those of them that wait for their decision.
+    pub(crate) waiting: BTreeSet<i64>,
+    /// The incidents that are this instance's.
+    pub(crate) held: BTreeSet<String>,
+    /// The readers whose posts others have.
+    pub(crate) taken: BTreeSet<String>,
+}
+
 /// The state that requests are judged on, and what they have it write.
 #[derive(Debug)]
 pub(crate) struct Judge {
     /// The end of the chain.
     pub(crate) end: (Seq, Hash),
-    /// Where the streams that were asked about end.
-    pub(crate) ends: BTreeMap<Stream, Seq>,
-    /// The deliveries that were asked about and are kept.
-    pub(crate) kept: BTreeMap<Key, i64>,
+    pub(crate) known: Known,
     pub(crate) entries: Vec<Sealed>,
     /// Where `archived` entries are, and the last places that they tell of.
     pub(crate) segments: Vec<(i64, i64)>,
@@ -145,11 +202,10 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    pub(crate) fn new(end: (Seq, Hash)) -> Self {
+    pub(crate) fn new(end: (Seq, Hash), known: Known) -> Self {
         Self {
             end,
-            ends: BTreeMap::new(),
-            kept: BTreeMap::new(),
+            known,
             entries: Vec::new(),
             segments: Vec::new(),
             pending: BTreeSet::new(),
@@ -165,23 +221,31 @@ impl Judge {
         match job {
             Job::Receive { delivery, outcome, .. } => *outcome = Some(self.receive(delivery)),
             Job::Append { batch, outcome, .. } => *outcome = Some(self.append(batch)),
-            Job::Advance { reader, to, memos, .. } => {
+            Job::Advance { reader, to, memos, outcome, .. } => {
+                if self.known.taken.contains(reader) {
+                    let whose = format!("the reader `{reader}`");
+                    *outcome = Some(Err(JournalError::TakenOver(whose)));
+                    return;
+                }
+                *outcome = Some(Ok(()));
                 let at = self.readers.entry(reader.clone()).or_insert(0);
                 *at = (*at).max(column(*to));
                 for Put { key, value } in memos.iter() {
                     self.memos.insert((reader.clone(), key.clone()), value.clone());
                 }
             }
+            // Settled before anything is judged.
+            Job::Adopt { .. } | Job::Take { .. } | Job::Leave { .. } => {}
         }
     }
 
     fn receive(&mut self, delivery: &Delivery) -> Receipt {
         let key = key(&delivery.id);
-        if self.kept.contains_key(&key) {
+        if self.known.kept.contains_key(&key) {
             return Receipt::Seen;
         }
         let seq = self.write(received(delivery)).seq;
-        self.kept.insert(key, column(seq));
+        self.known.kept.insert(key, column(seq));
         self.pending.insert(column(seq));
         Receipt::Stored(seq)
     }
@@ -193,17 +257,26 @@ impl Judge {
                 stream @ (Stream::Incident(_)
                 | Stream::Alarm(_)
                 | Stream::Ledger
-                | Stream::Archive) => self.ends.get(stream).copied().unwrap_or(Seq::START),
+                | Stream::Archive) => self.known.ends.get(stream).copied().unwrap_or(Seq::START),
             };
             if at != expect.at {
                 return Err(Refusal::Conflict { stream: expect.stream.clone(), at });
             }
         }
-        let decided = batch.decides.as_ref().and_then(|id| self.kept.get(&key(id)));
-        if let Some(seq) = decided
-            && !self.pending.remove(seq)
+        if let Some(incident) = &batch.holding
+            && !self.known.held.contains(incident.as_str())
         {
-            self.decided.insert(*seq);
+            return Err(Refusal::TakenOver(incident.clone()));
+        }
+        if let Some(decides) = &batch.decides {
+            match self.known.kept.get(&key(decides)) {
+                // Received in this very group: never written as pending.
+                Some(seq) if self.pending.remove(seq) => {}
+                Some(seq) if self.known.waiting.remove(seq) => {
+                    self.decided.insert(*seq);
+                }
+                Some(_) | None => return Err(Refusal::Decided(decides.clone())),
+            }
         }
         Ok(batch.drafts.drain(..).map(|draft| self.write(draft)).collect())
     }
@@ -211,7 +284,7 @@ impl Judge {
     fn write(&mut self, draft: Draft) -> Entry {
         let (entry, text) = Entry::seal(draft, self.end.0.next(), self.end.1);
         let seq = column(entry.seq);
-        for (stream, at) in &mut self.ends {
+        for (stream, at) in &mut self.known.ends {
             if entry.is_in(stream) {
                 *at = entry.seq;
             }
@@ -221,6 +294,7 @@ impl Judge {
                 let opened = Some((alarm.key.as_str().to_owned(), seq));
                 let change = Change { opened, closed: None };
                 self.incidents.insert(incident.as_str().to_owned(), change);
+                self.known.held.insert(incident.as_str().to_owned());
             } else if matches!(entry.body, Body::Closed { .. }) {
                 let change = self.incidents.entry(incident.as_str().to_owned());
                 change.or_default().closed = Some(seq);

@@ -17,6 +17,8 @@ use super::connect::Target;
 use super::fault::{Fault, PostgresError};
 use super::group::Job;
 use super::queries::{self, Reader};
+use super::roster::Pulse;
+use super::sharing::Member;
 use super::writer::Writer;
 use super::{follower, migrate};
 
@@ -39,13 +41,16 @@ const READS_MAX: u32 = 3;
 /// When the server goes away, reads and writes answer [`JournalError::Unavailable`] until it is
 /// back; nothing has to be restarted. Dropping it drops what is queued and not acknowledged.
 pub struct PostgresJournal {
-    target: Target,
+    pub(super) target: Target,
     pool: Pool,
     head: watch::Receiver<Seq>,
     /// KiB of bodies that may still be queued.
     space: Arc<Semaphore>,
     /// None when it is open for reading only.
     queue: Option<mpsc::Sender<Job>>,
+    pub(super) me: Arc<Member>,
+    /// For how long it may act; see [`untoil_journal::Roster`].
+    pub(super) pulse: Pulse,
     /// The writer and the follower; they end with it.
     _tasks: JoinSet<()>,
 }
@@ -59,20 +64,32 @@ impl std::fmt::Debug for PostgresJournal {
 }
 
 impl PostgresJournal {
-    /// Connects for writing, to a schema that [`migrate`](super::migrate()) has made.
+    /// Connects for writing as a new instance, to a schema that [`migrate`](super::migrate()) has
+    /// made. It is not believed to live before its first [`untoil_journal::Roster::beat`].
     ///
     /// # Errors
     /// [`PostgresError`], which names what is wrong and the way out. Nothing was changed.
     pub async fn connect(config: &PostgresConfig) -> Result<Self, PostgresError> {
         let (target, pool, end) = open(config).await?;
         let (sender, head) = watch::channel(end);
-        let writer = Writer::start(target.clone(), sender.clone()).await;
+        let writer = Writer::start(target.clone(), config, sender.clone()).await;
         let writer = writer.map_err(|fault| fault.at_open(&config.schema))?;
+        let me = writer.me();
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run(jobs));
         tasks.spawn(follower::run(target.clone(), sender));
-        Ok(Self { queue: Some(queue), ..Self::with(target, pool, head, tasks) })
+        let pulse = Pulse::new(config);
+        Ok(Self {
+            target,
+            pool,
+            head,
+            space: space(),
+            queue: Some(queue),
+            me,
+            pulse,
+            _tasks: tasks,
+        })
     }
 
     /// Connects for reading only, also beside a running service.
@@ -90,16 +107,13 @@ impl PostgresJournal {
         drop(reader);
         // Unchecked: `audit verify` must be able to open a damaged one.
         let (_, head) = watch::channel(Seq::START);
-        Ok(Self::with(target, pool, head, JoinSet::new()))
-    }
-
-    fn with(target: Target, pool: Pool, head: watch::Receiver<Seq>, tasks: JoinSet<()>) -> Self {
-        let space = Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize));
-        Self { target, pool, head, space, queue: None, _tasks: tasks }
+        let me = Arc::new(Member::nobody(config));
+        let (pulse, tasks) = (Pulse::new(config), JoinSet::new());
+        Ok(Self { target, pool, head, space: space(), queue: None, me, pulse, _tasks: tasks })
     }
 
     /// Runs a query on a connection of the pool, again when that connection turns out to be gone.
-    async fn ask<'a, T: Send + 'a>(
+    pub(super) async fn ask<'a, T: Send + 'a>(
         &'a self,
         query: impl Fn(Arc<Reader>) -> BoxFuture<'a, Result<T, Fault>> + Send,
     ) -> Result<T, JournalError> {
@@ -123,7 +137,7 @@ impl PostgresJournal {
         }
     }
 
-    fn queue(&self) -> Result<&mpsc::Sender<Job>, JournalError> {
+    pub(super) fn queue(&self) -> Result<&mpsc::Sender<Job>, JournalError> {
         self.queue.as_ref().ok_or_else(|| {
             let schema = &self.target.schema;
             JournalError::Unavailable(format!("the schema `{schema}` is open for reading only"))
@@ -138,12 +152,17 @@ impl PostgresJournal {
     }
 
     /// Queues a write as soon as there is a place for it.
-    async fn put(&self, job: Job) -> Result<(), JournalError> {
+    pub(super) async fn put(&self, job: Job) -> Result<(), JournalError> {
         self.queue()?.send_timeout(job, PLACE_WAIT_MAX).await.map_err(|error| match error {
             SendTimeoutError::Timeout(_) => JournalError::Overloaded,
             SendTimeoutError::Closed(_) => stopped(),
         })
     }
+}
+
+/// Room for bodies in the queue.
+fn space() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize))
 }
 
 async fn open(config: &PostgresConfig) -> Result<(Target, Pool, Seq), PostgresError> {
@@ -174,12 +193,14 @@ async fn reader(pool: &Pool) -> Result<Reader, Fault> {
 }
 
 /// What is said when a task is gone: it panicked, and has said so on its own.
-fn stopped() -> JournalError {
+pub(super) fn stopped() -> JournalError {
     JournalError::Unavailable("its task has stopped; restart the service".into())
 }
 
 /// PostgreSQL keeps every character but one.
-fn without_nul<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<(), JournalError> {
+pub(super) fn without_nul<'a>(
+    texts: impl IntoIterator<Item = &'a str>,
+) -> Result<(), JournalError> {
     if texts.into_iter().any(|text| text.contains('\0')) {
         let why = "PostgreSQL keeps no text with the character U+0000; it was not written";
         return Err(JournalError::Unavailable(why.into()));
@@ -239,6 +260,23 @@ impl Journal for PostgresJournal {
         self.ask(|reader| Box::pin(async move { queries::pending(&reader, limit).await })).await
     }
 
+    async fn to_decide(&self, limit: usize) -> Result<Vec<Delivery>, JournalError> {
+        let me = self.me.number;
+        self.ask(|reader| Box::pin(async move { queries::to_decide(&reader, me, limit).await }))
+            .await
+    }
+
+    async fn latest_each(
+        &self,
+        streams: &[Stream],
+        limit: usize,
+    ) -> Result<Vec<Vec<Entry>>, JournalError> {
+        self.ask(|reader| {
+            Box::pin(async move { queries::latest_each(&reader, streams, limit).await })
+        })
+        .await
+    }
+
     async fn delivery(&self, id: &DeliveryId) -> Result<Option<Delivery>, JournalError> {
         self.ask(|reader| Box::pin(async move { queries::delivery(&reader, id).await })).await
     }
@@ -272,7 +310,7 @@ impl Journal for PostgresJournal {
         let texts = memos.iter().flat_map(|memo| [Some(memo.key.as_str()), memo.value.as_deref()]);
         without_nul(texts.flatten().chain([reader]))?;
         let (ack, answer) = oneshot::channel();
-        self.put(Job::Advance { reader: reader.to_owned(), to, memos, ack }).await?;
+        self.put(Job::Advance { reader: reader.to_owned(), to, memos, outcome: None, ack }).await?;
         answer.await.map_err(|_| stopped())?
     }
 

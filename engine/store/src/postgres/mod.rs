@@ -9,6 +9,9 @@
 //! the `head` row's lock on a new connection, which waits for the old transaction's end, and looks
 //! whether its last entry's hash is in its place. Only when it cannot look is the answer
 //! [`Unavailable`](untoil_journal::JournalError::Unavailable).
+//!
+//! Instances share the work by the same row's lock ([`sharing`]): who holds what changes only under
+//! it, so a group that must hold something finds out whether it does in the transaction that writes.
 
 mod config;
 mod connect;
@@ -17,12 +20,15 @@ mod follower;
 mod group;
 mod journal;
 mod migrate;
+mod prune;
 mod queries;
+mod roster;
 mod rows;
+mod sharing;
 mod tls;
 mod writer;
 
-pub use config::{PostgresConfig, Sharing, Tls};
+pub use config::{PostgresConfig, Tls};
 pub use fault::PostgresError;
 pub use journal::PostgresJournal;
 pub use migrate::migrate;

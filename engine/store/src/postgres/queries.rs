@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use untoil_journal::RawEntry;
+use untoil_journal::{DECIDED_TOGETHER_BYTES, RawEntry};
 use untoil_model::{Delivery, DeliveryId, Entry, Hash, IncidentId, Seq, Stream};
 
 use super::fault::Fault;
@@ -13,7 +13,7 @@ use super::rows::hash;
 /// A connection of the pool.
 pub(crate) type Reader = deadpool_postgres::Client;
 
-async fn rows(
+pub(crate) async fn rows(
     reader: &Reader,
     sql: &str,
     values: &[&(dyn ToSql + Sync)],
@@ -57,12 +57,41 @@ pub(crate) async fn latest(
     entries(&found?)
 }
 
+/// [`latest`] of several streams, in their order: one query.
+pub(crate) async fn latest_each(
+    reader: &Reader,
+    streams: &[Stream],
+    limit: usize,
+) -> Result<Vec<Vec<Entry>>, Fault> {
+    let (kinds, keys): (Vec<&str>, Vec<&str>) = streams
+        .iter()
+        .map(|stream| match stream {
+            Stream::All => ("all", ""),
+            Stream::Incident(id) => ("incident", id.as_str()),
+            Stream::Alarm(key) => ("alarm", key.as_str()),
+            Stream::Ledger => ("ledger", ""),
+            Stream::Archive => ("archive", ""),
+        })
+        .unzip();
+    let found = rows(reader, LATEST_EACH, &[&kinds, &keys, &most(limit)]).await?;
+    let mut each = vec![Vec::new(); streams.len()];
+    for row in &found {
+        // Counted from 1.
+        let number = usize::try_from(row.get::<_, i64>(4) - 1).unwrap_or(usize::MAX);
+        if let Some(stream) = each.get_mut(number) {
+            stream.push(opened(row)?);
+        }
+    }
+    Ok(each)
+}
+
 fn entries(found: &[Row]) -> Result<Vec<Entry>, Fault> {
-    let open = |row: &Row| {
-        let (seq, prev, hash) = sealed(row)?;
-        Ok(Entry::open(seq, row.get(1), prev, hash)?)
-    };
-    found.iter().map(open).collect()
+    found.iter().map(opened).collect()
+}
+
+fn opened(row: &Row) -> Result<Entry, Fault> {
+    let (seq, prev, hash) = sealed(row)?;
+    Ok(Entry::open(seq, row.get(1), prev, hash)?)
 }
 
 /// Entries as they are kept.
@@ -82,24 +111,39 @@ fn sealed(row: &Row) -> Result<(Seq, Hash, Hash), Fault> {
 /// Deliveries that wait for their decision.
 pub(crate) async fn pending(reader: &Reader, limit: usize) -> Result<Vec<DeliveryId>, Fault> {
     let found = rows(reader, PENDING, &[&most(limit)]).await?;
-    let open = |row: &Row| {
-        let source: &str = row.get(0);
-        let source = source.parse().map_err(|error| unreadable("a delivery", &error))?;
-        Ok(DeliveryId { source, message: row.get(1) })
-    };
-    found.iter().map(open).collect()
+    found.iter().map(delivery_id).collect()
 }
 
 /// One delivery.
 pub(crate) async fn delivery(reader: &Reader, id: &DeliveryId) -> Result<Option<Delivery>, Fault> {
     let found = rows(reader, DELIVERY, &[&id.source.as_str(), &id.message]).await?;
-    let Some(row) = found.first() else { return Ok(None) };
-    let received_at = Timestamp::from_microsecond(row.get(1))
+    found.first().map(delivered).transpose()
+}
+
+/// The oldest deliveries that `me` is to decide, as many as fit into [`DECIDED_TOGETHER_BYTES`].
+pub(crate) async fn to_decide(
+    reader: &Reader,
+    me: i64,
+    limit: usize,
+) -> Result<Vec<Delivery>, Fault> {
+    let fitting = most(DECIDED_TOGETHER_BYTES);
+    let found = rows(reader, TO_DECIDE, &[&me, &most(limit), &fitting]).await?;
+    found.iter().map(delivered).collect()
+}
+
+fn delivered(row: &Row) -> Result<Delivery, Fault> {
+    let received_at = Timestamp::from_microsecond(row.get(3))
         .map_err(|error| unreadable("a delivery's time", &error))?;
-    let headers = serde_json::from_str(row.get(2))
+    let headers = serde_json::from_str(row.get(4))
         .map_err(|error| unreadable("a delivery's headers", &error))?;
-    let body = row.get(3);
-    Ok(Some(Delivery { id: id.clone(), sender: row.get(0), received_at, headers, body }))
+    let id = delivery_id(row)?;
+    Ok(Delivery { id, sender: row.get(2), received_at, headers, body: row.get(5) })
+}
+
+fn delivery_id(row: &Row) -> Result<DeliveryId, Fault> {
+    let source: &str = row.get(0);
+    let source = source.parse().map_err(|error| unreadable("a delivery", &error))?;
+    Ok(DeliveryId { source, message: row.get(1) })
 }
 
 /// Open incidents behind one, oldest first.
@@ -123,7 +167,7 @@ pub(crate) async fn incidents(
     incidents_of(&rows(reader, INCIDENTS, &[&before, &most(limit)]).await?)
 }
 
-fn incidents_of(found: &[Row]) -> Result<Vec<IncidentId>, Fault> {
+pub(crate) fn incidents_of(found: &[Row]) -> Result<Vec<IncidentId>, Fault> {
     let open = |row: &Row| {
         let id: &str = row.get(0);
         id.parse().map_err(|error| unreadable("an incident", &error))
@@ -178,7 +222,7 @@ fn unreadable(what: &str, error: &dyn std::fmt::Display) -> Fault {
 }
 
 /// A limit as the server takes it.
-fn most(limit: usize) -> i64 {
+pub(crate) fn most(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -201,10 +245,34 @@ const LATEST_LEDGER: &str = "SELECT seq, text, prev, hash FROM entry \
     WHERE ledger ORDER BY seq DESC LIMIT $1";
 const LATEST_ARCHIVE: &str = "SELECT entry.seq, text, prev, hash \
     FROM segment JOIN entry ON entry.seq = segment.record ORDER BY segment.record DESC LIMIT $1";
+const LATEST_EACH: &str = "SELECT e.seq, e.text, e.prev, e.hash, k.n \
+    FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (kind, key, n) CROSS JOIN LATERAL ( \
+    (SELECT seq, text, prev, hash FROM entry WHERE k.kind = 'all' ORDER BY seq DESC LIMIT $3) \
+    UNION ALL (SELECT seq, text, prev, hash FROM entry \
+        WHERE k.kind = 'incident' AND incident = k.key ORDER BY seq DESC LIMIT $3) \
+    UNION ALL (SELECT seq, text, prev, hash FROM entry \
+        WHERE k.kind = 'alarm' AND alarm = k.key ORDER BY seq DESC LIMIT $3) \
+    UNION ALL (SELECT seq, text, prev, hash FROM entry \
+        WHERE k.kind = 'ledger' AND ledger ORDER BY seq DESC LIMIT $3) \
+    UNION ALL (SELECT entry.seq, text, prev, hash FROM segment JOIN entry ON entry.seq = segment.record \
+        WHERE k.kind = 'archive' ORDER BY segment.record DESC LIMIT $3)) AS e \
+    ORDER BY k.n, e.seq DESC";
 const PENDING: &str = "SELECT source, message FROM pending JOIN delivery USING (seq) \
     ORDER BY pending.seq LIMIT $1";
-const DELIVERY: &str = "SELECT sender, received_at, headers, body FROM delivery \
+const DELIVERY: &str = "SELECT source, message, sender, received_at, headers, body FROM delivery \
     WHERE source = $1 AND message = $2";
+/// The receivers that count are few, and of each the oldest are found by an index: what waits for
+/// others is not looked at. A body's length is known without reading it.
+const TO_DECIDE: &str = "WITH page AS (SELECT oldest.seq FROM instance \
+    CROSS JOIN LATERAL (SELECT seq FROM pending WHERE receiver = instance.number \
+        ORDER BY seq LIMIT $2) AS oldest \
+    WHERE instance.number = $1 OR instance.until <= clock_timestamp() \
+    ORDER BY oldest.seq LIMIT $2), \
+    sized AS (SELECT seq, sum(octet_length(body)) OVER (ORDER BY seq) AS bytes \
+    FROM page JOIN delivery USING (seq)) \
+    SELECT source, message, sender, received_at, headers, body FROM delivery \
+    WHERE seq IN (SELECT seq FROM sized WHERE bytes <= $3) \
+    OR seq = (SELECT min(seq) FROM sized) ORDER BY seq";
 const OPEN_INCIDENTS: &str = "SELECT id FROM incident WHERE closed_seq IS NULL AND id > $1 \
     ORDER BY id LIMIT $2";
 const INCIDENTS: &str = "SELECT id FROM incident WHERE id < $1 ORDER BY id DESC LIMIT $2";

@@ -1,6 +1,6 @@
 //! What a group's transaction reads and writes: a few statements, however large the group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{BoxFuture, try_join_all};
 use tokio_postgres::types::ToSql;
@@ -9,7 +9,9 @@ use untoil_journal::Receipt;
 use untoil_model::{Hash, Seq, Stream};
 
 use super::fault::Fault;
-use super::group::{Job, Judge, Questions, column, place};
+use super::group::{Job, Judge, Known, Questions, column, place};
+use super::migrate;
+use super::sharing::{self, Member};
 
 /// The statements of a writing connection, prepared once.
 pub(crate) struct Statements(BTreeMap<&'static str, Statement>);
@@ -29,13 +31,48 @@ impl Statements {
 }
 
 /// Begins a transaction, locks the end of the chain and reads what the group asks about: one round
-/// trip. Each statement sees what was committed before it began, so those behind the lock see all
-/// that was written under it.
+/// trip, and one for each request about who holds what. Each statement sees what was committed
+/// before it began, so those behind the lock see all that was written under it.
+///
+/// That is the fence, too. Who holds an incident changes only under this lock, in a transaction that
+/// has committed before the next one gets it. A group of who held it before is either ahead of that
+/// change, then its entries are read by who adopts; or behind it, then it finds that it is no longer
+/// the holder and writes nothing. No lease and no clock has a part in it.
 pub(crate) async fn begin(
     client: &Client,
     statements: &Statements,
-    questions: &Questions,
+    me: &Member,
+    jobs: &mut [Job],
 ) -> Result<Judge, Fault> {
+    let begin = async { client.batch_execute(BEGIN).await };
+    let head = async { client.query_one(statements.get(LOCK_HEAD), &[]).await };
+    let there = async {
+        client.execute(statements.get(BE_THERE), &[&me.number, &me.name, &me.version]).await
+    };
+    let locked = async { tokio::try_join!(biased; begin, head, there) };
+    let questions = Questions::of(jobs);
+    let (((), head, _), known) = if jobs.iter().any(Job::is_about_sharing) {
+        let locked = locked.await?;
+        for job in &mut *jobs {
+            sharing::settle(client, me, job).await?;
+        }
+        (locked, read(client, statements, me, &questions).await?)
+    } else {
+        let read = read(client, statements, me, &questions);
+        // `biased`: they are sent in this order.
+        tokio::try_join!(biased; async { Ok::<_, Fault>(locked.await?) }, read)?
+    };
+    migrate::check_running(head.get(2))?;
+    Ok(Judge::new((place(head.get(0)), hash(head.get(1))?), known))
+}
+
+/// Reads what a group asks about.
+async fn read(
+    client: &Client,
+    statements: &Statements,
+    me: &Member,
+    questions: &Questions,
+) -> Result<Known, Fault> {
     let (sources, messages): (Vec<&str>, Vec<&str>) =
         questions.deliveries.iter().map(|(source, message)| (&**source, &**message)).unzip();
     let mut incidents = Vec::new();
@@ -49,8 +86,6 @@ pub(crate) async fn begin(
     }
     let asks_ledger = questions.streams.contains(&Stream::Ledger);
     let asks_archive = questions.streams.contains(&Stream::Archive);
-    let begin = async { client.batch_execute(BEGIN).await };
-    let head = async { client.query_one(statements.get(LOCK_HEAD), &[]).await };
     let kept = async {
         if sources.is_empty() {
             return Ok(Vec::new());
@@ -71,13 +106,18 @@ pub(crate) async fn begin(
         }
         client.query_one(statements.get(ARCHIVE_END), &[]).await.map(Some)
     };
-    // `biased`: they are sent in this order.
-    let ((), head, kept, of_incidents, of_alarms, of_ledger, of_archive) = tokio::try_join!(
-        biased; begin, head, kept, of_incidents, of_alarms, of_ledger, of_archive
+    let held = named(client, statements.get(HELD), me, &questions.holding);
+    let taken = named(client, statements.get(TAKEN), me, &questions.readers);
+    let (kept, of_incidents, of_alarms, of_ledger, of_archive, held, taken) = tokio::try_join!(
+        biased; kept, of_incidents, of_alarms, of_ledger, of_archive, held, taken
     )?;
-    let mut judge = Judge::new((place(head.get(0)), hash(head.get(1))?));
+    let mut known = Known { held, taken, ..Known::default() };
     for row in kept {
-        judge.kept.insert((row.get(0), row.get(1)), row.get(2));
+        let seq = row.get(2);
+        known.kept.insert((row.get(0), row.get(1)), seq);
+        if row.get(3) {
+            known.waiting.insert(seq);
+        }
     }
     for stream in &questions.streams {
         let end = match stream {
@@ -87,9 +127,24 @@ pub(crate) async fn begin(
             Stream::Ledger => of_ledger.as_ref().and_then(|row| row.get::<_, Option<i64>>(0)),
             Stream::Archive => of_archive.as_ref().and_then(|row| row.get::<_, Option<i64>>(0)),
         };
-        judge.ends.insert(stream.clone(), end.map_or(Seq::START, place));
+        known.ends.insert(stream.clone(), end.map_or(Seq::START, place));
     }
-    Ok(judge)
+    Ok(known)
+}
+
+/// Those of `names` that a statement tells of.
+async fn named(
+    client: &Client,
+    statement: &Statement,
+    me: &Member,
+    names: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, tokio_postgres::Error> {
+    if names.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let rows = client.query(statement, &[&names, &me.number]).await?;
+    Ok(rows.into_iter().map(|row| row.get(0)).collect())
 }
 
 async fn ends(
@@ -134,23 +189,23 @@ where
 pub(crate) async fn write(
     client: &Client,
     statements: &Statements,
+    me: &Member,
     judge: &Judge,
     jobs: &[Job],
-    channel: &str,
 ) -> Result<(), Fault> {
     let mut sent: Vec<Sent<'_>> = Vec::new();
     let mut put = |sql, columns| sent.push(send(client, statements.get(sql), columns));
-    entries(judge, channel, &mut put);
+    entries(judge, me, &mut put);
     deliveries(jobs, &mut put);
     let pending: Vec<i64> = judge.pending.iter().copied().collect();
     if !pending.is_empty() {
-        put(KEEP_PENDING, vec![Box::new(pending)]);
+        put(KEEP_PENDING, vec![Box::new(pending), Box::new(me.number)]);
     }
     let decided: Vec<i64> = judge.decided.iter().copied().collect();
     if !decided.is_empty() {
         put(DECIDE, vec![Box::new(decided)]);
     }
-    incidents(judge, &mut put);
+    incidents(judge, me, &mut put);
     steps(judge, &mut put);
     if sent.is_empty() {
         return Ok(());
@@ -165,7 +220,7 @@ pub(crate) async fn write(
 /// Takes one statement with its columns.
 type Put<'a, 'b> = &'b mut dyn FnMut(&'static str, Vec<Box<dyn ToSql + Sync + Send + 'a>>);
 
-fn entries<'a>(judge: &'a Judge, channel: &'a str, put: Put<'a, '_>) {
+fn entries<'a>(judge: &'a Judge, me: &'a Member, put: Put<'a, '_>) {
     let rows = judge.entries.as_slice();
     if rows.is_empty() {
         return;
@@ -180,6 +235,7 @@ fn entries<'a>(judge: &'a Judge, channel: &'a str, put: Put<'a, '_>) {
         of(rows, |row| row.text.as_str()),
         of(rows, |row| row.prev.as_bytes().as_slice()),
         of(rows, |row| row.hash.as_bytes().as_slice()),
+        Box::new(me.number),
     ];
     put(KEEP_ENTRIES, columns);
     let (seq, hash) = judge.end;
@@ -188,7 +244,7 @@ fn entries<'a>(judge: &'a Judge, channel: &'a str, put: Put<'a, '_>) {
         put(KEEP_SEGMENTS, vec![of(segments, |row| row.0), of(segments, |row| row.1)]);
     }
     put(MOVE_HEAD, vec![Box::new(column(seq)), Box::new(hash.as_bytes().to_vec())]);
-    put(NOTIFY, vec![Box::new(channel), Box::new(seq.0.to_string())]);
+    put(NOTIFY, vec![Box::new(me.channel.as_str()), Box::new(seq.0.to_string())]);
 }
 
 fn deliveries<'a>(jobs: &'a [Job], put: Put<'a, '_>) {
@@ -214,7 +270,7 @@ fn deliveries<'a>(jobs: &'a [Job], put: Put<'a, '_>) {
     put(KEEP_DELIVERIES, columns);
 }
 
-fn incidents<'a>(judge: &'a Judge, put: Put<'a, '_>) {
+fn incidents<'a>(judge: &'a Judge, me: &Member, put: Put<'a, '_>) {
     let mut opened = Vec::new();
     let mut closed = Vec::new();
     for (id, change) in &judge.incidents {
@@ -230,6 +286,7 @@ fn incidents<'a>(judge: &'a Judge, put: Put<'a, '_>) {
             Box::new(opened.iter().map(|row| row.1).collect::<Vec<_>>()),
             Box::new(opened.iter().map(|row| row.2).collect::<Vec<_>>()),
             Box::new(opened.iter().map(|row| row.3).collect::<Vec<_>>()),
+            Box::new(me.number),
         ];
         put(OPEN_INCIDENTS, columns);
     }
@@ -286,11 +343,18 @@ pub(crate) fn hash(bytes: &[u8]) -> Result<Hash, Fault> {
 }
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-const LOCK_HEAD: &str = "SELECT seq, hash FROM head WHERE id = 1 FOR UPDATE";
+const LOCK_HEAD: &str = "SELECT seq, hash, oldest FROM head WHERE id = 1 FOR UPDATE";
 const HASH_AT: &str = "SELECT hash FROM entry WHERE seq = $1";
-const KEPT: &str = "SELECT d.source, d.message, d.seq \
+/// An instance that was away for so long that its row was cleaned up, and still writes: others must
+/// be able to tell that it is gone.
+const BE_THERE: &str = "INSERT INTO instance (number, name, version, since, until) \
+    VALUES ($1, $2, $3, clock_timestamp(), clock_timestamp()) ON CONFLICT (number) DO NOTHING";
+const KEPT: &str = "SELECT d.source, d.message, d.seq, p.seq IS NOT NULL \
     FROM unnest($1::text[], $2::text[]) AS k (source, message) \
-    JOIN delivery d ON d.source = k.source AND d.message = k.message";
+    JOIN delivery d ON d.source = k.source AND d.message = k.message \
+    LEFT JOIN pending p ON p.seq = d.seq";
+const HELD: &str = "SELECT id FROM incident WHERE id = ANY($1::text[]) AND holder = $2";
+const TAKEN: &str = "SELECT name FROM post WHERE name = ANY($1::text[]) AND holder <> $2";
 const INCIDENT_ENDS: &str = "SELECT k, (SELECT max(seq) FROM entry WHERE incident = k) \
     FROM unnest($1::text[]) AS k";
 const ALARM_ENDS: &str = "SELECT k, (SELECT max(seq) FROM entry WHERE alarm = k) \
@@ -300,9 +364,9 @@ const ARCHIVE_END: &str = "SELECT max(record) FROM segment";
 const KEEP_SEGMENTS: &str = "INSERT INTO segment (record, last) \
     SELECT * FROM unnest($1::bigint[], $2::bigint[])";
 const KEEP_ENTRIES: &str = "INSERT INTO entry \
-    (seq, at, kind, incident, alarm, ledger, text, prev, hash) \
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], \
-    $6::boolean[], $7::text[], $8::bytea[], $9::bytea[])";
+    (seq, at, kind, incident, alarm, ledger, text, prev, hash, writer) \
+    SELECT k.*, $10 FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], \
+    $6::boolean[], $7::text[], $8::bytea[], $9::bytea[]) AS k";
 const MOVE_HEAD: &str = "UPDATE head SET seq = $1, hash = $2 WHERE id = 1";
 /// Heard by the other instances when it is committed.
 const NOTIFY: &str = "SELECT pg_notify($1, $2)";
@@ -310,11 +374,12 @@ const KEEP_DELIVERIES: &str = "INSERT INTO delivery \
     (seq, source, message, sender, received_at, body, headers) \
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], \
     $6::bytea[], $7::text[])";
-const KEEP_PENDING: &str = "INSERT INTO pending (seq) SELECT * FROM unnest($1::bigint[])";
+const KEEP_PENDING: &str = "INSERT INTO pending (seq, receiver) \
+    SELECT k, $2 FROM unnest($1::bigint[]) AS k";
 const DECIDE: &str = "DELETE FROM pending WHERE seq = ANY($1::bigint[])";
-const OPEN_INCIDENTS: &str = "INSERT INTO incident (id, alarm, opened_seq, closed_seq) \
-    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) \
-    ON CONFLICT (id) DO UPDATE SET closed_seq = excluded.closed_seq";
+const OPEN_INCIDENTS: &str = "INSERT INTO incident (id, alarm, opened_seq, closed_seq, holder) \
+    SELECT k.*, $5 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS k \
+    ON CONFLICT (id) DO UPDATE SET closed_seq = excluded.closed_seq, holder = excluded.holder";
 const CLOSE_INCIDENTS: &str = "UPDATE incident SET closed_seq = k.seq \
     FROM unnest($1::text[], $2::bigint[]) AS k (id, seq) WHERE incident.id = k.id";
 const ADVANCE: &str = "INSERT INTO reader (name, at) \
@@ -329,7 +394,10 @@ const DROP_MEMOS: &str = "DELETE FROM memo USING unnest($1::text[], $2::text[]) 
 /// All that a writing connection prepares.
 const ALL: &[&str] = &[
     LOCK_HEAD,
+    BE_THERE,
     KEPT,
+    HELD,
+    TAKEN,
     INCIDENT_ENDS,
     ALARM_ENDS,
     LEDGER_END,

@@ -1,14 +1,17 @@
 //! The one task of an instance that writes: it commits whatever is waiting as one group.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use untoil_model::{Hash, Seq};
 
+use super::config::PostgresConfig;
 use super::connect::{Purpose, Session, Target};
 use super::fault::Fault;
-use super::group::{Job, Judge, Questions};
+use super::group::{Job, Judge};
 use super::rows::{self, Statements};
+use super::sharing::Member;
 
 /// How many writes one commit carries: beyond it, throughput no longer grows and latency does.
 const GROUP_MAX: usize = 256;
@@ -30,7 +33,7 @@ pub(crate) struct Writer {
     target: Target,
     session: Option<Open>,
     head: watch::Sender<Seq>,
-    channel: String,
+    me: Arc<Member>,
 }
 
 /// A session with its prepared statements.
@@ -54,12 +57,22 @@ impl From<Fault> for Failed {
 }
 
 impl Writer {
-    /// Connects, so that what is wrong is said at the start.
-    pub(crate) async fn start(target: Target, head: watch::Sender<Seq>) -> Result<Self, Fault> {
-        let channel = super::follower::channel(&target.schema);
-        let mut writer = Self { target, session: None, head, channel };
-        writer.open().await?;
-        Ok(writer)
+    /// Connects as a new instance, so that what is wrong is said at the start.
+    pub(crate) async fn start(
+        target: Target,
+        config: &PostgresConfig,
+        head: watch::Sender<Seq>,
+    ) -> Result<Self, Fault> {
+        let session = target.writing().await?;
+        let registering = Member::register(&session.client, config);
+        let me = Arc::new(target.within(registering).await?);
+        let statements = target.within(Statements::prepare(&session.client)).await?;
+        Ok(Self { target, session: Some(Open { session, statements }), head, me })
+    }
+
+    /// Who this instance is.
+    pub(crate) fn me(&self) -> Arc<Member> {
+        Arc::clone(&self.me)
     }
 
     /// Writes until the queue is closed and empty.
@@ -68,6 +81,8 @@ impl Writer {
         while queue.recv_many(&mut jobs, GROUP_MAX).await > 0 {
             // A request whose data is refused is found by trying its group one by one.
             let mut size = jobs.len();
+            // They are settled before anything is judged; so none is left over when a group is full.
+            jobs.sort_by_key(|job| !job.is_about_sharing());
             while !jobs.is_empty() {
                 size = size.min(jobs.len());
                 size = self.settle_some(&mut jobs, size).await;
@@ -131,7 +146,7 @@ impl Writer {
         let target = self.target.clone();
         self.open().await?;
         let Some(open) = &self.session else { return Err(Fault::Lost("it is gone".into()).into()) };
-        let written = target.within(perform(open, jobs, &self.channel)).await;
+        let written = target.within(perform(open, &self.me, jobs)).await;
         let (done, judge) = match written {
             Ok(written) => written,
             Err(fault) => {
@@ -213,9 +228,9 @@ impl Writer {
 }
 
 /// Everything of a group's transaction but the commit.
-async fn perform(open: &Open, jobs: &mut [Job], channel: &str) -> Result<(usize, Judge), Fault> {
+async fn perform(open: &Open, me: &Member, jobs: &mut [Job]) -> Result<(usize, Judge), Fault> {
     let client = &open.session.client;
-    let mut judge = rows::begin(client, &open.statements, &Questions::of(jobs)).await?;
+    let mut judge = rows::begin(client, &open.statements, me, jobs).await?;
     let mut done = 0;
     for job in jobs.iter_mut() {
         judge.judge(job);
@@ -224,6 +239,6 @@ async fn perform(open: &Open, jobs: &mut [Job], channel: &str) -> Result<(usize,
             break;
         }
     }
-    rows::write(client, &open.statements, &judge, &jobs[..done], channel).await?;
+    rows::write(client, &open.statements, me, &judge, &jobs[..done]).await?;
     Ok((done, judge))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
-use untoil_store::postgres::{PostgresConfig, Sharing, migrate};
+use untoil_store::postgres::{PostgresConfig, migrate};
 
 /// How long a start may take on a busy machine.
 const STARTS_MAX: u32 = 600;
@@ -167,7 +167,6 @@ impl Server {
         PostgresConfig {
             schema: format!("test_{number}"),
             pool: 4,
-            sharing: Sharing::Shared,
             ..PostgresConfig::new(self.url())
         }
     }
