@@ -30,8 +30,6 @@ pub struct DeadManConfig {
     pub every: Duration,
     /// A decision later than this is no sign of life.
     pub within: Duration,
-    /// Where our own intake takes them, with the way to it: `http://127.0.0.1:8460/v1/events/heartbeat`.
-    pub own: String,
     /// The bearer secret of the source [`HEARTBEAT`].
     pub secret: String,
     /// This instance's name.
@@ -99,12 +97,13 @@ impl DeadMan {
         Ok(Self { decided, news, metrics, client, config })
     }
 
-    /// Gives the signal until `stop`.
-    pub async fn run(self: Arc<Self>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    /// Gives the signal until `stop`. `own` is where our intake takes it:
+    /// `http://127.0.0.1:8460/v1/events/heartbeat`.
+    pub async fn run(self: Arc<Self>, own: String, clock: Arc<dyn Clock>, stop: CancellationToken) {
         loop {
             let next = clock.ticks() + self.config.every;
             tokio::select! {
-                () = self.beat(&*clock) => {}
+                () = self.beat(&own, &*clock) => {}
                 () = stop.cancelled() => return,
             }
             tokio::select! {
@@ -115,8 +114,8 @@ impl DeadMan {
     }
 
     /// One signal, or one silence.
-    pub async fn beat(&self, clock: &dyn Clock) {
-        let result = match self.go(clock).await {
+    pub async fn beat(&self, own: &str, clock: &dyn Clock) {
+        let result = match self.go(own, clock).await {
             Ok(took) => {
                 self.metrics.health.beat_time.took([], took);
                 "decided"
@@ -129,11 +128,11 @@ impl DeadMan {
         self.metrics.health.beats.add([result]);
     }
 
-    async fn go(&self, clock: &dyn Clock) -> Result<Duration, Silence> {
+    async fn go(&self, own: &str, clock: &dyn Clock) -> Result<Duration, Silence> {
         let began = clock.ticks();
         let within = self.config.within;
         let id = tokio::select! {
-            id = self.send(clock.now()) => id.map_err(Silence::Refused)?,
+            id = self.send(own, clock.now()) => id.map_err(Silence::Refused)?,
             () = clock.sleep(within) => return Err(Silence::Late(within.as_secs())),
         };
         let left = within.saturating_sub(clock.ticks().saturating_sub(began));
@@ -150,13 +149,13 @@ impl DeadMan {
     }
 
     /// An alarm that is well, of a name that no rule can match; it opens nothing and says nothing.
-    async fn send(&self, now: Timestamp) -> Result<String, String> {
+    async fn send(&self, own: &str, now: Timestamp) -> Result<String, String> {
         let name = format!("untoil/{}", self.config.instance);
         let alarm = json!({ "key": name, "name": name, "state": "resolved", "changed_at": now });
         let body = json!({ "alarms": [alarm] });
         let request = self
             .client
-            .post(&self.config.own)
+            .post(own)
             .bearer_auth(&self.config.secret)
             .header("content-type", "application/json")
             .body(body.to_string());

@@ -33,6 +33,8 @@ const READER: &str = "readiness";
 /// What is known of the telling of people, for the pulse.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Telling {
+    /// Whether people are told by Slack at all; without it the words are printed.
+    pub is_off: bool,
     /// The last entry that people were told of.
     pub cursor: Seq,
     /// Whether words come late.
@@ -54,7 +56,7 @@ pub struct Pulse {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     readiness: Readiness,
-    telling: Option<AskTelling>,
+    telling: AskTelling,
     /// What was counted of the telling so far.
     told: Telling,
     looks: u32,
@@ -69,13 +71,13 @@ impl std::fmt::Debug for Pulse {
 }
 
 impl Pulse {
-    /// A pulse over a [watched](crate::Watched) journal. Without `telling`, Slack is off.
+    /// A pulse over a [watched](crate::Watched) journal.
     #[must_use]
     pub fn new(
         (journal, clock): (Arc<dyn Journal>, Arc<dyn Clock>),
         metrics: Arc<Metrics>,
         readiness: Readiness,
-        telling: Option<AskTelling>,
+        telling: AskTelling,
     ) -> Self {
         let (told, looks, oldest) = (Telling::default(), 0, None);
         Self { journal, clock, metrics, readiness, telling, told, looks, oldest }
@@ -194,8 +196,7 @@ impl Pulse {
     }
 
     fn look_at_telling(&mut self) {
-        let Some(ask) = &self.telling else { return self.readiness.off(Part::Slack) };
-        let now = ask();
+        let now = (self.telling)();
         let gauges = &self.metrics.gauges;
         let head = self.journal.head().borrow().0;
         gauges.notifier_lag.set(number(head.saturating_sub(now.cursor.0)));
@@ -206,7 +207,9 @@ impl Pulse {
         for (result, n) in more {
             gauges.notifier_messages.add_n([result], n);
         }
-        if now.is_degraded {
+        if now.is_off {
+            self.readiness.off(Part::Slack);
+        } else if now.is_degraded {
             let why = now.last_error.as_deref().unwrap_or("words come late");
             self.readiness.degraded(Part::Slack, why);
         } else {

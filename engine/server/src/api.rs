@@ -1,7 +1,7 @@
-//! The HTTP API for people and for the command line: reading, answering, pausing, health.
+//! The HTTP API for people and for the command line: reading, answering, pausing.
 //!
 //! Reading and changing need the admin token where one is set, and come from this machine where none
-//! is: [`Door`]. Health needs neither.
+//! is: [`Door`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,13 +13,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use untoil_clock::Clock;
 use untoil_dispatcher::Bell;
 use untoil_guard::{Answer, Guard, Say, Scope};
 use untoil_journal::{Journal, JournalError, load};
 use untoil_model::{IncidentId, Seq, Stream};
-use untoil_notifier::NotifierHealth;
 
 use crate::door::{Door, Refusal};
 use crate::show;
@@ -36,7 +34,6 @@ struct Inner {
     clock: Arc<dyn Clock>,
     guard: Arc<Guard>,
     bell: Bell,
-    health: watch::Receiver<NotifierHealth>,
     door: Door,
 }
 
@@ -45,18 +42,16 @@ impl State {
     pub(crate) fn new(
         (journal, clock): (Arc<dyn Journal>, Arc<dyn Clock>),
         guard: Arc<Guard>,
-        (bell, health): (Bell, watch::Receiver<NotifierHealth>),
+        bell: Bell,
         door: Door,
     ) -> Self {
-        Self(Arc::new(Inner { journal, clock, guard, bell, health, door }))
+        Self(Arc::new(Inner { journal, clock, guard, bell, door }))
     }
 }
 
 /// The routes.
 pub(crate) fn routes(state: State) -> Router {
     Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
         .route("/v1/incidents", get(incidents))
         .route("/v1/incidents/{id}", get(incident))
         .route("/v1/journal", get(journal))
@@ -91,17 +86,6 @@ impl From<Refusal> for Problem {
     fn from((status, why): Refusal) -> Self {
         Self(status, why)
     }
-}
-
-async fn healthz() -> &'static str {
-    "ok\n"
-}
-
-async fn readyz(Axum(State(inner)): Axum<State>) -> Result<Json<Value>, Problem> {
-    inner.journal.latest(&Stream::All, 1).await?;
-    let health = inner.health.borrow().clone();
-    let words = if health.is_degraded(inner.clock.now()) { "degraded" } else { "ok" };
-    Ok(Json(json!({ "store": "ok", "notifier": words, "notifier_error": health.last_error })))
 }
 
 #[derive(Deserialize)]

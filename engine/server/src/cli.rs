@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::Config;
+use crate::health::log::{self, LogFormat};
+
 /// Answers alarms with reviewed rules, within limits, and writes down everything.
 #[derive(Debug, Parser)]
 #[command(name = "untoil", version, arg_required_else_help = true)]
@@ -185,18 +188,11 @@ pub(crate) fn explain(wrong: &clap::Error) -> ExitCode {
     if wrong.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
 }
 
-/// Starts logging to standard error: plain for people, JSON where a program asked for JSON.
-pub(crate) fn start_log(cli: &Cli) {
-    use std::io::IsTerminal as _;
-
-    use tracing_subscriber::EnvFilter;
-
-    let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("warn"));
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let log = log.with_ansi(colours);
-    match cli.format {
-        Format::Text => log.with_target(false).init(),
-        Format::Json => log.json().init(),
-    }
+/// Starts logging to standard error: JSON where the configuration or `--format` says so.
+pub(crate) fn start_log(cli: &Cli, config: &Config) {
+    let format = match cli.format {
+        Format::Text => config.log.format,
+        Format::Json => LogFormat::Json,
+    };
+    log::start(&cli.log, format, &config.instance);
 }

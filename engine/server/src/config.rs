@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use untoil_model::{EngineMode, Hash};
 
+mod health;
+
+pub(crate) use health::{DeadManSignal, LogConfig, OtlpConfig};
+
 /// The whole configuration. Every key has a default that is safe on a developer's machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -37,6 +41,12 @@ pub(crate) struct Config {
     pub(crate) http_hosts: Vec<String>,
     /// Where the token of the API for people comes from; without one, only loopback may change things.
     pub(crate) admin: Option<SecretFrom>,
+    /// The log.
+    pub(crate) log: LogConfig,
+    /// Where traces go; without it there are none.
+    pub(crate) otlp: Option<OtlpConfig>,
+    /// The dead-man signal; without it there is none.
+    pub(crate) deadman: Option<DeadManSignal>,
 }
 
 impl Default for Config {
@@ -53,6 +63,9 @@ impl Default for Config {
             slack: SlackConfig::default(),
             http_hosts: Vec::new(),
             admin: None,
+            log: LogConfig::default(),
+            otlp: None,
+            deadman: None,
         }
     }
 }
@@ -252,7 +265,7 @@ impl Config {
                 self.listen
             );
         }
-        Ok(())
+        health::check(self)
     }
 
     /// What the journal says of the configuration: its hash. Secrets are not part of it.
@@ -295,6 +308,9 @@ fn overrides() -> anyhow::Result<Vec<(String, String)>> {
         "SLACK",
         "HTTP_HOSTS",
         "ADMIN",
+        "LOG",
+        "OTLP",
+        "DEADMAN",
     ];
     // What is no text concerns us only under a name of ours.
     let named =
@@ -380,6 +396,11 @@ mod tests {
             ("listen: 0.0.0.0:80\n", "admin"),
             ("store: { postgres: { schema: a } }\n", "url"),
             ("slack: { language: fr }\n", "fr"),
+            ("log: { format: xml }\n", "xml"),
+            ("otlp: { endpoint: collector:4318 }\n", "otlp.endpoint"),
+            ("deadman: { every: 1s }\n", "deadman.every"),
+            ("deadman: { every: 10s, within: 20s }\n", "deadman.within"),
+            ("sources: { heartbeat: { bearer: { secrets: [] } } }\n", "deadman"),
         ];
         for (text, names) in table {
             let error = format!("{:#}", Config::read(text, &[]).unwrap_err());

@@ -14,6 +14,7 @@ mod client;
 mod commands;
 mod config;
 mod door;
+mod health;
 mod out;
 mod plant;
 mod ports;
@@ -34,7 +35,6 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(wrong) => return cli::explain(&wrong),
     };
-    cli::start_log(&cli);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)

@@ -19,12 +19,13 @@ use untoil_intake::{
 };
 use untoil_journal::{Batch, Journal, Roster};
 use untoil_model::{Actor, Body, Draft, EngineMode, Mode, Source};
-use untoil_notifier::{Chat, Notifier, NotifierConfig, NotifierHealth};
+use untoil_notifier::{Chat, Notifier, NotifierConfig};
 use untoil_runner::Runner;
 
 use crate::api;
 use crate::config::{Config, SourceConfig};
 use crate::door::Door;
+use crate::health::Health;
 use crate::rulebook::Loaded;
 use crate::serving::{self, Limits};
 
@@ -54,6 +55,7 @@ const LAST_REQUESTS_MAX: Duration = Duration::from_secs(10);
 /// The running whole.
 pub(crate) struct Plant {
     pub(crate) address: SocketAddr,
+    health: Health,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     actor: Actor,
@@ -88,6 +90,9 @@ impl Plant {
             chat,
             notify,
         } = parts;
+        let health = Health::new(config, &clock)?;
+        let journal = health.watch(journal);
+        let (eyes, hands) = health.gate(eyes, hands);
         let actor = Actor::Engine(config.instance.clone());
         let mode = if hands.is_some() { EngineMode::Live } else { EngineMode::DryRun };
         let policy = rules.policy.clone();
@@ -113,15 +118,15 @@ impl Plant {
         };
         let dispatcher = Dispatcher::new(tools);
         let bell = dispatcher.bell();
-        let notifier = Notifier::new(Arc::clone(&journal), chat, Arc::clone(&clock), notify)
-            .sharing(roster);
-        let health = notifier.health();
+        let notifier =
+            Notifier::new(Arc::clone(&journal), chat, Arc::clone(&clock), notify).sharing(roster);
+        let told = notifier.health();
 
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         let address = listener.local_addr()?;
-        let app = app(config, (&journal, &clock), (&guard, bell, health))?;
+        let app = app(config, (&journal, &clock), (&guard, bell), &health)?;
         let started = Body::EngineStarted {
             version: env!("CARGO_PKG_VERSION").into(),
             mode,
@@ -141,7 +146,9 @@ impl Plant {
         deciding.parts.spawn(keeping.map(Ok));
         let words = notifier.run(telling.stop.clone());
         telling.parts.spawn(words.map(Ok));
-        Ok(Self { address, journal, clock, actor, serving, deciding, telling })
+        health.watch_over(&journal, (config, told), (&mut telling.parts, &telling.stop));
+        health.is_up(address, (&mut serving.parts, &serving.stop));
+        Ok(Self { health, address, journal, clock, actor, serving, deciding, telling })
     }
 
     /// Waits until a part ends by itself, which none should.
@@ -161,6 +168,7 @@ impl Plant {
     /// Stops in order: the intake first, then decisions at their next rest, then the words about
     /// them. That it stopped is written when nothing is decided any more, so it is the last entry.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.health.readiness.stop();
         self.serving.stop.cancel();
         self.deciding.stop.cancel();
         tokio::select! {
@@ -197,15 +205,14 @@ impl Shift {
     }
 }
 
-type Voices = (Bell, tokio::sync::watch::Receiver<NotifierHealth>);
-
 fn app(
     config: &Config,
     (journal, clock): (&Arc<dyn Journal>, &Arc<dyn Clock>),
-    (guard, bell, health): (&Arc<Guard>, Bell, tokio::sync::watch::Receiver<NotifierHealth>),
+    (guard, bell): (&Arc<Guard>, Bell),
+    health: &Health,
 ) -> anyhow::Result<axum::Router> {
-    let voices: Voices = (bell, health);
-    let intake = intake(config)?;
+    let mut intake = intake(config)?;
+    intake.sources.extend(health.source()?);
     let stand_ins = stand_ins(&intake);
     let sns = Arc::new(AwsSns::new(&stand_ins).context("TLS cannot be set up")?);
     let ports = Ports { certificates: Arc::clone(&sns) as _, subscriptions: sns };
@@ -213,8 +220,9 @@ fn app(
     let admin = config.admin.as_ref().map(crate::config::SecretFrom::read).transpose()?;
     let door = Door::new(admin.as_deref());
     let people =
-        api::State::new((Arc::clone(journal), Arc::clone(clock)), Arc::clone(guard), voices, door);
-    Ok(untoil_intake::routes(state).merge(api::routes(people)))
+        api::State::new((Arc::clone(journal), Arc::clone(clock)), Arc::clone(guard), bell, door);
+    let intake = health.routes(config, untoil_intake::routes(state))?;
+    Ok(intake.merge(api::routes(people)))
 }
 
 fn stand_ins(intake: &IntakeConfig) -> Vec<Origin> {

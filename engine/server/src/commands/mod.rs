@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{self, Cli, Command};
 use crate::config::Config;
 
 mod answer;
@@ -19,9 +19,11 @@ mod try_event;
 /// Runs one.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Command::Demo(demo) = &cli.command {
+        cli::start_log(&cli, &Config::default());
         return demo::run(demo).await;
     }
     let config = Config::load(cli.config.as_deref())?;
+    cli::start_log(&cli, &config);
     match &cli.command {
         Command::Demo(_) => Ok(ExitCode::SUCCESS),
         Command::Serve => serve::run(&config).await,
