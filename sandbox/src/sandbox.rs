@@ -117,6 +117,15 @@ impl Sandbox {
         }
     }
 
+    /// Asks a rule on the calling thread, for simulations: what comes out never depends on how busy
+    /// the machine is. Operations and memory are bounded as ever; time is not.
+    pub fn ask_here(&self, rule: &Rule, question: Question<'_>) -> Answer {
+        match Asking::new(rule, question) {
+            Some(asking) => asking.call(&self.inner.cage),
+            None => Answer { proposals: Ok(Vec::new()), printed: Vec::new() },
+        }
+    }
+
     /// The actions that rules may use.
     pub fn catalogue(&self) -> &Catalogue {
         &self.inner.catalogue

@@ -14,7 +14,7 @@ struct Place {
     may_name: &'static [&'static str],
 }
 
-const PLACES: [Place; 19] = [
+const PLACES: [Place; 20] = [
     Place { path: "tidy", package: "untoil-tidy", rank: 0, may_name: &[] },
     Place { path: "engine/clock", package: "untoil-clock", rank: 0, may_name: &[] },
     Place { path: "engine/model", package: "untoil-model", rank: 0, may_name: &[] },
@@ -116,6 +116,7 @@ const PLACES: [Place; 19] = [
     Place { path: "engine/server", package: "untoil", rank: 6, may_name: ALL },
     // Nothing of ours: what it finds wrong must not be what it is made of.
     Place { path: "trials/crash", package: "untoil-crash", rank: 6, may_name: &[] },
+    Place { path: "trials/simulation", package: "untoil-simulation", rank: 6, may_name: ALL },
     Place { path: "bench", package: "untoil-bench", rank: 6, may_name: ALL },
 ];
 
@@ -150,7 +151,7 @@ const ONLY: [(&str, &[&str]); 9] = [
     // Checks signatures of SNS; `bench` makes some.
     ("aws-lc-rs", &["engine/intake", "bench"]),
     // A simulated AWS must never be what production runs on: the server uses it in `test` and `demo`.
-    ("untoil-world", &["engine/server", "bench"]),
+    ("untoil-world", &["engine/server", "bench", "trials/simulation"]),
     ("rhai", &["sandbox"]),
 ];
 

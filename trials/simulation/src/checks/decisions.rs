@@ -1,0 +1,96 @@
+//! What was accepted is kept, and decided once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use untoil_model::{AlarmKey, Body, DeliveryId, IncidentId};
+
+use super::Outcome;
+
+/// Who was answered 202 finds its delivery in the journal.
+pub(super) fn accepted_is_kept(outcome: &Outcome) -> Vec<String> {
+    let kept: BTreeSet<&DeliveryId> = outcome
+        .entries
+        .iter()
+        .filter_map(|entry| match &entry.body {
+            Body::Received { delivery, .. } => Some(delivery),
+            _ => None,
+        })
+        .collect();
+    let lost = outcome.accepted.iter().filter(|id| !kept.contains(id));
+    lost.map(|id| format!("delivery {id} was accepted and is not in the journal")).collect()
+}
+
+/// Every kept delivery ends in one decision.
+pub(super) fn kept_is_decided_once(outcome: &Outcome) -> Vec<String> {
+    let mut decided: BTreeMap<&DeliveryId, u32> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for entry in &outcome.entries {
+        match &entry.body {
+            Body::Received { delivery, .. } => {
+                if decided.insert(delivery, 0).is_some() {
+                    wrong.push(format!("delivery {delivery} was kept twice"));
+                }
+            }
+            Body::Unreadable { delivery, .. }
+            | Body::Understood { delivery, .. }
+            | Body::Decoded { delivery, .. } => match decided.get_mut(delivery) {
+                Some(times) => *times += 1,
+                None => wrong.push(format!("delivery {delivery} was decided before it was kept")),
+            },
+            _ => {}
+        }
+    }
+    let odd = decided.iter().filter(|(_, times)| **times != 1);
+    wrong.extend(odd.map(|(id, times)| format!("delivery {id} was decided {times} times")));
+    let pending = outcome.pending.iter();
+    wrong.extend(pending.map(|id| format!("delivery {id} still waits for a decision")));
+    wrong
+}
+
+/// An alarm has one open incident at most.
+pub(super) fn one_incident_at_a_time(outcome: &Outcome) -> Vec<String> {
+    let mut open: BTreeMap<&AlarmKey, &IncidentId> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for entry in &outcome.entries {
+        let (Some(alarm), Some(incident)) = (&entry.alarm, &entry.incident) else { continue };
+        match &entry.body {
+            Body::Opened { .. } => {
+                if let Some(other) = open.insert(alarm, incident) {
+                    wrong.push(format!("{incident} was opened while {other} was open for {alarm}"));
+                }
+            }
+            Body::Closed { .. } => {
+                if open.remove(alarm).is_none() {
+                    wrong.push(format!("{incident} was closed and not open"));
+                }
+            }
+            _ => {}
+        }
+    }
+    wrong
+}
+
+/// What happens once is told once: nobody wrote about an incident that was another's.
+pub(super) fn told_once(outcome: &Outcome) -> Vec<String> {
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for entry in &outcome.entries {
+        let once = match &entry.body {
+            Body::Planned { run, part, .. } => format!("plan {part} of {run}"),
+            Body::Started { marker, .. } => format!("the start of {marker}"),
+            Body::Sent { step, attempt, .. } => format!("try {attempt} of {step}"),
+            Body::Finished { step, .. } => format!("the end of {step}"),
+            Body::Concluded { run, .. } => format!("the end of {run}"),
+            Body::Escalated { reason, .. } if reason.code() == "engine_fault" => {
+                wrong.push(format!("the engine found a bug in itself: {reason}"));
+                continue;
+            }
+            _ => continue,
+        };
+        if seen.contains(&once) {
+            wrong.push(format!("entry {} tells {once} a second time", entry.seq));
+        }
+        seen.insert(once);
+    }
+    wrong
+}

@@ -1,0 +1,43 @@
+//! What people were told.
+
+use std::collections::BTreeMap;
+
+use untoil_model::{Body, IncidentId};
+use untoil_notifier::PartOf;
+
+use super::Outcome;
+use crate::chat::Said;
+
+/// Every opening, every call for a person and every end was told at least once.
+pub(super) fn people_hear(outcome: &Outcome) -> Vec<String> {
+    let mut said: BTreeMap<&IncidentId, Vec<&Said>> = BTreeMap::new();
+    for words in &outcome.said {
+        if let Some(incident) = &words.key.incident {
+            said.entry(incident).or_default().push(words);
+        }
+    }
+    let mut wrong = Vec::new();
+    for entry in &outcome.entries {
+        let Some(incident) = &entry.incident else { continue };
+        let words = said.get(incident).map_or(&[][..], Vec::as_slice);
+        let told = words.iter().any(|said| match said.key.part {
+            PartOf::Parent | PartOf::Notice => false,
+            PartOf::Reply => said.key.seq <= entry.seq && entry.seq <= said.key.upto,
+        });
+        match &entry.body {
+            Body::Opened { .. } => {
+                if !words.iter().any(|said| said.key.part == PartOf::Parent) {
+                    wrong.push(format!("nobody was told that {incident} was opened"));
+                }
+            }
+            Body::Escalated { .. } if !told => {
+                wrong.push(format!("nobody was called by entry {} of {incident}", entry.seq));
+            }
+            Body::Closed { .. } if !told => {
+                wrong.push(format!("nobody was told that {incident} was closed"));
+            }
+            _ => {}
+        }
+    }
+    wrong
+}

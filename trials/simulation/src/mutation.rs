@@ -1,0 +1,52 @@
+//! Ways to break the engine on purpose, to see that the checks find it.
+
+use untoil_journal::Batch;
+use untoil_model::Body;
+
+/// One broken promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// Entries are taken from whoever does not hold the incident any more.
+    IgnoresHolding,
+    /// Conditions on streams are not looked at.
+    IgnoresExpects,
+    /// An instance that is not heard of goes on acting.
+    EndlessTenure,
+    /// A delivery stays pending although it was decided.
+    KeepsPending,
+    /// The intent comes after the call.
+    CallsFirst,
+    /// The chat says that it took a message, and did not.
+    LosesWords,
+    /// A call takes effect twice.
+    CallsTwice,
+    /// Whatever a rule's mode is, it acts.
+    ActsInShadow,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::IgnoresHolding,
+        Self::IgnoresExpects,
+        Self::EndlessTenure,
+        Self::KeepsPending,
+        Self::CallsFirst,
+        Self::LosesWords,
+        Self::CallsTwice,
+        Self::ActsInShadow,
+    ];
+
+    /// Breaks what is written.
+    pub(crate) fn change(self, batch: &mut Batch) {
+        match self {
+            Self::IgnoresHolding => batch.holding = None,
+            Self::IgnoresExpects => batch.expects.clear(),
+            Self::KeepsPending => batch.decides = None,
+            Self::CallsFirst => {
+                batch.drafts.retain(|draft| !matches!(draft.body, Body::Started { .. }));
+            }
+            Self::EndlessTenure | Self::LosesWords | Self::CallsTwice | Self::ActsInShadow => {}
+        }
+    }
+}
