@@ -388,7 +388,9 @@ async fn stopped_after_any_step_nothing_is_lost_and_the_next_run_goes_on(keeper:
         [Step::Written, Step::Synced, Step::Checked, Step::Named, Step::Recorded, Step::Pruned];
     for (n, step) in (0..).zip(steps) {
         let day = n * 100;
-        for m in 0..400 {
+        // More than one page, where a page is what it is stopped after.
+        let deliveries = if step == Step::Pruned { 300 } else { 20 };
+        for m in 0..deliveries {
             keeper.receive(&format!("old/{day}/{m}"), day, b"old").await;
         }
         keeper.go_on(day + 1).await;
@@ -409,7 +411,7 @@ async fn stopped_after_any_step_nothing_is_lost_and_the_next_run_goes_on(keeper:
         keeper.assert_whole().await;
         let left = keeper.places().await;
         let gone = before.iter().filter(|seq| !left.contains(seq)).count();
-        assert!(gone >= 800, "{step:?}: {gone} of {}", before.len());
+        assert!(gone >= deliveries * 2, "{step:?}: {gone} of {}", before.len());
     }
 }
 
