@@ -62,6 +62,24 @@ pub struct Dispatcher {
     share: Share,
 }
 
+/// An instance that decides nothing any more, and is still heard: what it holds is its own.
+#[derive(Debug)]
+pub struct Presence {
+    roster: Arc<dyn Roster>,
+    beside: JoinSet<()>,
+}
+
+impl Presence {
+    /// Gives everything up, so that other instances go on at once.
+    pub async fn leave(mut self) {
+        // No beat may follow, or the instance would be back.
+        self.beside.shutdown().await;
+        if let Err(error) = self.roster.leave().await {
+            tracing::warn!(%error, "cannot say that this instance leaves; others go on when its lease is over");
+        }
+    }
+}
+
 impl Dispatcher {
     /// A dispatcher that has not begun. Its runner calls only while the roster's tenure lasts.
     #[must_use]
@@ -84,25 +102,28 @@ impl Dispatcher {
         self.bell.clone()
     }
 
+    /// Works until `stop`, as [`Dispatcher::work`], and then leaves.
+    ///
+    /// # Errors
+    /// As [`Dispatcher::work`].
+    pub async fn run(self, stop: CancellationToken) -> Result<(), DispatcherError> {
+        self.work(stop).await?.leave().await;
+        Ok(())
+    }
+
     /// Works until `stop`: first what an earlier process left, then what comes in.
     ///
-    /// On `stop` each worker ends at its next rest; a call that is out is recorded first. Then
-    /// everything is given up, so that other instances go on at once.
+    /// On `stop` each worker ends at its next rest; a call that is out is recorded first.
     ///
     /// # Errors
     /// [`DispatcherError`] when the journal is damaged. A journal that does not answer is waited for.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), DispatcherError> {
-        if !self.enter(&stop).await? {
-            return Ok(());
-        }
+    pub async fn work(self, stop: CancellationToken) -> Result<Presence, DispatcherError> {
         let mut beside = JoinSet::new();
-        self.share.start(&mut beside, &stop);
-        self.decide(&stop).await?;
-        beside.shutdown().await;
-        if let Err(error) = self.tools.roster.leave().await {
-            tracing::warn!(%error, "cannot say that this instance leaves; others notice it when it is not heard");
+        if self.enter(&stop).await? {
+            self.share.start(&mut beside, &stop);
+            self.decide(&stop).await?;
         }
-        Ok(())
+        Ok(Presence { roster: self.tools.roster, beside })
     }
 
     /// Is heard for the first time, and takes up what this instance holds already. Says whether it

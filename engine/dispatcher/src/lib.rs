@@ -19,5 +19,5 @@ mod track;
 mod worker;
 
 pub use bell::Bell;
-pub use dispatcher::{Dispatcher, DispatcherError, Tools};
+pub use dispatcher::{Dispatcher, DispatcherError, Presence, Tools};
 pub use rules::{Answer, Candidate, Prepared, Question, Rules};

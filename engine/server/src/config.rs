@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use untoil_model::{EngineMode, Hash};
+use untoil_model::{EngineMode, Hash, Period};
 
 mod health;
 
@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     /// The folder of rules with its `policy.yaml`.
     pub(crate) rules: PathBuf,
+    /// How long it may take to end in order after SIGTERM.
+    pub(crate) drain: Period,
     /// Most bytes of one delivery; at least 1 MiB.
     pub(crate) body_bytes_max: usize,
     /// Who may send what.
@@ -58,6 +60,8 @@ impl Default for Config {
             data: "untoil-data".into(),
             store: StoreConfig::Sqlite {},
             rules: "rules".into(),
+            // Less than the 30 s after which ECS kills, and Docker's 10 s are easily raised.
+            drain: Period::secs(25),
             body_bytes_max: 2 << 20,
             sources: BTreeMap::new(),
             slack: SlackConfig::default(),
@@ -303,6 +307,7 @@ fn overrides() -> anyhow::Result<Vec<(String, String)>> {
         "DATA",
         "STORE",
         "RULES",
+        "DRAIN",
         "BODY_BYTES_MAX",
         "SOURCES",
         "SLACK",

@@ -40,7 +40,12 @@ fn main() -> ExitCode {
         .thread_stack_size(STACK_BYTES)
         .build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(commands::run(cli)),
+        Ok(runtime) => {
+            let ended = runtime.block_on(commands::run(cli));
+            // A name that is still being looked up, say, keeps nobody waiting.
+            runtime.shutdown_background();
+            ended
+        }
         Err(e) => Err(anyhow::anyhow!("the runtime could not be started: {e}")),
     };
     match ended {

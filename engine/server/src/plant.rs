@@ -61,10 +61,22 @@ pub(crate) struct Plant {
     actor: Actor,
     /// The HTTP server.
     serving: Shift,
-    /// What decides, acts, and keeps the rules up to date.
+    /// What decides and acts.
+    dispatching: Shift,
+    /// What keeps the rules, and other things, up to date meanwhile.
     deciding: Shift,
     /// What tells people.
     telling: Shift,
+    end: End,
+}
+
+/// The end in its order: who tells the last words must still be heard by other instances.
+#[derive(Debug, Clone, Default)]
+struct End {
+    /// Nothing is decided any more.
+    decided: CancellationToken,
+    /// Nothing is told any more.
+    told: CancellationToken,
 }
 
 /// Parts that stop together.
@@ -136,25 +148,26 @@ impl Plant {
             .append(Batch::of(vec![Draft::new(clock.now(), actor.clone(), started)]))
             .await
             .context("the journal does not take the start's own entry")?;
-        let (mut serving, mut deciding, mut telling) =
-            (Shift::default(), Shift::default(), Shift::default());
+        let (mut serving, mut dispatching, mut deciding, mut telling) =
+            (Shift::default(), Shift::default(), Shift::default(), Shift::default());
         let serve = serving::serve(listener, app, Limits::default(), serving.stop.clone());
         serving.parts.spawn(serve);
-        let dispatching = dispatcher.run(deciding.stop.clone());
-        deciding.parts.spawn(async move { Ok(dispatching.await?) });
+        let end = End::default();
+        dispatching.parts.spawn(dispatch(dispatcher, dispatching.stop.clone(), end.clone()));
         let keeping = rules.keep(base, deciding.stop.clone());
         deciding.parts.spawn(keeping.map(Ok));
         let words = notifier.run(telling.stop.clone());
         telling.parts.spawn(words.map(Ok));
         health.watch_over(&journal, (config, told), (&mut telling.parts, &telling.stop));
         health.is_up(address, (&mut serving.parts, &serving.stop));
-        Ok(Self { health, address, journal, clock, actor, serving, deciding, telling })
+        Ok(Self { health, address, journal, clock, actor, serving, dispatching, deciding, telling, end })
     }
 
     /// Waits until a part ends by itself, which none should.
     pub(crate) async fn failed(&mut self) -> anyhow::Error {
         let ended = tokio::select! {
             ended = self.serving.parts.join_next() => ended,
+            ended = self.dispatching.parts.join_next() => ended,
             ended = self.deciding.parts.join_next() => ended,
             ended = self.telling.parts.join_next() => ended,
         };
@@ -170,6 +183,7 @@ impl Plant {
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.health.readiness.stop();
         self.serving.stop.cancel();
+        self.dispatching.stop.cancel();
         self.deciding.stop.cancel();
         tokio::select! {
             () = self.serving.end() => {}
@@ -179,13 +193,33 @@ impl Plant {
         }
         // A request that is cut off was not answered, so its sender comes back.
         self.serving.parts.shutdown().await;
+        self.end.decided.cancelled().await;
         self.deciding.end().await;
         let stopped = Draft::new(self.clock.now(), self.actor.clone(), Body::EngineStopped {});
         let written = self.journal.append(Batch::of(vec![stopped])).await;
         self.telling.end().await;
+        self.end.told.cancel();
+        self.dispatching.end().await;
         written?;
         Ok(())
     }
+}
+
+/// Decides until it is told to stop. Then it is heard until the last words are told, and leaves.
+async fn dispatch(
+    dispatcher: Dispatcher,
+    stop: CancellationToken,
+    end: End,
+) -> anyhow::Result<()> {
+    // Also when it fails: the stop that follows must not wait for it.
+    let decided = end.decided.drop_guard();
+    let presence = dispatcher.work(stop.clone()).await?;
+    drop(decided);
+    if stop.is_cancelled() {
+        end.told.cancelled().await;
+    }
+    presence.leave().await;
+    Ok(())
 }
 
 impl Shift {

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use untoil_actions::Catalogue;
 use untoil_clock::{Clock, SystemClock, VirtualClock};
-use untoil_journal::{Journal, Verified, verify};
+use untoil_journal::{Journal, Sole, Verified, verify};
 use untoil_model::{EngineMode, Hash, Mode, Period, Rate};
 use untoil_notifier::{Language, NotifierConfig, Terminal, Voice};
 use untoil_store::SqliteJournal;

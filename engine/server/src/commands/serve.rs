@@ -23,6 +23,7 @@ use crate::rulebook::Loaded;
 pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let (journal, roster) = store::open(config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ends = Arc::clone(&clock);
     let catalogue = Arc::new(Catalogue::standard(config.http_hosts.clone()));
     let rules = Loaded::from(&config.rules, Arc::clone(&catalogue))?;
     if config.mode == EngineMode::Live && rules.policy.itself.is_empty() {
@@ -61,8 +62,18 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => None,
         failed = plant.failed() => Some(failed),
     };
-    plant.stop().await?;
-    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+    // What is cut off here is what a crash would cut off: it is in the journal, and goes on from there.
+    let cut_off = tokio::select! {
+        stopped = plant.stop() => {
+            stopped?;
+            return failed.map_or(Ok(ExitCode::SUCCESS), Err);
+        }
+        _ = terminate.recv() => "a second signal".to_owned(),
+        _ = interrupt.recv() => "a second signal".to_owned(),
+        () = ends.sleep(config.drain.duration()) => format!("`drain` is {}", config.drain),
+    };
+    tracing::warn!(cut_off, "ended before everything was handed over; it goes on from the journal");
+    Ok(ExitCode::FAILURE)
 }
 
 /// Eyes always; hands only when the engine is live.
