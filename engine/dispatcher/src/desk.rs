@@ -2,29 +2,38 @@
 
 use std::collections::BTreeSet;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
+use futures::future::join_all;
 use untoil_intake::{Decoded, decode, says_unsubscribed};
-use untoil_journal::{AppendError, Batch, JournalError};
+use untoil_journal::{AppendError, Batch, Expect, JournalError};
 use untoil_model::{
     Alarm, AlarmKey, Body, Delivery, Draft, IncidentId, Mode, Reason, Standing, Stream,
 };
 
 use crate::Tools;
-use crate::track::{Meaning, TRACK_ENTRIES, Track, unskew};
+use crate::track::{Known, Meaning, TRACK_ENTRIES, Track, unskew};
 
 /// Another writer may be faster at one alarm this often before it is called an overload.
 const TRIES_MAX: u32 = 20;
 /// Longest reason that is recorded for an unreadable delivery.
 const WHY_MAX: usize = 500;
 
+/// How many alarms' streams are looked up at once: bounds the entries that are held for it.
+const LOOKUPS_MAX: usize = 256;
+
 /// A delivery that was read.
 struct ReadOut {
     delivery: Delivery,
     says: Result<Decoded, String>,
+    /// How often it was drafted in vain.
+    tries: u32,
 }
 
 impl ReadOut {
+    fn new(delivery: Delivery, tries: u32) -> Self {
+        let says = decode(&delivery).map_err(|e| cut(&e.to_string()));
+        Self { delivery, says, tries }
+    }
+
     fn keys(&self) -> impl Iterator<Item = &AlarmKey> {
         let alarms = match &self.says {
             Ok(Decoded::Alarms(alarms)) => alarms.as_slice(),
@@ -50,72 +59,110 @@ impl Touched {
     }
 }
 
-/// Decides deliveries, at once where they speak of different alarms and in order where they do not.
+/// What is to be written of one delivery.
+struct Drafted {
+    delivery: Delivery,
+    tries: u32,
+    batch: Batch,
+    touched: Touched,
+}
+
+/// Decides deliveries, at once where they do not depend on each other and in order where they do.
 /// Adds the incidents that have news to `touched`, also when some delivery could not be decided.
+///
+/// What is `known` of an alarm may be old: it is a condition of what is written, so that a word is
+/// looked at anew when somebody else has written meanwhile.
 pub(crate) async fn decide(
     tools: &Tools,
+    known: &mut Known,
     page: Vec<Delivery>,
     touched: &mut Touched,
 ) -> Result<(), JournalError> {
-    let mut left = Vec::with_capacity(page.len());
-    for delivery in page {
-        let says = decode(&delivery).map_err(|e| cut(&e.to_string()));
-        left.push(ReadOut { delivery, says });
-    }
+    let mut left: Vec<ReadOut> = page.into_iter().map(|one| ReadOut::new(one, 0)).collect();
     while !left.is_empty() {
-        let mut busy: BTreeSet<AlarmKey> = BTreeSet::new();
-        let (now, later): (Vec<_>, Vec<_>) = left.into_iter().partition(|read| {
-            let free = read.keys().all(|key| !busy.contains(key));
-            busy.extend(read.keys().cloned());
-            free
-        });
-        let mut deciding: FuturesUnordered<_> =
-            now.iter().map(|read| decide_one(tools, read)).collect();
-        let mut failed = None;
-        while let Some(decided) = deciding.next().await {
-            match decided {
-                Ok(more) => touched.add(more),
-                Err(error) => failed = Some(error),
+        learn(tools, known, &left).await?;
+        let (round, later) = round(tools, known, left);
+        let written = join_all(round.into_iter().map(async |drafted| {
+            let Drafted { delivery, tries, batch, touched } = drafted;
+            let streams: Vec<Stream> = batch.expects.iter().map(|e| e.stream.clone()).collect();
+            (delivery, tries, streams, touched, tools.journal.append(batch).await)
+        }));
+        let (mut again, mut failed) = (Vec::new(), None);
+        for (delivery, tries, streams, more, outcome) in written.await {
+            match outcome {
+                Ok(entries) => {
+                    known.hear(&entries);
+                    touched.add(more);
+                    continue;
+                }
+                Err(AppendError::Conflict { .. }) if tries < TRIES_MAX => {
+                    again.push(ReadOut::new(delivery, tries + 1));
+                }
+                Err(AppendError::Conflict { .. }) => failed = Some(JournalError::Overloaded),
+                // Another instance was faster; it opened or touched what there was to open or touch.
+                Err(AppendError::Decided(_)) => {}
+                Err(AppendError::Journal(e)) => failed = Some(e),
             }
+            known.forget(&streams);
         }
-        drop(deciding);
         if let Some(error) = failed {
             return Err(error);
         }
-        left = later;
+        again.extend(later);
+        left = again;
+    }
+    known.trim();
+    Ok(())
+}
+
+/// Looks up what is not known yet of the alarms that are spoken of.
+async fn learn(tools: &Tools, known: &mut Known, left: &[ReadOut]) -> Result<(), JournalError> {
+    let unknown: BTreeSet<&AlarmKey> =
+        left.iter().flat_map(ReadOut::keys).filter(|key| known.of(key).is_none()).collect();
+    let unknown: Vec<&AlarmKey> = unknown.into_iter().collect();
+    for keys in unknown.chunks(LOOKUPS_MAX) {
+        let streams: Vec<Stream> = keys.iter().map(|key| Stream::Alarm((*key).clone())).collect();
+        let latest = tools.journal.latest_each(&streams, TRACK_ENTRIES).await?;
+        for (key, latest) in keys.iter().zip(latest) {
+            known.learn((*key).clone(), Track::of(&latest));
+        }
     }
     Ok(())
 }
 
-async fn decide_one(tools: &Tools, read: &ReadOut) -> Result<Touched, JournalError> {
-    for _ in 0..TRIES_MAX {
-        let (batch, touched) = draft(tools, read).await?;
-        match tools.journal.append(batch).await {
-            Ok(_) => return Ok(touched),
-            Err(AppendError::Conflict { .. }) => {}
-            // Another instance was faster; it opened or touched what there was to open or touch.
-            Err(AppendError::Decided(_)) => return Ok(Touched::default()),
-            Err(AppendError::Journal(e)) => return Err(e),
+/// Drafts every delivery whose alarms no earlier one of the round changes; the others come later.
+fn round(tools: &Tools, known: &Known, left: Vec<ReadOut>) -> (Vec<Drafted>, Vec<ReadOut>) {
+    let (mut round, mut later) = (Vec::new(), Vec::new());
+    let mut busy: BTreeSet<AlarmKey> = BTreeSet::new();
+    for read in left {
+        if read.keys().any(|key| busy.contains(key)) {
+            busy.extend(read.keys().cloned());
+            later.push(read);
+            continue;
         }
+        let drafted = draft(tools, known, read);
+        busy.extend(drafted.batch.drafts.iter().filter_map(|draft| draft.alarm.clone()));
+        round.push(drafted);
     }
-    Err(JournalError::Overloaded)
+    (round, later)
 }
 
 /// All entries of one delivery: written together, so it is either decided or still pending.
-async fn draft(tools: &Tools, read: &ReadOut) -> Result<(Batch, Touched), JournalError> {
+fn draft(tools: &Tools, known: &Known, read: ReadOut) -> Drafted {
+    let ReadOut { delivery, says, tries } = read;
     let now = tools.clock.now();
-    let id = &read.delivery.id;
+    let id = &delivery.id;
     let plain = |body| Draft::new(now, tools.actor.clone(), body);
     let mut batch = Batch::default().deciding(id.clone());
     let mut touched = Touched::default();
-    match &read.says {
+    match says {
         Err(why) => {
-            batch.drafts.push(plain(Body::Unreadable { delivery: id.clone(), why: why.clone() }));
+            batch.drafts.push(plain(Body::Unreadable { delivery: id.clone(), why }));
         }
         Ok(Decoded::Note(what)) => {
-            batch.drafts.push(plain(Body::Understood { delivery: id.clone(), what: cut(what) }));
-            if says_unsubscribed(&read.delivery) {
-                let (code, detail) = ("subscription_deleted".to_owned(), cut(what));
+            batch.drafts.push(plain(Body::Understood { delivery: id.clone(), what: cut(&what) }));
+            if says_unsubscribed(&delivery) {
+                let (code, detail) = ("subscription_deleted".to_owned(), cut(&what));
                 let reason = Reason::Other { code, detail };
                 batch.drafts.push(plain(Body::Escalated { reason, mention: None }));
             }
@@ -126,36 +173,34 @@ async fn draft(tools: &Tools, read: &ReadOut) -> Result<(Batch, Touched), Journa
             let mut seen = BTreeSet::new();
             for alarm in alarms {
                 // One delivery may name an alarm twice; the first word counts, as it would alone.
-                if seen.insert(&alarm.key) {
-                    hear(tools, read, alarm, (&mut batch, &mut touched)).await?;
+                if seen.insert(alarm.key.clone()) {
+                    let track = known.of(&alarm.key).cloned().unwrap_or_default();
+                    hear(tools, &delivery, (alarm, track), (&mut batch, &mut touched));
                 }
             }
         }
     }
-    Ok((batch, touched))
+    Drafted { delivery, tries, batch, touched }
 }
 
-async fn hear(
+fn hear(
     tools: &Tools,
-    read: &ReadOut,
-    alarm: &Alarm,
+    delivery: &Delivery,
+    (mut alarm, track): (Alarm, Track),
     (batch, touched): (&mut Batch, &mut Touched),
-) -> Result<(), JournalError> {
-    let mut alarm = alarm.clone();
-    let received_at = read.delivery.received_at;
-    let skewed_from = unskew(&mut alarm, received_at);
-    let stream = Stream::Alarm(alarm.key.clone());
-    let track = Track::of(&tools.journal.latest(&stream, TRACK_ENTRIES).await?);
-    let skewed_from = skewed_from.or_else(|| track.redate(&mut alarm, received_at));
-    batch.expects.push(untoil_journal::Expect { stream, at: track.seq });
+) {
+    let received_at = delivery.received_at;
+    let skewed_from =
+        unskew(&mut alarm, received_at).or_else(|| track.redate(&mut alarm, received_at));
+    let key = alarm.key.clone();
+    batch.expects.push(Expect { stream: Stream::Alarm(key.clone()), at: track.seq });
     let now = tools.clock.now();
-    let delivery = read.delivery.id.clone();
+    let delivery = delivery.id.clone();
     match track.meaning(&alarm) {
         Meaning::Opens => {
-            let incident = IncidentId::derive(now, &alarm.key, &delivery.to_string());
+            let incident = IncidentId::derive(now, &key, &delivery.to_string());
             let of = |body| Draft::of(&incident, now, tools.actor.clone(), body);
             let answer = answer(tools, &alarm);
-            let key = alarm.key.clone();
             let opened = Body::Opened { delivery, alarm: Box::new(alarm), skewed_from };
             batch.drafts.push(of(opened).about(&key));
             batch.drafts.push(of(answer));
@@ -164,7 +209,6 @@ async fn hear(
         Meaning::Is(standing) => {
             // Words that change nothing stay out of the alarm's stream: it holds transitions only.
             let advances = !matches!(standing, Standing::Duplicate | Standing::OutOfOrder);
-            let key = alarm.key.clone();
             let body = Body::Observed { delivery, alarm: Box::new(alarm), standing, skewed_from };
             let mut draft = Draft::new(now, tools.actor.clone(), body);
             if advances {
@@ -175,7 +219,6 @@ async fn hear(
             touched.heard.extend(track.open.filter(|_| advances));
         }
     }
-    Ok(())
 }
 
 /// Which rule answers an alarm. Rules that are off are not asked.

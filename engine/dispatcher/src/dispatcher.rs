@@ -17,6 +17,7 @@ use crate::Rules;
 use crate::bell::Bell;
 use crate::desk::Touched;
 use crate::share::Share;
+use crate::track::Known;
 
 /// Deliveries taken up together: as many as the store commits in one go.
 const PAGE: usize = 256;
@@ -145,9 +146,10 @@ impl Dispatcher {
     async fn decide(&self, stop: &CancellationToken) -> Result<(), DispatcherError> {
         let mut workers = JoinSet::new();
         let mut head = self.tools.journal.head();
+        let mut known = Known::default();
         loop {
             head.borrow_and_update();
-            let more = self.decide_pending().await?;
+            let more = self.decide_pending(&mut known).await?;
             self.hear().await?;
             while let Some(place) = self.bell.next_place(stop) {
                 workers.spawn(crate::worker::work(self.tools.clone(), place));
@@ -173,7 +175,7 @@ impl Dispatcher {
     }
 
     /// Decides a page of deliveries; says whether there may be more.
-    async fn decide_pending(&self) -> Result<bool, DispatcherError> {
+    async fn decide_pending(&self, known: &mut Known) -> Result<bool, DispatcherError> {
         let page = match self.tools.journal.to_decide(PAGE).await {
             Ok(page) => page,
             Err(e) => {
@@ -185,7 +187,7 @@ impl Dispatcher {
             return Ok(false);
         }
         let mut touched = Touched::default();
-        let decided = crate::desk::decide(&self.tools, page, &mut touched).await;
+        let decided = crate::desk::decide(&self.tools, known, page, &mut touched).await;
         for incident in touched.opened {
             self.bell.poke(incident);
         }

@@ -1,7 +1,9 @@
 //! What is known of an alarm, and what a further word about it means. Pure.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
-use untoil_model::{Alarm, AlarmState, Body, Entry, IncidentId, Seq, Standing};
+use untoil_model::{Alarm, AlarmKey, AlarmState, Body, Entry, IncidentId, Seq, Standing, Stream};
 
 /// How far ahead of us a sender's clock may be before its time is not believed.
 const SKEW_MAX: SignedDuration = SignedDuration::from_mins(2);
@@ -49,30 +51,31 @@ pub(crate) enum Meaning {
 impl Track {
     /// From the newest entries of the alarm's stream, newest first.
     pub(crate) fn of(latest: &[Entry]) -> Self {
-        let mut track =
-            Self { seq: latest.first().map_or(Seq::START, |e| e.seq), ..Self::default() };
-        let mut closed = false;
-        for entry in latest {
-            if let Body::Closed { .. } = entry.body {
-                closed = true;
-            }
-            let mut claimed = None;
-            if let Body::Opened { skewed_from, .. } | Body::Observed { skewed_from, .. } =
-                &entry.body
-            {
-                claimed = *skewed_from;
-            }
-            if let Body::Opened { alarm, .. }
-            | Body::Observed { alarm, .. }
-            | Body::Looked { alarm, .. } = &entry.body
-            {
-                let (at, state) = (alarm.changed_at, alarm.state);
-                track.newest = Some(Transition { at, state, recorded_at: entry.at, claimed });
-                track.open = entry.incident.clone().filter(|_| !closed);
-                break;
-            }
+        let mut track = Self::default();
+        for entry in latest.iter().rev() {
+            track.then(entry);
         }
         track
+    }
+
+    /// Moves on by an entry of the alarm's stream.
+    fn then(&mut self, entry: &Entry) {
+        self.seq = entry.seq;
+        if let Body::Closed { .. } = entry.body {
+            self.open = None;
+        }
+        let mut claimed = None;
+        if let Body::Opened { skewed_from, .. } | Body::Observed { skewed_from, .. } = &entry.body {
+            claimed = *skewed_from;
+        }
+        if let Body::Opened { alarm, .. }
+        | Body::Observed { alarm, .. }
+        | Body::Looked { alarm, .. } = &entry.body
+        {
+            let (at, state) = (alarm.changed_at, alarm.state);
+            self.newest = Some(Transition { at, state, recorded_at: entry.at, claimed });
+            self.open.clone_from(&entry.incident);
+        }
     }
 
     /// Puts a word of Alertmanager at the time of its arrival where its own time would hide it;
@@ -120,6 +123,54 @@ impl Track {
     }
 }
 
+/// How many alarms are kept in mind: some 400 bytes each, and a team has hundreds.
+const KNOWN_MAX: usize = 4_096;
+
+/// What is known of alarms, so that it need not be read again for each word. It may be old: whoever
+/// writes says which entry it rests on, and learns anew when there is a later one.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    tracks: BTreeMap<AlarmKey, Track>,
+}
+
+impl Known {
+    /// What is known of an alarm.
+    pub(crate) fn of(&self, key: &AlarmKey) -> Option<&Track> {
+        self.tracks.get(key)
+    }
+
+    /// Keeps what was read of an alarm.
+    pub(crate) fn learn(&mut self, key: AlarmKey, track: Track) {
+        self.tracks.insert(key, track);
+    }
+
+    /// Moves on by entries that were written on condition of what is known.
+    pub(crate) fn hear(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            let track = entry.alarm.as_ref().and_then(|key| self.tracks.get_mut(key));
+            if let Some(track) = track {
+                track.then(entry);
+            }
+        }
+    }
+
+    /// Forgets the alarms of these streams: others have written.
+    pub(crate) fn forget(&mut self, streams: &[Stream]) {
+        for stream in streams {
+            if let Stream::Alarm(key) = stream {
+                self.tracks.remove(key);
+            }
+        }
+    }
+
+    /// Forgets everything when it is too much; it is then read again as it is needed.
+    pub(crate) fn trim(&mut self) {
+        if self.tracks.len() > KNOWN_MAX {
+            self.tracks.clear();
+        }
+    }
+}
+
 /// Puts an alarm from the future at the time of its arrival; returns the time it claimed.
 pub(crate) fn unskew(alarm: &mut Alarm, received_at: Timestamp) -> Option<Timestamp> {
     let ahead = alarm.changed_at.duration_since(received_at);
@@ -129,7 +180,6 @@ pub(crate) fn unskew(alarm: &mut Alarm, received_at: Timestamp) -> Option<Timest
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn alarm(at: &str, state: AlarmState) -> Alarm {
         Alarm {
