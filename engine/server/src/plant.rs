@@ -59,6 +59,13 @@ pub(crate) struct Plant {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     actor: Actor,
+    shifts: Shifts,
+    end: End,
+}
+
+/// What runs, by when it ends.
+#[derive(Default)]
+struct Shifts {
     /// The HTTP server.
     serving: Shift,
     /// What decides and acts.
@@ -67,7 +74,6 @@ pub(crate) struct Plant {
     deciding: Shift,
     /// What tells people.
     telling: Shift,
-    end: End,
 }
 
 /// The end in its order: who tells the last words must still be heard by other instances.
@@ -110,13 +116,8 @@ impl Plant {
         let policy = rules.policy.clone();
         let guard = Arc::new(Guard::new(Arc::clone(&journal), policy, mode, actor.clone()));
         let base = (Arc::clone(&journal), Arc::clone(&clock), actor.clone());
-        let runner = Runner::new(
-            base.clone(),
-            Arc::clone(&guard),
-            Arc::clone(&catalogue),
-            eyes.clone(),
-            hands,
-        );
+        let (watch, does) = (Arc::clone(&guard), Arc::clone(&catalogue));
+        let runner = Runner::new(base.clone(), watch, does, eyes.clone(), hands);
         let tools = Tools {
             journal: Arc::clone(&journal),
             roster: Arc::clone(&roster),
@@ -139,17 +140,10 @@ impl Plant {
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         let address = listener.local_addr()?;
         let app = app(config, (&journal, &clock), (&guard, bell), &health)?;
-        let started = Body::EngineStarted {
-            version: env!("CARGO_PKG_VERSION").into(),
-            mode,
-            config: config.hash(),
-        };
-        journal
-            .append(Batch::of(vec![Draft::new(clock.now(), actor.clone(), started)]))
-            .await
-            .context("the journal does not take the start's own entry")?;
-        let (mut serving, mut dispatching, mut deciding, mut telling) =
-            (Shift::default(), Shift::default(), Shift::default(), Shift::default());
+        let started = Draft::new(clock.now(), actor.clone(), started(config, mode));
+        let started = journal.append(Batch::of(vec![started])).await;
+        started.context("the journal does not take the start's own entry")?;
+        let Shifts { mut serving, mut dispatching, mut deciding, mut telling } = Shifts::default();
         let serve = serving::serve(listener, app, Limits::default(), serving.stop.clone());
         serving.parts.spawn(serve);
         let end = End::default();
@@ -160,16 +154,18 @@ impl Plant {
         telling.parts.spawn(words.map(Ok));
         health.watch_over(&journal, (config, told), (&mut telling.parts, &telling.stop));
         health.is_up(address, (&mut serving.parts, &serving.stop));
-        Ok(Self { health, address, journal, clock, actor, serving, dispatching, deciding, telling, end })
+        let shifts = Shifts { serving, dispatching, deciding, telling };
+        Ok(Self { address, health, journal, clock, actor, shifts, end })
     }
 
     /// Waits until a part ends by itself, which none should.
     pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        let Shifts { serving, dispatching, deciding, telling } = &mut self.shifts;
         let ended = tokio::select! {
-            ended = self.serving.parts.join_next() => ended,
-            ended = self.dispatching.parts.join_next() => ended,
-            ended = self.deciding.parts.join_next() => ended,
-            ended = self.telling.parts.join_next() => ended,
+            ended = serving.parts.join_next() => ended,
+            ended = dispatching.parts.join_next() => ended,
+            ended = deciding.parts.join_next() => ended,
+            ended = telling.parts.join_next() => ended,
         };
         match ended {
             Some(Ok(Ok(()))) | None => anyhow::anyhow!("a part of the service ended by itself"),
@@ -180,37 +176,39 @@ impl Plant {
 
     /// Stops in order: the intake first, then decisions at their next rest, then the words about
     /// them. That it stopped is written when nothing is decided any more, so it is the last entry.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        let Shifts { mut serving, mut dispatching, mut deciding, mut telling } = self.shifts;
         self.health.readiness.stop();
-        self.serving.stop.cancel();
-        self.dispatching.stop.cancel();
-        self.deciding.stop.cancel();
+        serving.stop.cancel();
+        dispatching.stop.cancel();
+        deciding.stop.cancel();
         tokio::select! {
-            () = self.serving.end() => {}
+            () = serving.end() => {}
             () = self.clock.sleep(LAST_REQUESTS_MAX) => {
                 tracing::warn!("senders did not end their requests; they are cut off");
             }
         }
         // A request that is cut off was not answered, so its sender comes back.
-        self.serving.parts.shutdown().await;
+        serving.parts.shutdown().await;
         self.end.decided.cancelled().await;
-        self.deciding.end().await;
+        deciding.end().await;
         let stopped = Draft::new(self.clock.now(), self.actor.clone(), Body::EngineStopped {});
         let written = self.journal.append(Batch::of(vec![stopped])).await;
-        self.telling.end().await;
+        telling.end().await;
         self.end.told.cancel();
-        self.dispatching.end().await;
+        dispatching.end().await;
         written?;
         Ok(())
     }
 }
 
+fn started(config: &Config, mode: EngineMode) -> Body {
+    let version = env!("CARGO_PKG_VERSION").into();
+    Body::EngineStarted { version, mode, config: config.hash() }
+}
+
 /// Decides until it is told to stop. Then it is heard until the last words are told, and leaves.
-async fn dispatch(
-    dispatcher: Dispatcher,
-    stop: CancellationToken,
-    end: End,
-) -> anyhow::Result<()> {
+async fn dispatch(dispatcher: Dispatcher, stop: CancellationToken, end: End) -> anyhow::Result<()> {
     // Also when it fails: the stop that follows must not wait for it.
     let decided = end.decided.drop_guard();
     let presence = dispatcher.work(stop.clone()).await?;
