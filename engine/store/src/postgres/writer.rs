@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use untoil_model::{Hash, Seq};
 
 use super::config::PostgresConfig;
@@ -23,9 +24,9 @@ const GROUP_ENTRIES_MAX: usize = 10_000;
 /// How often one group is tried: deadlocks and lost connections come in ones, not in rows.
 const TRIES_MAX: u32 = 5;
 
-/// How often a commit whose answer was lost is looked for, and how long between: a few seconds, in
-/// which a restarted server is back.
-const LOOKS_MAX: u32 = 40;
+/// For how long a commit whose answer was lost is looked for, and how long between two looks: a few
+/// seconds, in which a restarted server is back. Nothing else is written meanwhile.
+const LOOKS_MAX: Duration = Duration::from_secs(6);
 const LOOK_PAUSE: Duration = Duration::from_millis(150);
 
 /// The writing task's state.
@@ -202,23 +203,20 @@ impl Writer {
     /// The old transaction holds the `head` row until it has ended, whatever became of its
     /// connection; who gets the row's lock knows that it has.
     async fn look(&self, end: (Seq, Hash)) -> Option<bool> {
-        for _ in 0..LOOKS_MAX {
-            match self.look_once(end).await {
-                Ok(found) => {
-                    tracing::warn!(
-                        seq = end.0.0,
-                        found,
-                        "a commit's answer was lost; looked for it"
-                    );
-                    return Some(found);
-                }
-                Err(fault) => {
-                    tracing::debug!(error = %fault, "cannot look for a commit yet");
-                    tokio::time::sleep(LOOK_PAUSE).await;
+        let looks = async {
+            loop {
+                match self.look_once(end).await {
+                    Ok(found) => return found,
+                    Err(fault) => {
+                        tracing::debug!(error = %fault, "cannot look for a commit yet");
+                        tokio::time::sleep(LOOK_PAUSE).await;
+                    }
                 }
             }
-        }
-        None
+        };
+        let found = timeout(LOOKS_MAX, looks).await.ok();
+        tracing::warn!(seq = end.0.0, found, "a commit's answer was lost; looked for it");
+        found
     }
 
     async fn look_once(&self, end: (Seq, Hash)) -> Result<bool, Fault> {

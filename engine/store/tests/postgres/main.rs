@@ -3,20 +3,19 @@
 #![expect(clippy::print_stderr, reason = "what is skipped is said loudly")]
 #![expect(clippy::disallowed_methods, reason = "the tests start the server they run on")]
 
+mod faults;
+mod load;
 mod proxy;
 mod retention;
 mod server;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 use untoil_journal::conformance::Instance;
-use untoil_journal::{
-    Batch, Journal, JournalError, Put, Receipt, Verified, conformance, verify,
-};
+use untoil_journal::{Batch, Journal, JournalError, Put, Receipt, Verified, conformance, verify};
 use untoil_model::{Actor, Body, Delivery, DeliveryId, Draft, Seq, Stream};
 use untoil_store::postgres::{PostgresConfig, PostgresError, PostgresJournal, Tls, migrate};
 
@@ -67,30 +66,6 @@ async fn append_many(journal: Arc<PostgresJournal>, name: String) {
     for n in 0..20 {
         journal.append(paused(&format!("{name}/{n}"))).await.unwrap();
     }
-}
-
-/// Receives one delivery after the other; returns the messages that were acknowledged.
-async fn receive_until(
-    stop: Arc<AtomicBool>,
-    journal: Arc<PostgresJournal>,
-    task: usize,
-) -> Vec<String> {
-    let mut acknowledged = Vec::new();
-    let mut n = 0;
-    while !stop.load(Ordering::Relaxed) {
-        n += 1;
-        let message = format!("{task}/{n}");
-        match journal.receive(delivery(&message)).await {
-            Ok(Receipt::Stored(_) | Receipt::Seen) => acknowledged.push(message),
-            Err(JournalError::Unavailable(_) | JournalError::Overloaded) => {
-                tokio::time::sleep(PAUSE).await;
-            }
-            Err(error @ (JournalError::Damaged(_) | JournalError::TakenOver(_))) => {
-                panic!("{error}")
-            }
-        }
-    }
-    acknowledged
 }
 
 /// Appends until it is kept, as a caller who came back would.
@@ -170,39 +145,6 @@ async fn a_reader_behind_a_cursor_never_passes_over_an_entry_that_commits_late()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_was_acknowledged_survives_kills_of_the_server_and_the_journal_comes_back_by_itself() {
-    let Some(server) = Server::own().await else { return };
-    let config = server.fresh().await;
-    let instances = [open(&config).await, open(&config).await];
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut writers = JoinSet::new();
-    for task in 0..8 {
-        let (journal, stop) = (Arc::clone(&instances[task % 2]), Arc::clone(&stop));
-        writers.spawn(receive_until(stop, journal, task));
-    }
-    for round in 0..3 {
-        // In the middle of the work: three hundred more entries than before.
-        let from = *instances[0].head().borrow();
-        let mut head = instances[0].head();
-        let more = head.wait_for(|head| head.0 > from.0 + 300);
-        tokio::time::timeout(Duration::from_mins(1), more).await.unwrap().unwrap();
-        server.kill();
-        drop(server.ready().await);
-        for instance in &instances {
-            append_until_kept(&**instance, &format!("round {round}")).await;
-        }
-    }
-    stop.store(true, Ordering::Relaxed);
-    let acknowledged: Vec<String> = writers.join_all().await.into_iter().flatten().collect();
-    assert!(acknowledged.len() > 900);
-    for message in &acknowledged {
-        let kept = instances[0].delivery(&delivery(message).id).await.unwrap();
-        assert!(kept.is_some(), "`{message}` was acknowledged and is gone");
-    }
-    assert_whole(&*instances[1]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_commit_whose_answer_is_lost_is_looked_for_and_written_once() {
     let Some(server) = Server::shared().await else { return };
     let config = server.fresh().await;
@@ -228,35 +170,6 @@ async fn a_commit_whose_answer_is_lost_is_looked_for_and_written_once() {
     let answer = journal.advance("reader", Seq(3), Vec::new()).await;
     assert!(matches!(answer, Err(JournalError::Unavailable(_))), "{answer:?}");
     journal.advance("reader", Seq(3), Vec::new()).await.unwrap();
-    assert_whole(&*journal).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_server_that_takes_no_writes_is_unavailable_and_can_be_read_until_it_takes_them() {
-    let Some(server) = Server::own().await else { return };
-    let config = server.fresh().await;
-    let journal = open(&config).await;
-    journal.append(paused("before")).await.unwrap();
-    let client = server.ready().await;
-    let read_only = async |value: &str| {
-        let set = format!("ALTER SYSTEM SET default_transaction_read_only = {value}");
-        client.batch_execute("SET default_transaction_read_only = off").await.unwrap();
-        client.batch_execute(&set).await.unwrap();
-        client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-    };
-    read_only("on").await;
-    let mut said = None;
-    for _ in 0..LOOKS_MAX {
-        if let Err(error) = journal.append(paused("during")).await {
-            said = Some(error);
-            break;
-        }
-    }
-    let said = said.unwrap().to_string();
-    assert!(said.contains("25006") || said.contains("does not allow writes"), "{said}");
-    assert!(count(&*journal, "before").await == 1);
-    read_only("off").await;
-    append_until_kept(&*journal, "after").await;
     assert_whole(&*journal).await;
 }
 
