@@ -266,3 +266,154 @@ fn spread(pause: Duration, n: u64) -> Duration {
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+    use untoil_clock::VirtualClock;
+
+    use super::*;
+    use crate::limits::Rate;
+
+    const UPDATE: &str = "ecs:UpdateService";
+    const READ: &str = "ecs:DescribeServices";
+
+    fn gate(limits: Limits) -> Arc<Gate> {
+        let clock = Arc::new(VirtualClock::starting_at(jiff::Timestamp::UNIX_EPOCH));
+        Arc::new(Gate::new(clock, limits, Duration::from_secs(12)))
+    }
+
+    fn slow() -> Limits {
+        Limits::every(Rate { per_sec: 1.0, burst: 1.0 })
+    }
+
+    /// A stand-in for AWS that counts, and throttles what comes faster. Others leave ten calls a
+    /// second; after ten minutes they are gone.
+    #[derive(Default)]
+    struct Counting {
+        state: Mutex<(f64, Duration)>,
+    }
+
+    impl Counting {
+        fn takes(&self, now: Duration) -> bool {
+            let per_sec = if now < Duration::from_mins(10) { 10.0 } else { 1_000.0 };
+            let mut state = lock(&self.state);
+            let passed = now.saturating_sub(state.1).as_secs_f64();
+            *state = ((state.0 + passed * per_sec).min(per_sec), now);
+            let takes = state.0 >= 1.0;
+            state.0 -= if takes { 1.0 } else { 0.0 };
+            takes
+        }
+    }
+
+    /// One call of a counting service; answers whether it was taken.
+    async fn call(gate: &Gate, service: &Counting) -> Option<bool> {
+        let taken = gate.turn(READ, Priority::Diagnose).await.ok()?;
+        gate.clock.sleep(Duration::from_millis(20)).await;
+        let now = gate.clock.ticks();
+        let takes = service.takes(now);
+        let mut bucket = lock(&taken.bucket);
+        if takes {
+            bucket.answered(now);
+        } else {
+            bucket.throttled(now, taken.at);
+        }
+        Some(takes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_call_at_once_the_published_rate_holds() {
+        let gate = gate(Limits::published());
+        let mut callers = JoinSet::new();
+        for _ in 0..500 {
+            let gate = Arc::clone(&gate);
+            callers.spawn(async move {
+                let taken = gate.turn(UPDATE, Priority::Verify).await;
+                (taken.is_ok(), gate.clock.ticks())
+            });
+        }
+        let ends = callers.join_all().await;
+        let mut sent: Vec<Duration> = Vec::new();
+        for (was_sent, at) in ends {
+            assert!(at <= patience(Priority::Verify), "nobody waits longer than its patience");
+            if was_sent {
+                sent.push(at);
+            }
+        }
+        sent.sort();
+        // 50 at once, and 5 in each of the ten seconds of patience; the very last is a hair too late.
+        assert_eq!(sent.len(), 99);
+        for (i, at) in sent.iter().enumerate() {
+            let most = 50.0 + at.as_secs_f64() * 5.0 + 0.01;
+            assert!(f64::from(u32::try_from(i + 1).unwrap()) <= most, "{i} at {at:?}");
+        }
+        let flow = gate.flows().remove(0);
+        assert_eq!((flow.api, flow.taken, flow.turned_away), ("ecs service modify", 99, 401));
+        assert_eq!(flow.waiting, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_of_reports_does_not_hold_up_a_verification() {
+        let gate = gate(slow());
+        let mut reports = JoinSet::new();
+        for _ in 0..300 {
+            let gate = Arc::clone(&gate);
+            reports.spawn(async move { gate.turn(READ, Priority::Report).await.is_ok() });
+        }
+        gate.clock.sleep(Duration::from_millis(500)).await;
+        let began = gate.clock.ticks();
+        gate.turn(READ, Priority::Verify).await.unwrap();
+        let waited = gate.clock.ticks().saturating_sub(began);
+        assert!(waited <= Duration::from_secs(1), "{waited:?}");
+        let n_made = reports.join_all().await.into_iter().filter(|was_made| *was_made).count();
+        assert_eq!(n_made, 30, "one at once, and one a second until their patience ends, but one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_dropped_gives_its_place_to_the_next() {
+        let gate = gate(slow());
+        gate.turn(READ, Priority::Act).await.unwrap();
+        {
+            let first = gate.turn(READ, Priority::Verify);
+            tokio::pin!(first);
+            let pause = gate.clock.sleep(Duration::from_millis(100));
+            tokio::select! { _ = &mut first => panic!("there is no token yet"), () = pause => {} }
+            assert_eq!(gate.flows()[0].waiting, 1);
+        }
+        assert_eq!(gate.flows()[0].waiting, 0);
+        gate.turn(READ, Priority::Act).await.unwrap();
+        assert_eq!(gate.clock.ticks().as_millis(), 1_000);
+    }
+
+    /// Somebody else uses half of what is published. The engine finds that out, is hardly throttled
+    /// any more, and has the whole again when they are gone.
+    #[tokio::test(start_paused = true)]
+    async fn what_others_leave_is_learned_and_taken_back_when_they_are_gone() {
+        let gate = gate(Limits::published());
+        let service = Arc::new(Counting::default());
+        let mut callers = JoinSet::new();
+        let answers: Arc<Mutex<Vec<(Duration, bool)>>> = Arc::default();
+        for _ in 0..30 {
+            let (gate, service, answers) =
+                (Arc::clone(&gate), Arc::clone(&service), Arc::clone(&answers));
+            callers.spawn(async move {
+                while gate.clock.ticks() < Duration::from_mins(20) {
+                    if let Some(takes) = call(&gate, &service).await {
+                        lock(&answers).push((gate.clock.ticks(), takes));
+                    }
+                }
+            });
+        }
+        callers.join_all().await;
+        let within = |from: u64, until: u64, taken: bool| {
+            let span = Duration::from_mins(from)..Duration::from_mins(until);
+            let answers = lock(&answers);
+            answers.iter().filter(|(at, takes)| span.contains(at) && *takes == taken).count()
+        };
+        let (taken, throttled) = (within(5, 10, true), within(5, 10, false));
+        assert!((2_200..=3_010).contains(&taken), "{taken} of 3,000 that the service takes");
+        assert!(throttled * 10 < taken, "{throttled} throttled beside {taken}");
+        let whole = within(15, 20, true);
+        assert!((5_900..=6_100).contains(&whole), "{whole} in five minutes at 20 a second");
+    }
+}

@@ -16,7 +16,7 @@ use crate::server::{REGION, free_port, moto, reach, reach_as};
 const JSON: &str = "application/x-amz-json-1.1";
 const XML: &str = "text/xml";
 
-const THROTTLED_JSON: Fault = Fault::Answer {
+pub(crate) const THROTTLED_JSON: Fault = Fault::Answer {
     status: 400,
     kind: JSON,
     extra: "retry-after: 7\r\n",
@@ -46,7 +46,7 @@ const FAULT_XML: Fault = Fault::Answer {
     extra: "",
     body: "<ErrorResponse><Error><Type>Receiver</Type><Code>InternalFailure</Code><Message>oops</Message></Error><RequestId>1</RequestId></ErrorResponse>",
 };
-const UNAVAILABLE: Fault =
+pub(crate) const UNAVAILABLE: Fault =
     Fault::Answer { status: 503, kind: "text/html", extra: "", body: "<html>busy</html>" };
 const GARBAGE: Fault = Fault::Answer { status: 200, kind: JSON, extra: "", body: "<html>hello" };
 const DENIED_JSON: Fault = Fault::Answer {

@@ -11,6 +11,7 @@ mod faults;
 mod ministack;
 mod moto;
 mod operator;
+mod pace;
 mod permissions;
 mod proxy;
 mod scripted;
