@@ -138,6 +138,7 @@ async fn read_facts(
     let now = tools.clock.now();
     let reads = requests.iter().map(|request| async move {
         let read = tokio::select! {
+            biased;
             read = request.read(&tools.eyes, now) => read.map_err(|e| e.to_string()),
             () = tools.clock.sleep(FACT_MAX) => Err(format!("no answer within {} s", FACT_MAX.as_secs())),
         };

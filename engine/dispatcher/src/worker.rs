@@ -166,21 +166,25 @@ async fn one(
             }
             let Some(permit) = permit else { return runner.conclude(incident).await };
             tokio::select! {
+                biased;
                 () = runner.wait_before(incident, step) => {}
                 () = stop.cancelled() => return Ok(()),
             }
             runner.call(permit, incident, step).await
         }
         Work::Find { step } => tokio::select! {
+            biased;
             found = runner.find(incident, step) => found,
             () = stop.cancelled() => Ok(()),
         },
         Work::Settle { step } => tokio::select! {
+            biased;
             settled = runner.settle(incident, step) => settled,
             () = stop.cancelled() => Ok(()),
         },
         Work::Conclude => runner.conclude(incident).await,
         Work::Watch { since } => tokio::select! {
+            biased;
             watched = runner.watch(incident, since, news) => watched,
             () = stop.cancelled() => Ok(()),
         },
@@ -223,6 +227,7 @@ async fn rest(tools: &Tools, Worker { news, stop }: &Worker, until: Option<Times
         }
     };
     tokio::select! {
+        biased;
         () = news.notified() => {}
         () = due => {}
         () = stop.cancelled() => {}

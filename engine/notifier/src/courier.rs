@@ -253,6 +253,7 @@ impl Courier {
             return Err(Halt::Stopped);
         }
         tokio::select! {
+            biased;
             () = self.shutdown.cancelled() => Err(Halt::Stopped),
             () = self.clock.sleep_until(at) => Ok(()),
         }

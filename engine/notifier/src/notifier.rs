@@ -56,9 +56,10 @@ impl From<JournalError> for Halt {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::TakenOver(_) => Self::Elsewhere,
-            JournalError::Overloaded | JournalError::Unavailable(_) | JournalError::Damaged(_) => {
-                Self::Journal(error)
-            }
+            JournalError::Overloaded
+            | JournalError::Unavailable(_)
+            | JournalError::Damaged(_)
+            | JournalError::Newer(_) => Self::Journal(error),
         }
     }
 }
@@ -117,6 +118,7 @@ impl Notifier {
             // What was said but not noted, by whomever, is found again, not said again.
             courier.is_unsure = true;
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 () = self.clock.sleep(wait) => {}
             }
@@ -168,6 +170,7 @@ impl Notifier {
             }
             let edit_in = teller.edit_due_in(courier);
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return Halt::Stopped,
                 changed = head.changed() => if changed.is_err() {
                     return Halt::Stopped;

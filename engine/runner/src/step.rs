@@ -152,6 +152,7 @@ impl Runner {
         let order =
             Order { step: &placed.step, at: &placed.at, marker: &marker, started_at: now, now };
         tokio::select! {
+            biased;
             answer = action.call(hands, may, &order) => answer,
             () = self.pen.clock.sleep(CALL_MAX) => Err(CallError::Unknown {
                 why: format!("no answer within {} s", CALL_MAX.as_secs()),

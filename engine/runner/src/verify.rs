@@ -99,6 +99,7 @@ impl Runner {
                 continue;
             }
             tokio::select! {
+                biased;
                 () = self.pen.clock.sleep_until(wake.min(look_at)) => {}
                 // A ring that came since the incident was read is kept, so it ends this wait at once.
                 () = news.notified() => {}

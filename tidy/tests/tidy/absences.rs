@@ -58,6 +58,33 @@ fn unsafe_code(files: &[Text]) -> Vec<String> {
     wrong.map(|file| format!("`{}` has `unsafe` code", file.path)).collect()
 }
 
+/// Where a choice between things that are ready at once is made in the order they stand in, so that
+/// `trials/simulation` can repeat it. The rest talks to sockets, which nothing can repeat.
+const REPEATABLE: [&str; 6] = [
+    "engine/dispatcher/src/",
+    "engine/guard/src/",
+    "engine/intake/src/",
+    "engine/journal/src/",
+    "engine/notifier/src/",
+    "engine/runner/src/",
+];
+
+fn chance(files: &[Text]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let inside = |file: &&Text| REPEATABLE.iter().any(|place| file.path.starts_with(place));
+    for file in files.iter().filter(inside) {
+        let code = code_without_tests(&file.text);
+        let mut after = code.split("select! {").skip(1);
+        if after.any(|branches| !branches.trim_start().starts_with("biased;")) {
+            wrong.push(format!(
+                "`{}` has a `select!` that rolls dice; begin it with `biased;`",
+                file.path
+            ));
+        }
+    }
+    wrong
+}
+
 /// Values that only the guard makes. (The compiler says so too: their fields are private.)
 fn authority(files: &[Text]) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -98,6 +125,11 @@ fn permits_are_made_by_the_guard_alone() {
 }
 
 #[test]
+fn the_engine_rolls_no_dice() {
+    none(&chance(&sources()));
+}
+
+#[test]
 fn every_crate_but_the_sandbox_forbids_unsafe_code() {
     for path in members().iter().filter(|path| *path != "sandbox") {
         let roots = ["lib.rs", "main.rs"].map(|root| format!("{path}/src/{root}"));
@@ -114,7 +146,7 @@ fn every_crate_but_the_sandbox_forbids_unsafe_code() {
 #[test]
 fn each_absence_can_be_missed() {
     type Check = fn(&[Text]) -> Vec<String>;
-    let table: [(Check, &str, &str, usize); 15] = [
+    let table: [(Check, &str, &str, usize); 18] = [
         (clocks, "engine/runner/src/a.rs", "let now = Timestamp::now();", 1),
         (clocks, "engine/runner/src/a.rs", "use std::time::{Duration, SystemTime};", 1),
         (clocks, "engine/runner/src/a.rs", "// Timestamp::now()", 0),
@@ -127,6 +159,9 @@ fn each_absence_can_be_missed() {
         (environment, CONFIG, "std::env::var(name)", 0),
         (unsafe_code, "engine/model/src/a.rs", "unsafe { x() }", 1),
         (unsafe_code, "sandbox/src/meter.rs", "unsafe { x() }", 0),
+        (chance, "engine/runner/src/a.rs", "tokio::select! {\n a = b => {}", 1),
+        (chance, "engine/runner/src/a.rs", "tokio::select! {\n biased;\n a = b => {}", 0),
+        (chance, "engine/server/src/a.rs", "tokio::select! {\n a = b => {}", 0),
         (authority, "engine/runner/src/a.rs", "let p = Permit { run, plan };", 1),
         (authority, "engine/runner/src/a.rs", "fn f() -> Clearance { g() }", 0),
         (authority, "engine/guard/src/a.rs", "Ok(Clearance { at })", 0),
