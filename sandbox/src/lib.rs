@@ -9,6 +9,7 @@
 
 mod meter;
 mod pool;
+mod turns;
 
 mod cage;
 mod steps;

@@ -13,6 +13,7 @@ use crate::pool::{Pool, PoolError};
 use crate::rule::Rule;
 use crate::script::{Fault, Script, ScriptError};
 use crate::views::{AlarmView, Record};
+use crate::turns::Turns;
 use crate::{meter, steps};
 
 /// A script's time for one asking. Shipped rules need less than a millisecond.
@@ -30,6 +31,7 @@ pub struct Sandbox {
 struct Inner {
     cage: Arc<Cage>,
     pool: Pool,
+    turns: Turns,
     functions: Functions,
     catalogue: Arc<Catalogue>,
 }
@@ -93,10 +95,12 @@ impl Sandbox {
         let cage = Arc::new(Cage::new());
         let functions = Functions::of(&cage);
         let pool = Pool::start(threads)?;
-        Ok(Self { inner: Arc::new(Inner { cage, pool, functions, catalogue }) })
+        let turns = Turns::new(threads);
+        Ok(Self { inner: Arc::new(Inner { cage, pool, turns, functions, catalogue }) })
     }
 
-    /// Asks a rule. Ends within a second of its turn, whatever the script does.
+    /// Asks a rule. Ends within a second of its turn, whatever the script does; askings of one rule
+    /// never have all turns.
     ///
     /// Waits on a thread of the runtime's blocking pool, so that paused time stands still
     /// meanwhile. Dropping the future leaves the script to end by itself.
@@ -104,8 +108,15 @@ impl Sandbox {
         let Some(asking) = Asking::new(rule, question) else {
             return Answer { proposals: Ok(Vec::new()), printed: Vec::new() };
         };
+        let turn = self.inner.turns.take(&rule.name).await;
         let inner = Arc::clone(&self.inner);
-        let outcome = tokio::task::spawn_blocking(move || inner.ask(asking)).await;
+        let outcome = tokio::task::spawn_blocking(move || {
+            let answer = inner.ask(asking);
+            // Not before: who dropped the future must not make room for what is still running.
+            drop(turn);
+            answer
+        })
+        .await;
         outcome.unwrap_or_else(|_| refused(PoolError::Panicked))
     }
 

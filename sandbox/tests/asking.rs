@@ -333,3 +333,28 @@ async fn paused_time_stands_still_while_a_rule_is_asked() {
     assert!(answer.proposals.unwrap().is_empty());
     assert_eq!(before.elapsed(), std::time::Duration::ZERO);
 }
+
+#[tokio::test]
+async fn a_burst_waits_for_its_turn_and_nobody_is_refused() {
+    let sandbox = sandbox();
+    let script = "fn plan(alarm, facts) { let n = 0; while n < 2000 { n += 1; } [] }";
+    let files = RuleFiles {
+        name: "r".into(),
+        manifest: Some(MANIFEST.into()),
+        script: Some(script.into()),
+    };
+    let rule = Arc::new(sandbox.build(&files).unwrap());
+    let mut asked = tokio::task::JoinSet::new();
+    // More than may wait before the threads.
+    for _ in 0..1_000 {
+        let (sandbox, rule) = (sandbox.clone(), Arc::clone(&rule));
+        asked.spawn(async move {
+            let (alarm, facts) = (alarm(), facts());
+            let target: Target = "ecs/workers/contact-sync".parse().unwrap();
+            let question = Question::Plan { alarm: &alarm, target: &target, facts: &facts };
+            sandbox.ask(&rule, question).await.proposals
+        });
+    }
+    let refused: Vec<_> = asked.join_all().await.into_iter().filter_map(Result::err).collect();
+    assert_eq!(refused, []);
+}
