@@ -70,6 +70,55 @@ async fn sigterm_waits_for_the_record_of_a_call_and_the_next_start_goes_on() {
     assert_eq!(proxy.count("UpdateService"), 2);
 }
 
+/// A call is out, longer than the service may take to end; `end` ends it, and the next start goes on.
+async fn a_call_that_is_cut_off(drain: &str, end: impl AsyncFnOnce(&mut Untoil)) {
+    let Some(ministack) = ministack().await else { return };
+    let cloud = Cloud::at(ministack.port);
+    cloud.service().await;
+    let proxy = Proxy::before(ministack.port).await;
+    let mut untoil = Untoil::towards(proxy.port);
+    untoil.set("UNTOIL_DRAIN", drain);
+    untoil.ship("contact-sync-backlog", "auto");
+    untoil.start().await;
+    proxy.set("UpdateService", Fault::Slow(Duration::from_secs(25)));
+    assert_eq!(untoil.post(&backlog("ALARM", 9_120.0)).await, 202);
+    eventually("the call is out", || proxy.count("UpdateService") == 1).await;
+    let began = tokio::time::Instant::now();
+    end(&mut untoil).await;
+    assert_eq!(untoil.ended().await, 1, "{}", untoil.said("stderr"));
+    assert!(began.elapsed() < Duration::from_secs(20), "it waited for the call");
+    assert!(
+        untoil.said("stderr").contains("goes on from the journal"),
+        "{}",
+        untoil.said("stderr")
+    );
+
+    proxy.clear();
+    untoil.start().await;
+    untoil.until("finished", 1).await;
+    assert_eq!(cloud.tasks().await.0, 6);
+    assert_eq!(untoil.run(&["audit", "verify"]).await.status, 0);
+}
+
+#[tokio::test]
+async fn a_call_that_takes_longer_than_drain_is_cut_off_and_found_at_the_next_start() {
+    a_call_that_is_cut_off("1s", async |untoil: &mut Untoil| untoil.terminate().await).await;
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    a_call_that_is_cut_off("10m", async |untoil: &mut Untoil| {
+        untoil.terminate().await;
+        // Until the first is acted on, it takes no connections any more.
+        let closed = async || tokio::net::TcpStream::connect(("127.0.0.1", untoil.port)).await;
+        while closed().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        untoil.terminate().await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_second_service_on_the_same_folder_is_refused() {
     let mut untoil = Untoil::towards(1);
