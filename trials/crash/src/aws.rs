@@ -86,12 +86,13 @@ pub(crate) struct Aws {
 }
 
 impl Aws {
-    /// Starts it; it ends with the server.
-    pub(crate) async fn start(traps: Arc<Traps>) -> Result<(Arc<Self>, Server)> {
-        let aws =
-            Arc::new(Self { cloud: Mutex::default(), weather: Mutex::new(Weather::Fair), traps });
-        let server = Server::start(Arc::clone(&aws)).await?;
-        Ok((aws, server))
+    pub(crate) fn new(traps: Arc<Traps>) -> Arc<Self> {
+        Arc::new(Self { cloud: Mutex::default(), weather: Mutex::new(Weather::Fair), traps })
+    }
+
+    /// A way to it for one instance, which ends with the server.
+    pub(crate) async fn door(self: &Arc<Self>, instance: usize) -> Result<Server> {
+        Server::start(Arc::new(Door { aws: Arc::clone(self), instance })).await
     }
 
     pub(crate) fn turn(&self, weather: Weather) {
@@ -111,8 +112,8 @@ impl Aws {
         self.cloud.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn write(&self, request: &Request) -> Reply {
-        if self.traps.reached(Point::Arrived).await {
+    async fn write(&self, request: &Request, instance: usize) -> Reply {
+        if self.traps.reached(Point::Arrived, instance).await {
             return Reply::Close;
         }
         let answer = {
@@ -123,15 +124,15 @@ impl Aws {
                 cloud.update(&request.body)
             }
         };
-        let died = self.traps.reached(Point::Applied).await;
+        let died = self.traps.reached(Point::Applied, instance).await;
         if died || self.weather() == Weather::AnswersLost {
             return Reply::Close;
         }
         Reply::Json(200, answer)
     }
 
-    async fn read(&self, request: &Request) -> Reply {
-        if self.traps.reached(Point::Asked).await {
+    async fn read(&self, request: &Request, instance: usize) -> Reply {
+        if self.traps.reached(Point::Asked, instance).await {
             return Reply::Close;
         }
         let asked = &request.body;
@@ -161,22 +162,29 @@ impl Aws {
     }
 }
 
-impl Answers for Aws {
+/// One instance's way to AWS.
+#[derive(Debug)]
+struct Door {
+    aws: Arc<Aws>,
+    instance: usize,
+}
+
+impl Answers for Door {
     async fn answer(&self, request: Request) -> Reply {
-        match self.weather() {
+        match self.aws.weather() {
             Weather::Fair | Weather::AnswersLost => {}
             Weather::Slow(by) => tokio::time::sleep(by).await,
             Weather::Throttled => return refused("ThrottlingException"),
         }
         match request.operation.as_str() {
-            "SendCommand" | "UpdateService" => self.write(&request).await,
-            _ => self.read(&request).await,
+            "SendCommand" | "UpdateService" => self.aws.write(&request, self.instance).await,
+            _ => self.aws.read(&request, self.instance).await,
         }
     }
 
     async fn answered(&self, operation: &str) {
         if matches!(operation, "SendCommand" | "UpdateService") {
-            self.traps.reached(Point::Answered).await;
+            self.aws.traps.reached(Point::Answered, self.instance).await;
         }
     }
 }

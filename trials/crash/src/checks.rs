@@ -125,6 +125,8 @@ pub struct Counts {
     pub starts: usize,
     /// From the end of the last fault to a delivery taken by every instance, in milliseconds.
     pub back_ms: u128,
+    /// The longest end in order after SIGTERM, in milliseconds.
+    pub drain_ms: u128,
     /// All that must not be, in words.
     pub wrong: Vec<String>,
 }
@@ -142,6 +144,7 @@ impl Counts {
         self.open += other.open;
         self.starts += other.starts;
         self.back_ms = self.back_ms.max(other.back_ms);
+        self.drain_ms = self.drain_ms.max(other.drain_ms);
         self.wrong.extend(other.wrong.iter().cloned());
     }
 }

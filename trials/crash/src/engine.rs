@@ -39,6 +39,8 @@ pub(crate) struct Engine {
     pub(crate) name: String,
     pub(crate) port: u16,
     setting: Setting,
+    /// Where its AWS is.
+    aws: u16,
     child: Option<Child>,
     /// When it may be started, once it has ended.
     starts_at: Instant,
@@ -54,11 +56,12 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(name: &str, setting: Setting) -> Result<Self> {
+    pub(crate) fn new(name: &str, setting: Setting, aws: u16) -> Result<Self> {
         Ok(Self {
             name: name.to_owned(),
             port: free_port()?,
             setting,
+            aws,
             child: None,
             starts_at: Instant::now(),
             told: None,
@@ -98,6 +101,7 @@ impl Engine {
         let mut command = self.setting.command(&["serve"]);
         command.env("UNTOIL_LISTEN", format!("127.0.0.1:{}", self.port));
         command.env("UNTOIL_INSTANCE", &self.name);
+        command.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.aws));
         command.stdout(log("stdout")?).stderr(log("stderr")?);
         self.child = Some(command.spawn().context("the program cannot be started")?);
         self.starts += 1;

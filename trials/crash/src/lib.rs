@@ -22,6 +22,8 @@ mod http;
 mod postgres;
 mod scenario;
 mod sender;
+mod stage;
+mod surroundings;
 mod table;
 mod traps;
 mod trial;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::aws::Weather;
 use crate::chance::Chance;
 use crate::sender::Load;
-use crate::traps::Point;
+use crate::traps::{Deed, Point, Trap};
 
 /// What the journal is kept in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -77,7 +77,7 @@ pub(crate) struct Plan {
     pub(crate) instances: usize,
     pub(crate) load: Load,
     pub(crate) acts: Vec<Planned>,
-    pub(crate) traps: Vec<(Point, usize)>,
+    pub(crate) traps: Vec<Trap>,
     /// How long runs may take to end afterwards. What is not over then is counted as open, or is
     /// wrong where `ends` is set.
     pub(crate) settle: Duration,
@@ -147,6 +147,10 @@ const ALARMS: usize = 24;
 const SETTLE: Duration = Duration::from_secs(12);
 /// And when a call was: it is looked for up to a minute, and made again or told to people.
 const SETTLE_LOST: Duration = Duration::from_secs(150);
+/// A lease is over 15 s after its holder was heard of last; what is adopted then takes a few more.
+const SETTLE_SHARED: Duration = Duration::from_secs(40);
+/// Longer than a lease.
+const PAUSED: Duration = Duration::from_secs(19);
 /// Alarms of a cluster under load, each of which is two deliveries and more.
 const CLUSTER_ALARMS_PER_SECOND: usize = 10;
 const BOTH: &[Store] = &[Store::Sqlite, Store::Postgres];
@@ -159,6 +163,10 @@ const fn ms(n: u64) -> Duration {
 
 fn soon(chance: &mut Chance) -> Duration {
     chance.between(ms(50), LASTS)
+}
+
+fn kill_at(point: Point, nth: usize) -> Trap {
+    Trap { point, nth, deed: Deed::Kill }
 }
 
 fn on_first(at: Duration, act: Act) -> Planned {
@@ -181,31 +189,39 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "killed-posted",
         about: "SIGKILL while a delivery is on its way, unanswered",
         stores: BOTH,
-        make: Make::By(|chance, plan| plan.traps.push((Point::Posted, 1 + chance.below(40)))),
+        make: Make::By(|chance, plan| {
+            plan.traps.push(kill_at(Point::Posted, 1 + chance.below(40)));
+        }),
     },
     Scenario {
         name: "killed-accepted",
         about: "SIGKILL right after a 202",
         stores: BOTH,
-        make: Make::By(|chance, plan| plan.traps.push((Point::Accepted, 1 + chance.below(40)))),
+        make: Make::By(|chance, plan| {
+            plan.traps.push(kill_at(Point::Accepted, 1 + chance.below(40)));
+        }),
     },
     Scenario {
         name: "killed-asking",
         about: "SIGKILL while AWS is read",
         stores: BOTH,
-        make: Make::By(|chance, plan| plan.traps.push((Point::Asked, 1 + chance.below(60)))),
+        make: Make::By(|chance, plan| plan.traps.push(kill_at(Point::Asked, 1 + chance.below(60)))),
     },
     Scenario {
         name: "killed-applied",
         about: "SIGKILL when AWS has acted and not answered",
         stores: BOTH,
-        make: Make::By(|chance, plan| plan.traps.push((Point::Applied, 1 + chance.below(16)))),
+        make: Make::By(|chance, plan| {
+            plan.traps.push(kill_at(Point::Applied, 1 + chance.below(16)));
+        }),
     },
     Scenario {
         name: "killed-answered",
         about: "SIGKILL right after AWS has answered",
         stores: BOTH,
-        make: Make::By(|chance, plan| plan.traps.push((Point::Answered, 1 + chance.below(16)))),
+        make: Make::By(|chance, plan| {
+            plan.traps.push(kill_at(Point::Answered, 1 + chance.below(16)));
+        }),
     },
     Scenario {
         name: "killed-in-recovery",
@@ -213,8 +229,8 @@ pub const SCENARIOS: &[Scenario] = &[
         stores: BOTH,
         make: Make::By(|chance, plan| {
             let first = 1 + chance.below(10);
-            plan.traps.push((Point::Applied, first));
-            plan.traps.push((Point::Asked, first * 3 + chance.below(12)));
+            plan.traps.push(kill_at(Point::Applied, first));
+            plan.traps.push(kill_at(Point::Asked, first * 3 + chance.below(12)));
             plan.acts.push(on_first(soon(chance), Act::Kill));
         }),
     },
@@ -223,7 +239,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "SIGKILL when a call has arrived and nothing was done; patient, to every run's end",
         stores: BOTH,
         make: Make::By(|chance, plan| {
-            plan.traps.push((Point::Arrived, 1 + chance.below(16)));
+            plan.traps.push(kill_at(Point::Arrived, 1 + chance.below(16)));
             (plan.settle, plan.ends) = (SETTLE_LOST, Ends::All);
         }),
     },
@@ -371,7 +387,75 @@ pub const SCENARIOS: &[Scenario] = &[
             plan.acts.push(on_first(soon(chance), Act::Kill));
         }),
     },
+    Scenario {
+        name: "shared-killed",
+        about: "three instances; SIGKILL to one after another",
+        stores: POSTGRES,
+        make: Make::By(|chance, plan| {
+            shared(plan);
+            for n in 1..=4 {
+                let instance = chance.below(plan.instances);
+                plan.acts.push(Planned { at: ms(900 * n), instance, act: Act::Kill });
+            }
+        }),
+    },
+    Scenario {
+        name: "shared-drained",
+        about: "three instances; SIGTERM to each in turn, as an upgrade does",
+        stores: POSTGRES,
+        make: Make::By(|_, plan| {
+            shared(plan);
+            for (at, instance) in [ms(600), ms(2_000), ms(3_400)].into_iter().zip(0..) {
+                plan.acts.push(Planned { at, instance, act: Act::Drain });
+            }
+        }),
+    },
+    Scenario {
+        name: "shared-paused-asking",
+        about: "three instances; one is stopped (SIGSTOP) before a call for longer than its lease",
+        stores: POSTGRES,
+        make: Make::By(|chance, plan| pause_at(chance, plan, Point::Asked)),
+    },
+    Scenario {
+        name: "shared-paused-calling",
+        about: "three instances; one is stopped in a call for longer than its lease",
+        stores: POSTGRES,
+        make: Make::By(|chance, plan| pause_at(chance, plan, Point::Applied)),
+    },
+    Scenario {
+        name: "shared-db-killed",
+        about: "three instances; SIGKILL to PostgreSQL, and to one of them",
+        stores: POSTGRES,
+        make: Make::By(|chance, plan| {
+            shared(plan);
+            strike(chance, plan, Blow::Killed);
+            plan.acts.push(on_first(soon(chance), Act::Kill));
+        }),
+    },
+    Scenario {
+        name: "shared-db-failed-over",
+        about: "three instances; SIGKILL to PostgreSQL; its synchronous standby is promoted",
+        stores: POSTGRES,
+        make: Make::By(|chance, plan| {
+            shared(plan);
+            strike(chance, plan, Blow::FailedOver);
+        }),
+    },
 ];
+
+/// Three instances, and time for the living to miss one that is not heard of.
+fn shared(plan: &mut Plan) {
+    plan.instances = 3;
+    plan.load = Load { alarms: 60, over: Duration::from_secs(4) };
+    plan.settle = SETTLE_SHARED;
+}
+
+/// One of three is paused at a point, past the end of its lease.
+fn pause_at(chance: &mut Chance, plan: &mut Plan, point: Point) {
+    shared(plan);
+    let deed = Deed::Pause(PAUSED);
+    plan.traps.push(Trap { point, nth: 1 + chance.below(20), deed });
+}
 
 /// Strikes the database once, for up to two seconds.
 fn strike(chance: &mut Chance, plan: &mut Plan, blow: Blow) {
@@ -400,7 +484,7 @@ impl Scenario {
     /// Whether it is over within seconds.
     #[must_use]
     pub fn is_quick(&self) -> bool {
-        self.plan(0).settle < SETTLE_LOST
+        self.plan(0).settle < SETTLE_SHARED
     }
 
     /// The plan that follows from a seed.

@@ -143,6 +143,7 @@ impl Sender {
                 client: reqwest::Client::builder().timeout(ANSWER_MAX).build()?,
                 chance: Chance::of(chance.next()),
                 ports: ports.to_vec(),
+                at: 0,
                 traps: Arc::clone(traps),
                 ledger: Arc::clone(&ledger),
             };
@@ -171,6 +172,8 @@ struct Hand {
     client: reqwest::Client,
     chance: Chance,
     ports: Vec<u16>,
+    /// The instance that was asked last.
+    at: usize,
     traps: Arc<Traps>,
     ledger: Arc<Mutex<Ledger>>,
 }
@@ -192,7 +195,7 @@ impl Hand {
             tokio::time::sleep(AGAIN_AFTER).await;
         }
         self.ledger().kept.insert(id.clone(), Timestamp::now());
-        self.traps.reached(Point::Accepted).await;
+        self.traps.reached(Point::Accepted, self.at).await;
         if self.chance.once_in(TOLD_TWICE_ONE_IN) {
             match self.post(&id, &body).await {
                 Some(200 | 429 | 503) | None => {}
@@ -203,7 +206,8 @@ impl Hand {
     }
 
     async fn post(&mut self, id: &str, body: &str) -> Option<u16> {
-        let port = self.ports[self.chance.below(self.ports.len())];
+        self.at = self.chance.below(self.ports.len());
+        let port = self.ports[self.at];
         let sent = self
             .client
             .post(format!("http://127.0.0.1:{port}/v1/events/generic"))
@@ -211,7 +215,7 @@ impl Hand {
             .header("idempotency-key", id)
             .body(body.to_owned())
             .send();
-        let (answer, _) = tokio::join!(sent, self.traps.reached(Point::Posted));
+        let (answer, _) = tokio::join!(sent, self.traps.reached(Point::Posted, self.at));
         answer.ok().map(|answer| answer.status().as_u16())
     }
 

@@ -37,8 +37,8 @@ impl Table {
     pub fn text(&self) -> String {
         let mut text =
             "| scenario | trials | accepted | not answered | undecided | effects | twice \
-             | without intent | unknown | open | starts | back (ms, most) | wrong |\n\
-             |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+             | without intent | unknown | open | starts | back (ms) | drain (ms) | wrong |\n\
+             |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
                 .to_owned();
         let mut sum = (0, Counts::default());
         for ((_, name), (n, counts)) in &self.lines {
@@ -57,7 +57,7 @@ impl Table {
 fn line(text: &mut String, name: &str, n: usize, c: &Counts) {
     writeln!(
         text,
-        "| {name} | {n} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+        "| {name} | {n} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
         c.accepted,
         c.missed,
         c.undecided,
@@ -68,6 +68,7 @@ fn line(text: &mut String, name: &str, n: usize, c: &Counts) {
         c.open,
         c.starts,
         c.back_ms,
+        c.drain_ms,
         c.wrong.len()
     )
     .expect("a string takes all");

@@ -1,9 +1,10 @@
-//! Points at which an instance dies: known from outside, by what it sends and what it is sent.
-
-use tokio::sync::{mpsc, oneshot};
+//! Points at which an instance is struck: known from outside, by what it sends and what it is sent.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
 
 /// What can be seen from outside of an instance's way with one alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub(crate) enum Point {
     Accepted,
     /// It reads something from AWS.
     Asked,
-    /// Its call has arrived at AWS, which has done nothing yet. Nothing will be done.
+    /// Its call has arrived at AWS, which has done nothing yet.
     Arrived,
     /// AWS has done it, and has not answered.
     Applied,
@@ -22,43 +23,64 @@ pub(crate) enum Point {
     Answered,
 }
 
-/// The `nth` time that a point is reached, whoever waits there waits until the trap has shut.
+/// What is done to the instance that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// SIGKILL. What it had asked AWS for and was not done yet is not done any more.
+    Kill,
+    /// SIGSTOP, and SIGCONT afterwards.
+    Pause(Duration),
+}
+
+/// A trap at the `nth` time that a point is reached, counted from 1 over all instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trap {
+    pub(crate) point: Point,
+    pub(crate) nth: usize,
+    pub(crate) deed: Deed,
+}
+
+/// An instance that waits in a trap.
 #[derive(Debug)]
-struct Trap {
-    point: Point,
-    nth: usize,
-    seen: AtomicUsize,
+pub(crate) struct Caught {
+    pub(crate) instance: usize,
+    pub(crate) deed: Deed,
+    /// Told when it is done.
+    pub(crate) done: oneshot::Sender<()>,
 }
 
 /// The traps of a trial. Each shuts once.
 #[derive(Debug)]
 pub(crate) struct Traps {
-    set: Vec<Trap>,
-    shut: mpsc::UnboundedSender<oneshot::Sender<()>>,
-    /// Who kills takes them from here, and sends when it is done.
-    pub(crate) caught: Mutex<mpsc::UnboundedReceiver<oneshot::Sender<()>>>,
+    set: Vec<(Trap, AtomicUsize)>,
+    shut: mpsc::UnboundedSender<Caught>,
+    caught: Mutex<mpsc::UnboundedReceiver<Caught>>,
 }
 
 impl Traps {
-    /// Traps at the `nth` time of points, counted from 1.
-    pub(crate) fn at(points: &[(Point, usize)]) -> Self {
+    pub(crate) fn at(traps: &[Trap]) -> Self {
         let (shut, caught) = mpsc::unbounded_channel();
-        let trap = |(point, nth): &(Point, usize)| {
-            let seen = AtomicUsize::new(0);
-            Trap { point: *point, nth: *nth, seen }
-        };
-        Self { set: points.iter().map(trap).collect(), shut, caught: Mutex::new(caught) }
+        let set = traps.iter().map(|trap| (*trap, AtomicUsize::new(0))).collect();
+        Self { set, shut, caught: Mutex::new(caught) }
     }
 
-    /// Says that a point is reached; answers whether a trap has shut there, after it has.
-    pub(crate) async fn reached(&self, point: Point) -> bool {
-        let mut fell = false;
-        for trap in self.set.iter().filter(|trap| trap.point == point) {
-            if trap.seen.fetch_add(1, Ordering::SeqCst) + 1 == trap.nth {
-                let (done, killed) = oneshot::channel();
-                fell |= self.shut.send(done).is_ok() && killed.await.is_ok();
+    /// Who has been caught meanwhile, for who does the deeds.
+    pub(crate) fn caught(&self) -> Option<Caught> {
+        self.caught.lock().ok()?.try_recv().ok()
+    }
+
+    /// Says that an instance has reached a point, and waits where a trap shuts until the deed is
+    /// done. Answers whether the instance was killed.
+    pub(crate) async fn reached(&self, point: Point, instance: usize) -> bool {
+        let mut died = false;
+        for (trap, seen) in self.set.iter().filter(|(trap, _)| trap.point == point) {
+            if seen.fetch_add(1, Ordering::SeqCst) + 1 == trap.nth {
+                let (done, was_done) = oneshot::channel();
+                let caught = Caught { instance, deed: trap.deed, done };
+                let done = self.shut.send(caught).is_ok() && was_done.await.is_ok();
+                died |= done && trap.deed == Deed::Kill;
             }
         }
-        fell
+        died
     }
 }

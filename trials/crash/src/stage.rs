@@ -1,0 +1,353 @@
+//! Everything of one trial that runs: the instances, the world around them, and what befalls them.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::aws::{Aws, Weather};
+use crate::checks::{Clocks, Story, services};
+use crate::disk::Disk;
+use crate::engine::{Engine, Setting, write_rules};
+use crate::http::Server;
+use crate::postgres::Database;
+use crate::scenario::{Act, Plan};
+use crate::sender::{Ledger, SECRET, Sender};
+use crate::surroundings::{DISK, Dead, environment, moved_clock, set_clock};
+use crate::traps::{Caught, Deed, Traps};
+use crate::trial::Trial;
+
+/// Between two looks of who runs the trial.
+const TICK: Duration = Duration::from_millis(5);
+/// Between two looks whether an instance is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Between two looks at the journal.
+const READ_EVERY: Duration = Duration::from_millis(100);
+/// How long a first start may take on a busy machine.
+const STARTS_WITHIN: Duration = Duration::from_mins(1);
+/// How long everything may take to come back after the last fault, without hands.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
+/// How long an end in order may take.
+const DRAINS_WITHIN: Duration = Duration::from_secs(40);
+/// How long the load may take to be taken, beyond the time that it lasts.
+const TAKEN_WITHIN: Duration = Duration::from_mins(2);
+/// More entries than a trial writes.
+const ENTRIES_MAX: &str = "10000000";
+
+/// A trial's instances and their world. What runs ends when it is dropped.
+pub(crate) struct Stage<'a> {
+    pub(crate) plan: Plan,
+    pub(crate) setting: Setting,
+    pub(crate) engines: Vec<Engine>,
+    pub(crate) aws: Arc<Aws>,
+    ready: Vec<Arc<AtomicBool>>,
+    traps: Arc<Traps>,
+    disk: Option<Disk>,
+    database: Option<&'a mut Database>,
+    /// How far the instances' time of day is from ours, in seconds.
+    offset: i64,
+    client: reqwest::Client,
+    turns: Vec<(Duration, usize, Turn)>,
+    began: Instant,
+    /// When something went wrong last, or ended to.
+    struck: Instant,
+    _servers: Vec<Server>,
+    _looking: JoinSet<()>,
+}
+
+/// What is to be done at a time.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    Begin(Act),
+    End(Act),
+}
+
+impl<'a> Stage<'a> {
+    /// Makes the world and starts the instances.
+    pub(crate) async fn set(
+        trial: &Trial,
+        plan: Plan,
+        folder: &Path,
+        database: Option<&'a mut Database>,
+    ) -> Result<Self> {
+        let traps = Arc::new(Traps::at(&plan.traps));
+        let aws = Aws::new(Arc::clone(&traps));
+        write_rules(folder, &services(plan.load.alarms))?;
+        let has = |is: fn(&Act) -> bool| plan.acts.iter().any(|planned| is(&planned.act));
+        let full = has(|act| matches!(act, Act::DiskFull(_)));
+        let disk = full.then(|| Disk::mount(&folder.join("data"), DISK)).transpose()?;
+        let (mut servers, mut variables) = (Vec::new(), environment(folder));
+        if plan.slack_hangs {
+            let slack = Server::start(Arc::new(Dead)).await?;
+            variables.extend(Dead::variables(slack.port));
+            servers.push(slack);
+        }
+        if has(|act| matches!(act, Act::Step(_))) {
+            variables.extend(moved_clock(folder)?);
+        }
+        if let Some(database) = &database {
+            let schema = format!("trial_{}_{}", trial.scenario.name.replace('-', "_"), trial.seed);
+            database.sql(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))?;
+            let store = json!({ "postgres": { "url": { "env": "DATABASE" }, "schema": schema } });
+            variables.push(("UNTOIL_STORE".to_owned(), store.to_string()));
+            variables.push(("DATABASE".to_owned(), database.url()));
+        }
+        let (binary, folder) = (trial.binary.clone(), folder.to_owned());
+        let setting = Setting { binary, folder, environment: variables };
+        if database.is_some() {
+            let made = setting.run(&["migrate"])?;
+            let said = String::from_utf8_lossy(&made.stderr).into_owned();
+            made.status.success().then_some(()).with_context(|| format!("migrate: {said}"))?;
+        }
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+        let mut engines = Vec::new();
+        for n in 0..plan.instances {
+            let door = aws.door(n).await?;
+            engines.push(Engine::new(&format!("untoil-{}", n + 1), setting.clone(), door.port)?);
+            servers.push(door);
+        }
+        let (ready, looking) = look_at(&engines, &client);
+        Ok(Self {
+            turns: turns(&plan),
+            plan,
+            setting,
+            engines,
+            aws,
+            ready,
+            traps,
+            disk,
+            database,
+            offset: 0,
+            client,
+            began: Instant::now(),
+            struck: Instant::now(),
+            _servers: servers,
+            _looking: looking,
+        })
+    }
+
+    /// Whether times of the journal can be compared with ours.
+    pub(crate) fn clocks(&self) -> Clocks {
+        if self.offset == 0 { Clocks::Same } else { Clocks::Apart }
+    }
+
+    /// The load, the faults, the way back, and the rest. Answers what the sender knows, and how long
+    /// the way back took.
+    pub(crate) async fn go(&mut self, seed: u64) -> Result<(Ledger, Duration)> {
+        while !self.ready.iter().all(|ready| ready.load(Ordering::SeqCst)) {
+            if self.began.elapsed() > STARTS_WITHIN {
+                let said = fs::read_to_string(self.setting.folder.join("untoil-1.stderr"));
+                bail!("it does not become ready: {}", said.unwrap_or_default());
+            }
+            self.tend()?;
+            tokio::time::sleep(TICK).await;
+        }
+        let ports: Vec<u16> = self.engines.iter().map(|engine| engine.port).collect();
+        let mut sender = Sender::start(self.plan.load, seed, &ports, &self.traps)?;
+        (self.began, self.struck) = (Instant::now(), Instant::now());
+        while !sender.is_done()? || !self.turns.is_empty() {
+            self.tend()?;
+            self.trapped()?;
+            while self.turns.first().is_some_and(|(at, ..)| self.began.elapsed() >= *at) {
+                let (_, instance, turn) = self.turns.remove(0);
+                self.turn(instance, turn).await?;
+                self.struck = Instant::now();
+            }
+            if self.began.elapsed() > self.plan.load.over + TAKEN_WITHIN {
+                bail!("the load was not taken within {} s more", TAKEN_WITHIN.as_secs());
+            }
+            tokio::time::sleep(TICK).await;
+        }
+        let back = self.comes_back(&sender).await?;
+        self.settle(&sender).await?;
+        let ledger = sender.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok((ledger, back))
+    }
+
+    fn tend(&mut self) -> Result<()> {
+        for (engine, ready) in self.engines.iter_mut().zip(&self.ready) {
+            if ready.load(Ordering::SeqCst) {
+                engine.is_ready();
+            }
+            engine.tend()?;
+        }
+        Ok(())
+    }
+
+    /// Does the deed where a trap has shut.
+    fn trapped(&mut self) -> Result<()> {
+        let Some(Caught { instance, deed, done }) = self.traps.caught() else { return Ok(()) };
+        match deed {
+            Deed::Kill => self.kill(instance)?,
+            Deed::Pause(lasts) => {
+                self.engines[instance].pause()?;
+                let end = Turn::End(Act::Pause(lasts));
+                self.turns.push((self.began.elapsed() + lasts, instance, end));
+                self.turns.sort_by_key(|(at, ..)| *at);
+            }
+        }
+        self.struck = Instant::now();
+        // Whoever waited there may have gone.
+        done.send(()).ok();
+        Ok(())
+    }
+
+    fn kill(&mut self, instance: usize) -> Result<()> {
+        self.ready[instance].store(false, Ordering::SeqCst);
+        self.engines[instance].kill()
+    }
+
+    async fn turn(&mut self, instance: usize, turn: Turn) -> Result<()> {
+        match turn {
+            Turn::Begin(Act::Kill) => self.kill(instance),
+            Turn::Begin(Act::Drain) => self.engines[instance].terminate(),
+            Turn::Begin(Act::Pause(_)) => self.engines[instance].pause(),
+            Turn::End(Act::Pause(_)) => self.engines[instance].go_on(),
+            Turn::Begin(Act::Weather(weather, _)) => {
+                self.aws.turn(weather);
+                Ok(())
+            }
+            Turn::End(Act::Weather(..)) => {
+                self.aws.turn(Weather::Fair);
+                Ok(())
+            }
+            Turn::Begin(Act::DiskFull(_)) => self.disk.as_ref().map_or(Ok(()), Disk::fill),
+            Turn::End(Act::DiskFull(_)) => self.disk.as_ref().map_or(Ok(()), Disk::free),
+            Turn::Begin(Act::Step(by)) => {
+                self.offset += by;
+                set_clock(&self.setting.folder, self.offset)
+            }
+            Turn::Begin(Act::Database(blow, _)) => {
+                self.database.as_mut().map_or(Ok(()), |database| database.strike(blow))
+            }
+            Turn::End(Act::Database(blow, _)) => match &mut self.database {
+                Some(database) => database.mend(blow).await,
+                None => Ok(()),
+            },
+            Turn::End(Act::Kill | Act::Drain | Act::Step(_)) => Ok(()),
+        }
+    }
+
+    /// Every instance is ready and takes a delivery, without hands.
+    async fn comes_back(&mut self, sender: &Sender) -> Result<Duration> {
+        for n in 0..self.engines.len() {
+            let id = format!("back-{n}");
+            let body = json!({ "alarms": [{ "key": id, "name": id, "state": "firing",
+                "changed_at": jiff::Timestamp::now(), "namespace": "Nobody" }] });
+            let url = format!("http://127.0.0.1:{}/v1/events/generic", self.engines[n].port);
+            loop {
+                self.tend()?;
+                let sent =
+                    self.client.post(&url).bearer_auth(SECRET).header("idempotency-key", &id);
+                let sent = sent.body(body.to_string()).send().await;
+                let taken = sent.is_ok_and(|answer| matches!(answer.status().as_u16(), 202 | 200));
+                if taken && self.ready[n].load(Ordering::SeqCst) {
+                    let mut ledger = sender.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+                    ledger.kept.insert(id, jiff::Timestamp::now());
+                    break;
+                }
+                if self.struck.elapsed() > BACK_WITHIN {
+                    bail!("instance {n} did not come back within {} s", BACK_WITHIN.as_secs());
+                }
+                tokio::time::sleep(TICK).await;
+            }
+        }
+        Ok(self.struck.elapsed())
+    }
+
+    /// Waits until everything is decided and has ended, or for as long as the plan says.
+    async fn settle(&mut self, sender: &Sender) -> Result<()> {
+        let (began, mut story) = (Instant::now(), Story::default());
+        while began.elapsed() < self.plan.settle {
+            self.tend()?;
+            self.read_on(&mut story).await;
+            let ledger = sender.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if story.is_settled(&ledger) {
+                break;
+            }
+            tokio::time::sleep(READ_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Reads what is new in the journal, from whichever instance answers first.
+    async fn read_on(&self, story: &mut Story) {
+        for engine in &self.engines {
+            let port = engine.port;
+            let url = format!("http://127.0.0.1:{port}/v1/journal?after={}&limit=1000", story.upto);
+            let Ok(answer) = self.client.get(url).send().await else { continue };
+            let Ok(text) = answer.text().await else { continue };
+            let Ok(Value::Array(entries)) = serde_json::from_str(&text) else { continue };
+            for entry in &entries {
+                story.add(entry);
+            }
+            return;
+        }
+    }
+
+    /// The whole journal, by the program's own subcommand.
+    pub(crate) fn read_all(&self) -> Result<Story> {
+        let said =
+            self.setting.run(&["audit", "list", "--format", "json", "--limit", ENTRIES_MAX])?;
+        if !said.status.success() {
+            bail!("the journal cannot be read: {}", String::from_utf8_lossy(&said.stderr));
+        }
+        fs::write(self.setting.folder.join("journal.jsonl"), &said.stdout)?;
+        let mut story = Story::default();
+        for line in String::from_utf8_lossy(&said.stdout).lines() {
+            story.add(&serde_json::from_str(line)?);
+        }
+        Ok(story)
+    }
+
+    /// Ends all instances in order.
+    pub(crate) async fn end(&mut self) -> Result<()> {
+        for engine in &mut self.engines {
+            engine.stop(DRAINS_WITHIN).await?;
+        }
+        Ok(())
+    }
+}
+
+/// When each act begins and ends.
+fn turns(plan: &Plan) -> Vec<(Duration, usize, Turn)> {
+    let mut turns = Vec::new();
+    for planned in &plan.acts {
+        turns.push((planned.at, planned.instance, Turn::Begin(planned.act)));
+        let lasts = match planned.act {
+            Act::Kill | Act::Drain | Act::Step(_) => None,
+            Act::Pause(lasts) | Act::Weather(_, lasts) => Some(lasts),
+            Act::DiskFull(lasts) | Act::Database(_, lasts) => Some(lasts),
+        };
+        let end = lasts.map(|lasts| planned.at + lasts);
+        turns.extend(end.map(|at| (at, planned.instance, Turn::End(planned.act))));
+    }
+    turns.sort_by_key(|(at, ..)| *at);
+    turns
+}
+
+type Looking = (Vec<Arc<AtomicBool>>, JoinSet<()>);
+
+/// Asks every instance again and again whether it is ready.
+fn look_at(engines: &[Engine], client: &reqwest::Client) -> Looking {
+    let mut looking = JoinSet::new();
+    let mut all = Vec::new();
+    for engine in engines {
+        let ready = Arc::new(AtomicBool::new(false));
+        all.push(Arc::clone(&ready));
+        let (client, url) = (client.clone(), format!("http://127.0.0.1:{}/readyz", engine.port));
+        looking.spawn(async move {
+            loop {
+                let answer = client.get(&url).send().await;
+                ready.store(answer.is_ok_and(|it| it.status().is_success()), Ordering::SeqCst);
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+    }
+    (all, looking)
+}
