@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Pause(Pause),
     /// Release the kill switch.
     Resume(Pause),
+    /// Move what is old out of the journal into compressed files.
+    Archive(Archive),
     /// Make or update the tables of a PostgreSQL store.
     Migrate,
     /// Check the configuration, AWS identity and permissions, Slack and the clock.
@@ -124,6 +126,14 @@ pub(crate) struct Why {
     pub(crate) incident: String,
 }
 
+/// `archive`
+#[derive(Debug, Args)]
+pub(crate) struct Archive {
+    /// Keep what is younger, such as `90d`; `retention.keep` by default.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) keep: Option<untoil_model::Period>,
+}
+
 /// `audit`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
@@ -141,14 +151,36 @@ pub(crate) enum Audit {
         /// Only of this kind: `judged`, `started`, …
         #[arg(long)]
         kind: Option<String>,
+        /// The folder of archive files; the configured one by default.
+        #[arg(long, value_name = "DIR")]
+        archive: Option<PathBuf>,
     },
     /// Show one entry whole, and beneath it the delivery that it is about.
     Show {
         /// Its number.
         seq: u64,
+        /// The folder of archive files; the configured one by default.
+        #[arg(long, value_name = "DIR")]
+        archive: Option<PathBuf>,
     },
-    /// Check the chain from the first entry to the last; names the first broken one.
-    Verify,
+    /// Check the chain from the first entry of all time to the last; names what is broken.
+    Verify {
+        /// The folder of archive files; the configured one by default.
+        #[arg(long, value_name = "DIR")]
+        archive: Option<PathBuf>,
+        /// Check one of the two alone.
+        #[arg(long, value_enum)]
+        only: Option<Only>,
+    },
+}
+
+/// What `audit verify` can check alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Only {
+    /// The store: no archive file is read.
+    Store,
+    /// Archive files: no store is opened.
+    Archive,
 }
 
 /// `approve`, `reject`

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use untoil_journal::KEEP_MIN;
 use untoil_model::{EngineMode, Hash, Period};
 
 mod health;
@@ -29,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     /// What the journal is kept in.
     pub(crate) store: StoreConfig,
+    /// How long the journal keeps what is old, and where it goes then.
+    pub(crate) retention: RetentionConfig,
     /// The folder of rules with its `policy.yaml`.
     pub(crate) rules: PathBuf,
     /// How long it may take to end in order after SIGTERM.
@@ -59,6 +62,7 @@ impl Default for Config {
             instance: "untoil-1".into(),
             data: "untoil-data".into(),
             store: StoreConfig::Sqlite {},
+            retention: RetentionConfig::default(),
             rules: "rules".into(),
             // Less than the 30 s after which ECS kills, and Docker's 10 s are easily raised.
             drain: Period::secs(25),
@@ -82,6 +86,16 @@ pub(crate) enum StoreConfig {
     Sqlite {},
     /// A schema of a PostgreSQL database.
     Postgres(PostgresStore),
+}
+
+/// How long the journal keeps what is old, and where it goes then.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RetentionConfig {
+    /// For how long; without it, for ever.
+    pub(crate) keep: Option<Period>,
+    /// The folder of archive files; `archive` in `data` by default.
+    pub(crate) archive: Option<PathBuf>,
 }
 
 /// A schema of a PostgreSQL database.
@@ -256,6 +270,9 @@ impl Config {
         if self.body_bytes_max < 1 << 20 {
             bail!("`body_bytes_max` is {}: SNS alone needs 1 MiB (1048576)", self.body_bytes_max);
         }
+        if let Some(keep) = self.retention.keep.filter(|keep| *keep < KEEP_MIN) {
+            bail!("`retention.keep` is {keep}: the guard and repeated deliveries need {KEEP_MIN}");
+        }
         if !matches!(self.slack.language.as_str(), "ko" | "en") {
             bail!("`slack.language` is `{}`: use `ko` or `en`", self.slack.language);
         }
@@ -275,6 +292,11 @@ impl Config {
     /// What the journal says of the configuration: its hash. Secrets are not part of it.
     pub(crate) fn hash(&self) -> Hash {
         Hash::of_json(self)
+    }
+
+    /// The folder of archive files.
+    pub(crate) fn archive(&self) -> PathBuf {
+        self.retention.archive.clone().unwrap_or_else(|| self.data.join("archive"))
     }
 
     /// The journal's file.
@@ -306,6 +328,7 @@ fn overrides() -> anyhow::Result<Vec<(String, String)>> {
         "INSTANCE",
         "DATA",
         "STORE",
+        "RETENTION",
         "RULES",
         "DRAIN",
         "BODY_BYTES_MAX",
@@ -406,6 +429,7 @@ mod tests {
             ("deadman: { every: 1s }\n", "deadman.every"),
             ("deadman: { every: 10s, within: 20s }\n", "deadman.within"),
             ("sources: { heartbeat: { bearer: { secrets: [] } } }\n", "deadman"),
+            ("retention: { keep: 7d }\n", "35d"),
         ];
         for (text, names) in table {
             let error = format!("{:#}", Config::read(text, &[]).unwrap_err());

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 mod api;
+mod archiving;
 mod cli;
 mod client;
 mod commands;

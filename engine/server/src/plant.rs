@@ -17,17 +17,17 @@ use untoil_guard::Guard;
 use untoil_intake::{
     AwsSns, IntakeConfig, IntakeState, Origin, Ports, Secret, SnsPolicy, SourceAuth, TopicArn,
 };
-use untoil_journal::{Batch, Journal, Roster};
+use untoil_journal::{Archiver, Batch, Journal, Roster};
 use untoil_model::{Actor, Body, Draft, EngineMode, Mode, Source};
 use untoil_notifier::{Chat, Notifier, NotifierConfig};
 use untoil_runner::Runner;
 
-use crate::api;
 use crate::config::{Config, SourceConfig};
 use crate::door::Door;
 use crate::health::Health;
 use crate::rulebook::Loaded;
 use crate::serving::{self, Limits};
+use crate::{api, archiving};
 
 /// What differs between the service, the demo and tests.
 pub(crate) struct Parts {
@@ -129,6 +129,7 @@ impl Plant {
             eyes,
             runner,
         };
+        let posts = (Arc::clone(&roster), Arc::clone(&clock));
         let dispatcher = Dispatcher::new(tools);
         let bell = dispatcher.bell();
         let notifier =
@@ -150,6 +151,10 @@ impl Plant {
         dispatching.parts.spawn(dispatch(dispatcher, dispatching.stop.clone(), end.clone()));
         let keeping = rules.keep(base, deciding.stop.clone());
         deciding.parts.spawn(keeping.map(Ok));
+        if let Some(archiver) = archiver {
+            let archiving = archiving::run(archiver, posts, deciding.stop.clone());
+            deciding.parts.spawn(archiving.map(Ok));
+        }
         let words = notifier.run(telling.stop.clone());
         telling.parts.spawn(words.map(Ok));
         health.watch_over(&journal, (config, told), (&mut telling.parts, &telling.stop));

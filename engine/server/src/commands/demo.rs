@@ -159,6 +159,7 @@ fn parts(
     Ok(Parts {
         journal: Arc::clone(journal),
         roster: Arc::new(Sole::new(Arc::clone(journal))),
+        archiver: None,
         clock: Arc::clone(clock),
         catalogue,
         rules,

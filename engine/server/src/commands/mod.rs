@@ -6,6 +6,7 @@ use crate::cli::{self, Cli, Command};
 use crate::config::Config;
 
 mod answer;
+mod archive;
 mod audit;
 mod demo;
 mod doctor;
@@ -14,6 +15,7 @@ mod rules;
 mod serve;
 mod store;
 mod test_rules;
+mod trail;
 mod try_event;
 
 /// Runs one.
@@ -37,6 +39,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Reject(what) => answer::answer(&config, "reject", what, cli.format).await,
         Command::Pause(what) => answer::switch(&config, "pause", what, cli.format).await,
         Command::Resume(what) => answer::switch(&config, "resume", what, cli.format).await,
+        Command::Archive(what) => archive::run(&config, what, cli.format).await,
         Command::Migrate => store::migrate(&config).await,
         Command::Doctor => doctor::run(&config, cli.format).await,
     }

@@ -12,7 +12,7 @@ use untoil_notifier::{
     Chat, Language, Mention, NotifierConfig, Slack, SlackConfig, Terminal, Voice,
 };
 
-use crate::commands::store;
+use crate::commands::{archive, store};
 use crate::config::Config;
 use crate::out;
 use crate::plant::{Parts, Plant};
@@ -21,7 +21,11 @@ use crate::rulebook::Loaded;
 
 /// `serve`.
 pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
-    let (journal, roster) = store::open(config).await?;
+    let (journal, roster, retention) = store::open(config).await?;
+    let archiver = match config.retention.keep {
+        Some(keep) => Some(archive::archiver(config, (Arc::clone(&journal), retention), keep)?),
+        None => None,
+    };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ends = Arc::clone(&clock);
     let catalogue = Arc::new(Catalogue::standard(config.http_hosts.clone()));
@@ -36,6 +40,7 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let parts = Parts {
         journal,
         roster,
+        archiver,
         clock,
         catalogue,
         rules,

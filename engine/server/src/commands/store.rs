@@ -4,15 +4,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use untoil_journal::{Journal, Roster, Sole};
+use untoil_journal::{Journal, Retention, Roster, Sole};
 use untoil_store::SqliteJournal;
 use untoil_store::postgres::{self, PostgresConfig, PostgresJournal, Tls};
 
 use crate::config::{Config, PostgresStore, StoreConfig, TlsMode};
 use crate::out;
 
-/// The journal to serve with, and this instance's share of the work.
-pub(crate) async fn open(config: &Config) -> anyhow::Result<(Arc<dyn Journal>, Arc<dyn Roster>)> {
+/// The journal to serve with, this instance's share of the work, and what lets go of the old.
+pub(crate) type Opened = (Arc<dyn Journal>, Arc<dyn Roster>, Arc<dyn Retention>);
+
+/// Opens the journal to serve with.
+pub(crate) async fn open(config: &Config) -> anyhow::Result<Opened> {
     match &config.store {
         StoreConfig::Sqlite {} => {
             std::fs::create_dir_all(&config.data)
@@ -20,13 +23,12 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<(Arc<dyn Journal>, A
             let journal = SqliteJournal::open(config.journal()).with_context(|| {
                 format!("cannot open the journal `{}`", config.journal().display())
             })?;
-            let journal: Arc<dyn Journal> = Arc::new(journal);
-            let roster = Arc::new(Sole::new(Arc::clone(&journal)));
-            Ok((journal, roster))
+            let journal = Arc::new(journal);
+            Ok((journal.clone(), Arc::new(Sole::new(journal.clone())), journal))
         }
         StoreConfig::Postgres(store) => {
             let journal = Arc::new(PostgresJournal::connect(&at(store)?).await?);
-            Ok((Arc::clone(&journal) as Arc<dyn Journal>, journal))
+            Ok((journal.clone(), journal.clone(), journal))
         }
     }
 }
