@@ -229,6 +229,7 @@ impl Dispatcher {
             JournalError::Damaged(_) => Err(DispatcherError::Damaged(error)),
             JournalError::Overloaded
             | JournalError::Unavailable(_)
+            | JournalError::Newer(_)
             | JournalError::TakenOver(_) => {
                 tracing::error!(%error, "the journal does not answer; nothing is decided until it does");
                 self.tools.clock.sleep(JOURNAL_AGAIN).await;

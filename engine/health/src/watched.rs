@@ -54,7 +54,9 @@ impl Watched {
             Some(error @ (JournalError::Unavailable(_) | JournalError::Damaged(_))) => {
                 self.readiness.failed(Part::Store, &error.to_string());
             }
-            Some(JournalError::Overloaded | JournalError::TakenOver(_)) => {}
+            Some(
+                JournalError::Overloaded | JournalError::Newer(_) | JournalError::TakenOver(_),
+            ) => {}
         }
     }
 
@@ -70,6 +72,7 @@ fn word(error: &JournalError) -> &'static str {
         JournalError::Overloaded => "overloaded",
         JournalError::Unavailable(_) => "unavailable",
         JournalError::Damaged(_) => "damaged",
+        JournalError::Newer(_) => "newer",
         JournalError::TakenOver(_) => "taken_over",
     }
 }

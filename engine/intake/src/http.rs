@@ -244,7 +244,10 @@ async fn keep(
     let id = delivery.id.to_string();
     let receipt = parts.journal.receive(delivery).await.map_err(|error| match error {
         JournalError::Overloaded => Problem::later(error.to_string(), RETRY_SOON_SECS),
-        JournalError::Unavailable(_) | JournalError::Damaged(_) | JournalError::TakenOver(_) => {
+        JournalError::Unavailable(_)
+        | JournalError::Damaged(_)
+        | JournalError::Newer(_)
+        | JournalError::TakenOver(_) => {
             tracing::error!(delivery.id = %id, "failed to keep delivery `{id}`: {error}");
             Problem::later("the journal does not answer; nothing was promised", RETRY_LATER_SECS)
         }

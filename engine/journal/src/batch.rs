@@ -100,10 +100,26 @@ pub enum JournalError {
     Unavailable(String),
     /// What is kept is not what was written.
     #[error("the journal is damaged: {0}; run `untoil audit verify`")]
-    Damaged(#[from] Broken),
+    Damaged(Broken),
+    /// A newer program has written what this one cannot read. Nothing is damaged, and nothing can be
+    /// decided on it here: an instance that knows it, or this one once it is updated, goes on.
+    #[error(transparent)]
+    Newer(Broken),
     /// Another instance holds it now. Nothing was written.
     #[error("another instance has taken over {0}; it goes on there")]
     TakenOver(String),
+}
+
+impl From<Broken> for JournalError {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Newer { .. } => Self::Newer(broken),
+            Broken::Unreadable { .. }
+            | Broken::Gap { .. }
+            | Broken::Unchained { .. }
+            | Broken::Changed { .. } => Self::Damaged(broken),
+        }
+    }
 }
 
 /// Why a batch was not written.

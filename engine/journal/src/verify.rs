@@ -133,7 +133,9 @@ pub async fn segments(journal: &dyn Journal) -> Result<Result<Vec<Segment>, Brok
     loop {
         let page = journal.read(&Stream::Archive, at, PAGE).await;
         let page = match page {
-            Err(JournalError::Damaged(broken)) => return Ok(Err(broken)),
+            Err(JournalError::Damaged(broken) | JournalError::Newer(broken)) => {
+                return Ok(Err(broken));
+            }
             page => page?,
         };
         if page.is_empty() {

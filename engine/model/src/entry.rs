@@ -409,6 +409,13 @@ struct Text {
     body: Body,
 }
 
+/// What every version of the form has.
+#[derive(Deserialize)]
+struct Envelope {
+    v: u8,
+    seq: Seq,
+}
+
 /// The version of the text's form. Readers refuse any other.
 pub(crate) const TEXT_VERSION: u8 = 1;
 
@@ -419,6 +426,15 @@ pub enum Broken {
     #[error("entry {seq} cannot be read: {why}")]
     Unreadable {
         /// The place it was found at.
+        seq: Seq,
+        /// What the reader said.
+        why: String,
+    },
+    /// It is whole, and of a form that this program does not know. Nothing is damaged: while versions
+    /// change, the others go on with it.
+    #[error("entry {seq} was written by a newer untoil, update this one to read it ({why})")]
+    Newer {
+        /// Its place.
         seq: Seq,
         /// What the reader said.
         why: String,
@@ -480,14 +496,22 @@ impl Entry {
     /// Reads a kept entry back. It does not check the chain: [`Entry::check`] does.
     ///
     /// # Errors
-    /// [`Broken::Unreadable`] when the text is not an entry of this version.
+    /// [`Broken::Newer`] when the text is what was sealed here and this program does not know what it
+    /// says; [`Broken::Unreadable`] when it is not an entry.
     pub fn open(seq: Seq, text: &str, prev: Hash, hash: Hash) -> Result<Self, Broken> {
-        let unreadable = |why: String| Broken::Unreadable { seq, why };
-        let text: Text = serde_json::from_str(text).map_err(|e| unreadable(e.to_string()))?;
-        if text.v != TEXT_VERSION {
-            return Err(unreadable(format!("its form is version {}, this is version 1", text.v)));
+        let unreadable = |why: String| match serde_json::from_str(text) {
+            Ok(Envelope { v, seq: inner })
+                if v >= TEXT_VERSION && inner == seq && prev.chain(text) == hash =>
+            {
+                Broken::Newer { seq, why }
+            }
+            Ok(_) | Err(_) => Broken::Unreadable { seq, why },
+        };
+        let parsed: Text = serde_json::from_str(text).map_err(|e| unreadable(e.to_string()))?;
+        if parsed.v != TEXT_VERSION {
+            return Err(unreadable(format!("its form is version {}, this is version 1", parsed.v)));
         }
-        let Text { v: _, seq: inner, at, actor, incident, alarm, body } = text;
+        let Text { v: _, seq: inner, at, actor, incident, alarm, body } = parsed;
         if inner != seq {
             return Err(Broken::Gap { expected: seq, found: inner });
         }
@@ -575,6 +599,27 @@ mod tests {
             Entry::check(after_one, Seq(2), "{}", rehashed),
             Err(Broken::Unreadable { .. })
         ));
+    }
+
+    #[test]
+    fn what_a_newer_program_sealed_is_told_apart_from_damage() {
+        let (_, text) = Entry::seal(draft("a"), Seq(1), Hash::GENESIS);
+        let table = [
+            (text.replace("\"paused\"", "\"postponed\""), "newer"),
+            (text.replace("\"reason\":\"a\"", "\"reason\":\"a\",\"since\":1"), "newer"),
+            (text.replace("\"v\":1", "\"v\":2"), "newer"),
+            (text.replace("\"seq\":1", "\"seq\":7"), "stands where entry 1"),
+            ("{\"v\":1}".to_owned(), "cannot be read"),
+            ("not JSON".to_owned(), "cannot be read"),
+        ];
+        for (text, expected) in table {
+            let hash = Hash::GENESIS.chain(&text);
+            let said = Entry::open(Seq(1), &text, Hash::GENESIS, hash).unwrap_err().to_string();
+            assert!(said.contains(expected), "{text}: {said}");
+            // Not what was sealed.
+            let said = Entry::open(Seq(1), &text, hash, hash).unwrap_err().to_string();
+            assert!(!said.contains("newer"), "{text}: {said}");
+        }
     }
 
     #[test]

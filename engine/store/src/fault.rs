@@ -25,7 +25,7 @@ impl Fault {
     pub(crate) fn told(&self, file: &Path) -> JournalError {
         let file = file.display();
         match self {
-            Self::Broken(broken) => JournalError::Damaged(broken.clone()),
+            Self::Broken(broken) => broken.clone().into(),
             Self::Unreadable(why) => JournalError::Unavailable(format!("`{file}`: {why}")),
             Self::Database(error) => {
                 let wayout = error.sqlite_error_code().map_or("", way_out);

@@ -74,7 +74,7 @@ impl Fault {
     /// What the engine is told.
     pub(crate) fn told(&self, schema: &str) -> JournalError {
         match self {
-            Self::Broken(broken) => JournalError::Damaged(broken.clone()),
+            Self::Broken(broken) => broken.clone().into(),
             Self::Unreachable(_)
             | Self::Lost(_)
             | Self::Again(_)

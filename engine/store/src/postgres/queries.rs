@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use untoil_journal::{DECIDED_TOGETHER_BYTES, RawEntry};
-use untoil_model::{Delivery, DeliveryId, Entry, Hash, IncidentId, Seq, Stream};
+use untoil_model::{Broken, Delivery, DeliveryId, Entry, Hash, IncidentId, Seq, Stream};
 
 use super::fault::Fault;
 use super::group::{column, place};
@@ -203,8 +203,12 @@ pub(crate) async fn end_of_chain(reader: &Reader) -> Result<Seq, Fault> {
                 None => (Seq::START, Hash::GENESIS),
             };
             let kept = (hash(head.get(4))?, hash(head.get(5))?);
-            let entry = Entry::check(before, place(seq), head.get(3), kept)?;
-            (entry.seq, entry.hash)
+            match Entry::check(before, place(seq), head.get(3), kept) {
+                Ok(entry) => (entry.seq, entry.hash),
+                // Whole, though only a newer program can read it.
+                Err(Broken::Newer { seq, .. }) => (seq, kept.1),
+                Err(broken) => return Err(broken.into()),
+            }
         }
     };
     if last != (end, end_hash) {
