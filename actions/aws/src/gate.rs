@@ -321,6 +321,17 @@ mod tests {
         Some(takes)
     }
 
+    /// When each call was answered, and whether it was taken.
+    type Answers = Arc<Mutex<Vec<(Duration, bool)>>>;
+
+    async fn keep_calling(gate: Arc<Gate>, service: Arc<Counting>, answers: Answers) {
+        while gate.clock.ticks() < Duration::from_mins(20) {
+            if let Some(takes) = call(&gate, &service).await {
+                lock(&answers).push((gate.clock.ticks(), takes));
+            }
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn however_many_call_at_once_the_published_rate_holds() {
         let gate = gate(Limits::published());
@@ -392,17 +403,11 @@ mod tests {
         let gate = gate(Limits::published());
         let service = Arc::new(Counting::default());
         let mut callers = JoinSet::new();
-        let answers: Arc<Mutex<Vec<(Duration, bool)>>> = Arc::default();
+        let answers = Answers::default();
         for _ in 0..30 {
             let (gate, service, answers) =
                 (Arc::clone(&gate), Arc::clone(&service), Arc::clone(&answers));
-            callers.spawn(async move {
-                while gate.clock.ticks() < Duration::from_mins(20) {
-                    if let Some(takes) = call(&gate, &service).await {
-                        lock(&answers).push((gate.clock.ticks(), takes));
-                    }
-                }
-            });
+            callers.spawn(keep_calling(gate, service, answers));
         }
         callers.join_all().await;
         let within = |from: u64, until: u64, taken: bool| {
