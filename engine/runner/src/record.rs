@@ -7,6 +7,10 @@ use untoil_guard::GuardError;
 use untoil_journal::{AppendError, Batch, Journal, JournalError, catch_up};
 use untoil_model::{Actor, Body, Draft, Incident, Seq, Stream};
 
+/// News of the incident may come in between its reading and a record of it this often; senders repeat
+/// themselves in minutes.
+const WRITES_MAX: u32 = 20;
+
 /// Why the runner cannot go on. What it was doing is in the journal and is taken up again.
 #[derive(Debug, thiserror::Error)]
 pub enum RunnerError {
@@ -49,20 +53,27 @@ pub(crate) struct Pen {
 }
 
 impl Pen {
-    /// Writes entries of an incident together, and folds the incident on.
+    /// Writes entries of an incident together, if what they tell of is still what is to be done, and
+    /// folds the incident on.
+    ///
+    /// Words about the alarm may have come in meanwhile. But an instance that was stopped, lost the
+    /// incident and has it back does not know what was done in between: holding it does not tell.
     pub(crate) async fn write(
         &self,
         incident: &mut Incident,
         bodies: Vec<Body>,
     ) -> Result<(), RunnerError> {
-        let batch = self.batch(incident, bodies);
-        match self.journal.append(batch).await {
-            Ok(_) => Ok(catch_up(&*self.journal, incident).await?),
-            Err(AppendError::Journal(e)) => Err(e.into()),
-            Err(AppendError::Conflict { .. } | AppendError::Decided(_)) => {
-                unreachable!("a batch without conditions has no conflict")
+        let (work, tries) = (incident.work(), incident.tries.clone());
+        for _ in 0..WRITES_MAX {
+            if self.write_if_still(incident, bodies.clone()).await? {
+                return Ok(());
+            }
+            if incident.work() != work || incident.tries != tries {
+                break;
             }
         }
+        // The worker asks the incident anew.
+        Ok(())
     }
 
     /// Writes entries only if the incident is still as its caller knows it; says whether it was.

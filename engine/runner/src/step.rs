@@ -39,6 +39,13 @@ struct Placed {
     progress: Progress,
 }
 
+/// The right to make a call whose intent is recorded.
+struct Cleared {
+    may: Clearance,
+    /// When this instance's tenure ended, as it was known before the intent; in ticks.
+    begin_by: Option<Duration>,
+}
+
 impl Runner {
     fn placed(incident: &Incident, n: u32) -> Result<Placed, RunnerError> {
         let misplaced =
@@ -96,7 +103,7 @@ impl Runner {
         let Some(may) = self.intend(permit, incident, (&placed, attempt)).await? else {
             return Ok(());
         };
-        let answer = self.make(action, hands, may, &placed).await;
+        let answer = self.make((action, hands), may, &placed).await;
         self.record(incident, &placed, attempt, answer).await
     }
 
@@ -107,9 +114,10 @@ impl Runner {
         permit: &Permit,
         incident: &mut Incident,
         (placed, attempt): (&Placed, u32),
-    ) -> Result<Option<Clearance>, RunnerError> {
+    ) -> Result<Option<Cleared>, RunnerError> {
         for _ in 0..INTENTS_MAX {
             let now = self.pen.clock.now();
+            let begin_by = self.tenure.until();
             let n = placed.at.step;
             let may = match self.guard.clear(permit, n, attempt, incident, now).await? {
                 Ok(may) => may,
@@ -130,7 +138,7 @@ impl Runner {
                 not_after: may.not_after(),
             };
             if self.pen.intend(incident, started, ledger_at).await? {
-                return Ok(Some(may));
+                return Ok(Some(Cleared { may, begin_by }));
             }
         }
         // News kept coming in; the worker takes the step up again from the incident as it is then.
@@ -139,15 +147,15 @@ impl Runner {
 
     async fn make(
         &self,
-        action: &dyn Action,
-        hands: &untoil_actions::Hands,
-        may: Clearance,
+        (action, hands): (&dyn Action, &untoil_actions::Hands),
+        cleared: Cleared,
         placed: &Placed,
     ) -> Result<String, CallError> {
         let now = self.pen.clock.now();
-        if let Some(why) = self.too_late(&may, now) {
+        if let Some(why) = self.too_late(&cleared, now) {
             return Err(CallError::NotSent { why });
         }
+        let may = cleared.may;
         let marker = may.marker();
         let order =
             Order { step: &placed.step, at: &placed.at, marker: &marker, started_at: now, now };
@@ -162,12 +170,13 @@ impl Runner {
 
     /// Why a call must not begin any more although its intent is recorded.
     ///
-    /// The process may have been stopped since. While the tenure lasts nobody else has adopted the
-    /// incident, and nobody does within the seconds by which a lease is longer than a tenure. What is
-    /// left is a process that is stopped from here on, in the middle of sending; then the clearance's
-    /// end bounds what a host does, and AWS takes no request that was signed five minutes ago.
-    fn too_late(&self, may: &Clearance, now: Timestamp) -> Option<String> {
-        if !self.tenure.lasts(&*self.pen.clock) {
+    /// The process may have been stopped since. Until the tenure's end as it was known before the
+    /// intent nobody else has adopted the incident, and nobody does within the seconds by which a lease
+    /// is longer than a tenure. What is left is a process that is stopped from here on, in the middle
+    /// of sending; then the clearance's end bounds what a host does, and AWS takes no request that was
+    /// signed five minutes ago.
+    fn too_late(&self, Cleared { may, begin_by }: &Cleared, now: Timestamp) -> Option<String> {
+        if begin_by.is_some_and(|begin_by| self.pen.clock.ticks() >= begin_by) {
             return Some("this instance was not heard for too long to act".to_owned());
         }
         let not_after = may.not_after();

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use untoil_journal::catch_up;
 use untoil_model::{
     Alarm, AlarmState, Body, Incident, Period, Plan, Reason, Run, RunKind, RunOutcome, Sample,
-    Standing, StepOutcome, Verdict,
+    Standing, StepOutcome, Verdict, Work,
 };
 
 use crate::runner::mention;
@@ -20,6 +20,8 @@ const WORSE: f64 = 1.2;
 
 /// What watching came to.
 enum Seen {
+    /// Another instance went on with the run meanwhile.
+    Elsewhere,
     Effective,
     Ineffective,
     Harmful(String),
@@ -54,6 +56,7 @@ impl Runner {
         }
         let waited = plan.verify.clears_within;
         match self.wait_for_clear(incident, (&plan, since), news).await? {
+            Seen::Elsewhere => Ok(()),
             Seen::Effective => self.end(incident, RunOutcome::Effective, None).await,
             Seen::Ineffective => {
                 let reason = Reason::Ineffective { waited };
@@ -80,6 +83,10 @@ impl Runner {
         let mut looked_at = since;
         loop {
             catch_up(&*self.pen.journal, incident).await?;
+            // This instance may have been stopped, and have lost the incident and got it back.
+            if incident.work() != (Work::Watch { since }) {
+                return Ok(Seen::Elsewhere);
+            }
             let now = self.pen.clock.now();
             let wake = match incident.clear_since {
                 Some(clear) => {

@@ -5,3 +5,4 @@ mod busy;
 mod calls;
 mod ends;
 mod lab;
+mod stopped;
