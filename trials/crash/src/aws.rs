@@ -17,6 +17,12 @@ use crate::traps::{Point, Traps};
 /// Tasks of a service before anybody changes it.
 const TASKS: i64 = 2;
 
+/// No instance belongs to an Auto Scaling group.
+const NO_GROUPS: &str = "<DescribeAutoScalingInstancesResponse \
+    xmlns=\"http://autoscaling.amazonaws.com/doc/2011-01-01/\"><DescribeAutoScalingInstancesResult>\
+    <AutoScalingInstances/></DescribeAutoScalingInstancesResult><ResponseMetadata>\
+    <RequestId>0</RequestId></ResponseMetadata></DescribeAutoScalingInstancesResponse>";
+
 /// What goes wrong at AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weather {
@@ -156,6 +162,7 @@ impl Aws {
                 let name = asked["services"][0].as_str().unwrap_or_default();
                 json!({ "services": [cloud.service(name)], "failures": [] })
             }
+            "DescribeAutoScalingInstances" => return Reply::Xml(NO_GROUPS.to_owned()),
             _ => return refused("UnknownOperationException"),
         };
         Reply::Json(200, answer)

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::aws::{Effect, Fate};
-use crate::sender::{Kind, Ledger};
+use crate::sender::{Kind, Ledger, SERVICES};
 
 /// The journal, as far as it matters here. Entries are added in their order.
 #[derive(Debug, Default)]
@@ -253,7 +253,7 @@ fn calls(counts: &mut Counts, story: &Story, effects: &[Effect]) {
 
 /// The alarms' targets that the stand-in calls services.
 pub(crate) fn services(alarms: usize) -> Vec<(String, &'static str)> {
-    let ours = (0..alarms).filter(|n| Kind::of(*n) != Kind::Command);
+    let ours = (0..alarms.min(SERVICES)).filter(|n| Kind::of(*n) != Kind::Command);
     ours.map(|n| (Kind::target(n), Kind::of(n).metric())).collect()
 }
 

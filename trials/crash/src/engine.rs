@@ -80,6 +80,8 @@ impl Engine {
             self.starts_at = Instant::now() + START_AGAIN_AFTER;
             match self.told.take() {
                 Some(at) if status.success() => self.drains.push(at.elapsed()),
+                // Told before it was there to listen: it ends by the signal, and had nothing to end.
+                Some(_) if !self.was_ready => {}
                 Some(_) => self.own_ends.push(format!("{}: told to end: {status}", self.name)),
                 None if self.was_ready => self.own_ends.push(format!("{}: {status}", self.name)),
                 // It could not start, as without its database; a supervisor tries again.

@@ -25,6 +25,8 @@ pub(crate) struct Request {
 pub(crate) enum Reply {
     /// A status and JSON.
     Json(u16, Value),
+    /// XML, as the older services answer.
+    Xml(String),
     /// The connection ends without an answer.
     Close,
     /// No answer ever comes.
@@ -76,19 +78,23 @@ async fn serve(mut stream: TcpStream, answers: Arc<impl Answers>) -> Result<()> 
         let operation = request.operation.clone();
         match answers.answer(request).await {
             Reply::Json(status, value) => {
-                let body = value.to_string();
-                let head = format!(
-                    "HTTP/1.1 {status} X\r\ncontent-type: application/x-amz-json-1.1\r\n\
-                     content-length: {}\r\n\r\n",
-                    body.len()
-                );
-                stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await?;
+                let kind = "application/x-amz-json-1.1";
+                write(&mut stream, (status, kind), &value.to_string()).await?;
                 answers.answered(&operation).await;
             }
+            Reply::Xml(body) => write(&mut stream, (200, "text/xml"), &body).await?,
             Reply::Close => return Ok(()),
             Reply::Silence => std::future::pending().await,
         }
     }
+}
+
+async fn write(stream: &mut TcpStream, (status, kind): (u16, &str), body: &str) -> Result<()> {
+    let length = body.len();
+    let head =
+        format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await?;
+    Ok(())
 }
 
 /// The next request of a connection; `bytes` keeps what was read too much.
@@ -116,7 +122,11 @@ fn parsed(bytes: &[u8]) -> Option<(Request, usize)> {
     let length = header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
     let body = bytes.get(end + 4..end + 4 + length)?;
     let target = header("x-amz-target").unwrap_or_default();
-    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+    let named = target.rsplit('.').next().filter(|name| !name.is_empty());
+    // The older services name it in a form.
+    let form = String::from_utf8_lossy(body);
+    let named = named.or_else(|| form.split('&').find_map(|pair| pair.strip_prefix("Action=")));
+    let operation = named.unwrap_or_default().to_owned();
     let body = serde_json::from_slice(body).unwrap_or_default();
     Some((Request { operation, body }, end + 4 + length))
 }
@@ -132,5 +142,7 @@ mod tests {
         assert_eq!((request.operation.as_str(), used), ("SendCommand", whole.len() - 3));
         assert_eq!(request.body["a"], 1);
         assert!(parsed(&whole[..whole.len() - 5]).is_none());
+        let form = b"POST / HTTP/1.1\r\ncontent-length: 18\r\n\r\nVersion=1&Action=X";
+        assert_eq!(parsed(form).unwrap().0.operation, "X");
     }
 }

@@ -27,6 +27,9 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(90);
 /// One accepted letter of so many is sent again at once, as a sender does who missed the answer.
 const TOLD_TWICE_ONE_IN: usize = 3;
 
+/// A rule may name 64 services; half of these are for each of two rules.
+pub(crate) const SERVICES: usize = 64;
+
 /// What an alarm is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -52,7 +55,7 @@ impl Kind {
     pub(crate) fn target(n: usize) -> String {
         match Self::of(n) {
             Self::Command => format!("i-{n:017x}"),
-            Self::Redeploy | Self::Scale => format!("service-{n}"),
+            Self::Redeploy | Self::Scale => format!("service-{}", n % SERVICES),
         }
     }
 

@@ -56,6 +56,10 @@ pub(crate) struct Stage<'a> {
     began: Instant,
     /// When something went wrong last, or ended to.
     struck: Instant,
+    /// Not every instance has been ready since.
+    away: bool,
+    /// The longest that it took until all were.
+    back: Duration,
     _servers: Vec<Server>,
     _looking: JoinSet<()>,
 }
@@ -126,6 +130,8 @@ impl<'a> Stage<'a> {
             client,
             began: Instant::now(),
             struck: Instant::now(),
+            away: false,
+            back: Duration::ZERO,
             _servers: servers,
             _looking: looking,
         })
@@ -139,7 +145,7 @@ impl<'a> Stage<'a> {
     /// The load, the faults, the way back, and the rest. Answers what the sender knows, and how long
     /// the way back took.
     pub(crate) async fn go(&mut self, seed: u64) -> Result<(Ledger, Duration)> {
-        while !self.ready.iter().all(|ready| ready.load(Ordering::SeqCst)) {
+        while !self.all_ready() {
             if self.began.elapsed() > STARTS_WITHIN {
                 let said = fs::read_to_string(self.setting.folder.join("untoil-1.stderr"));
                 bail!("it does not become ready: {}", said.unwrap_or_default());
@@ -156,17 +162,25 @@ impl<'a> Stage<'a> {
             while self.turns.first().is_some_and(|(at, ..)| self.began.elapsed() >= *at) {
                 let (_, instance, turn) = self.turns.remove(0);
                 self.turn(instance, turn).await?;
-                self.struck = Instant::now();
+                self.strikes();
             }
             if self.began.elapsed() > self.plan.load.over + TAKEN_WITHIN {
                 bail!("the load was not taken within {} s more", TAKEN_WITHIN.as_secs());
             }
             tokio::time::sleep(TICK).await;
         }
-        let back = self.comes_back(&sender).await?;
+        self.comes_back(&sender).await?;
         self.settle(&sender).await?;
         let ledger = sender.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok((ledger, back))
+        Ok((ledger, self.back))
+    }
+
+    fn all_ready(&self) -> bool {
+        self.ready.iter().all(|ready| ready.load(Ordering::SeqCst))
+    }
+
+    fn strikes(&mut self) {
+        (self.struck, self.away) = (Instant::now(), true);
     }
 
     fn tend(&mut self) -> Result<()> {
@@ -175,6 +189,10 @@ impl<'a> Stage<'a> {
                 engine.is_ready();
             }
             engine.tend()?;
+        }
+        if self.away && self.all_ready() {
+            self.away = false;
+            self.back = self.back.max(self.struck.elapsed());
         }
         Ok(())
     }
@@ -191,7 +209,7 @@ impl<'a> Stage<'a> {
                 self.turns.sort_by_key(|(at, ..)| *at);
             }
         }
-        self.struck = Instant::now();
+        self.strikes();
         // Whoever waited there may have gone.
         done.send(()).ok();
         Ok(())
@@ -234,7 +252,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Every instance is ready and takes a delivery, without hands.
-    async fn comes_back(&mut self, sender: &Sender) -> Result<Duration> {
+    async fn comes_back(&mut self, sender: &Sender) -> Result<()> {
+        let began = Instant::now();
         for n in 0..self.engines.len() {
             let id = format!("back-{n}");
             let body = json!({ "alarms": [{ "key": id, "name": id, "state": "firing",
@@ -251,13 +270,13 @@ impl<'a> Stage<'a> {
                     ledger.kept.insert(id, jiff::Timestamp::now());
                     break;
                 }
-                if self.struck.elapsed() > BACK_WITHIN {
+                if began.elapsed() > BACK_WITHIN {
                     bail!("instance {n} did not come back within {} s", BACK_WITHIN.as_secs());
                 }
                 tokio::time::sleep(TICK).await;
             }
         }
-        Ok(self.struck.elapsed())
+        Ok(())
     }
 
     /// Waits until everything is decided and has ended, or for as long as the plan says.

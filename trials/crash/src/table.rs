@@ -32,6 +32,13 @@ impl Table {
         self.lines.values().map(|(n, _)| n).sum()
     }
 
+    /// Scenarios that show nothing, because nothing was done in any trial.
+    #[must_use]
+    pub fn idle(&self) -> Vec<String> {
+        let idle = self.lines.iter().filter(|(_, (_, counts))| counts.effects == 0);
+        idle.map(|((_, name), _)| format!("{name}: AWS was never asked to do anything")).collect()
+    }
+
     /// The table as Markdown.
     #[must_use]
     pub fn text(&self) -> String {

@@ -70,7 +70,7 @@ impl Trial {
             Err(why) => return broken(&why),
         };
         drop(fs::remove_dir_all(&folder));
-        let plan = self.scenario.plan(self.seed);
+        let plan = self.scenario.plan(self.seed, self.store);
         let once = database_kind(&plan) != postgres::Kind::Plain;
         let verdict = match play(self, plan, &folder, database).await {
             Ok(verdict) => verdict,

@@ -53,5 +53,6 @@ async fn nothing_is_lost_and_nothing_done_twice_whatever_fails() {
     .unwrap();
     std::io::stderr().write_all(table.text().as_bytes()).unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert_eq!(table.idle(), [""; 0]);
     assert!(table.played() * 2 > all, "only {} of {all} were played", table.played());
 }
