@@ -16,6 +16,7 @@ mod crashes;
 mod heals;
 mod intake;
 mod proxy;
+mod retention;
 mod road;
 mod service;
 mod slack;
