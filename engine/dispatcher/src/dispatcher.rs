@@ -10,7 +10,7 @@ use untoil_actions::{Catalogue, Eyes};
 use untoil_clock::Clock;
 use untoil_guard::Guard;
 use untoil_journal::{Journal, JournalError, Roster};
-use untoil_model::Actor;
+use untoil_model::{Actor, Delivery};
 use untoil_runner::Runner;
 
 use crate::Rules;
@@ -186,18 +186,53 @@ impl Dispatcher {
         if page.is_empty() {
             return Ok(false);
         }
+        match self.decide_together(known, page).await {
+            Ok(()) => Ok(true),
+            Err(JournalError::Newer(_)) => self.decide_singly(known).await,
+            Err(e) => self.recover(e).await,
+        }
+    }
+
+    async fn decide_together(
+        &self,
+        known: &mut Known,
+        page: Vec<Delivery>,
+    ) -> Result<(), JournalError> {
         let mut touched = Touched::default();
         let decided = crate::desk::decide(&self.tools, known, page, &mut touched).await;
         for incident in touched.opened {
             self.bell.poke(incident);
         }
         self.bell.hear(touched.heard);
-        if let Err(e) = decided {
-            self.rest(e).await?;
-            // A write that failed may have happened: what is held is looked through again.
-            while let Err(e) = self.share.take_up().await {
-                self.rest(e).await?;
+        decided
+    }
+
+    /// Decides what can be decided where some of it speaks of what a newer program has written: that
+    /// is left to an instance that can read it. Says whether there may be more.
+    async fn decide_singly(&self, known: &mut Known) -> Result<bool, DispatcherError> {
+        let page = match self.tools.journal.to_decide(PAGE).await {
+            Ok(page) => page,
+            Err(e) => return self.recover(e).await,
+        };
+        let mut any = false;
+        for delivery in page {
+            let id = delivery.id.clone();
+            match self.decide_together(known, vec![delivery]).await {
+                Ok(()) => any = true,
+                Err(error @ JournalError::Newer(_)) => {
+                    tracing::warn!(delivery = %id, %error, "a delivery is left to a newer instance");
+                }
+                Err(e) => return self.recover(e).await,
             }
+        }
+        Ok(any)
+    }
+
+    /// After a write that failed and may have happened: what is held is looked through again.
+    async fn recover(&self, error: JournalError) -> Result<bool, DispatcherError> {
+        self.rest(error).await?;
+        while let Err(error) = self.share.take_up().await {
+            self.rest(error).await?;
         }
         Ok(true)
     }

@@ -46,6 +46,13 @@ pub(crate) async fn work(tools: Tools, place: Place) {
             tracing::debug!(incident.id = %place.incident, "another instance goes on with an incident");
             return;
         }
+        if error.is_newer() {
+            tracing::warn!(
+                incident.id = %place.incident, %error,
+                "an incident is left alone until an instance that can read it takes it over"
+            );
+            return;
+        }
         tracing::error!(incident.id = %place.incident, %error, "an incident waits for the journal");
         permit = None;
         tools.clock.sleep(wait).await;

@@ -10,6 +10,8 @@
 mod crew;
 #[path = "ways/decided.rs"]
 mod decided;
+#[path = "ways/fair.rs"]
+mod fair;
 #[path = "ways/gate.rs"]
 mod gate;
 #[path = "ways/heard.rs"]

@@ -113,6 +113,16 @@ impl Tenure {
         self.until.load(Ordering::SeqCst) == u64::MAX
     }
 
+    /// When it ends, as far as is known now, in ticks; `None` when never.
+    ///
+    /// What is begun before then is begun before anybody else takes over, however long this process
+    /// was stopped in between: [`Tenure::lasts`] alone would not tell, once it was heard again.
+    #[must_use]
+    pub fn until(&self) -> Option<Duration> {
+        let until = self.until.load(Ordering::SeqCst);
+        (until != u64::MAX).then(|| Duration::from_micros(until))
+    }
+
     /// Lets it last until `ticks`, if it would end earlier.
     pub fn extend(&self, ticks: Duration) {
         let micros = u64::try_from(ticks.as_micros()).unwrap_or(u64::MAX - 1);

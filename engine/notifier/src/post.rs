@@ -32,12 +32,13 @@ impl Post {
     /// An instance that is stopped between this and the word may still say it after another has taken
     /// the post and looked whether it is there: then it is said twice.
     pub(crate) async fn keep(&mut self) -> Result<(), Halt> {
-        let tenure = self.roster.tenure();
+        // As it was before asking: a tenure that ended meanwhile and began anew proves nothing.
+        let Some(until) = self.roster.tenure().until() else { return Ok(()) };
         let asked_at = self.clock.ticks();
-        if tenure.is_forever() || asked_at < self.good_until {
+        if asked_at < self.good_until {
             return Ok(());
         }
-        if self.roster.take(&self.reader).await? && tenure.lasts(&*self.clock) {
+        if self.roster.take(&self.reader).await? && self.clock.ticks() < until {
             self.good_until = asked_at + GOOD_FOR;
             return Ok(());
         }

@@ -34,12 +34,20 @@ impl RunnerError {
     /// Whether it only means that another instance holds the incident now, and goes on with it.
     #[must_use]
     pub fn is_taken_over(&self) -> bool {
+        matches!(self.journal(), Some(JournalError::TakenOver(_)))
+    }
+
+    /// Whether a newer program has written what this one cannot read: it leaves it alone.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        matches!(self.journal(), Some(JournalError::Newer(_)))
+    }
+
+    fn journal(&self) -> Option<&JournalError> {
         match self {
-            Self::Journal(error) | Self::Guard(GuardError::Journal(error)) => {
-                matches!(error, JournalError::TakenOver(_))
-            }
+            Self::Journal(error) | Self::Guard(GuardError::Journal(error)) => Some(error),
             Self::Guard(GuardError::Contended(_) | GuardError::NoPlan(_))
-            | Self::Misplaced { .. } => false,
+            | Self::Misplaced { .. } => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use untoil_actions::{Action, CallError, Following, Found, Order, ReadError, Repeat};
 use untoil_guard::{Clearance, Permit};
-use untoil_model::{Body, Hash, Incident, Progress, Reason, Step, StepOutcome, StepRef};
+use untoil_model::{Body, Hash, Incident, Progress, Reason, Step, StepOutcome, StepRef, Work};
 
 use crate::{Runner, RunnerError};
 
@@ -123,7 +123,11 @@ impl Runner {
                 Ok(may) => may,
                 // The incident is not where this worker thought it was: nothing is refused, and the
                 // worker asks it anew.
-                Err(reason) if misplaced(&reason) => return Ok(None),
+                Err(reason)
+                    if misplaced(&reason) || incident.work() != (Work::Call { step: n }) =>
+                {
+                    return Ok(None);
+                }
                 Err(reason) => {
                     self.refuse(incident, placed, attempt, &reason).await?;
                     return Ok(None);

@@ -188,9 +188,6 @@ async fn an_alarm_that_clears_before_its_rule_acts_is_left_alone() {
         00:05 - received generic/m2
         00:05 - decoded generic/m2
         00:05 A observed disk is resolved, Cleared
-        00:08 A facts_read host
-        00:08 A planned A-1 part 0: ssm.document run `untoil-disk-reclaim` with Mount=/ TargetUsedPct=80
-        00:08 A judged deny: resolved_before_act (the alarm cleared before anything was done)
         00:08 A closed HealedItself
     "#]]).await;
 }

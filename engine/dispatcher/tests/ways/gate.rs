@@ -1,8 +1,8 @@
 //! A gate before everything that an instance does outside of itself: it can be stopped there, as a
 //! process is by SIGSTOP, for a while or for ever.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use untoil_journal::{
     AppendError, Batch, Journal, JournalError, MemoryJournal, News, Put, RawEntry, Receipt, Roster,
     Tenure,
 };
-use untoil_model::{Delivery, DeliveryId, Entry, IncidentId, Seq, Stream};
+use untoil_model::{Broken, Delivery, DeliveryId, Entry, IncidentId, Seq, Stream};
 
 /// Where an instance can be stopped: before and after each write and each call.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub(crate) struct Gate {
     is_open: watch::Sender<bool>,
     /// Where it closed by itself.
     closed_at: watch::Sender<String>,
+    calls: AtomicU64,
 }
 
 impl Gate {
@@ -35,6 +36,7 @@ impl Gate {
             closes_at: AtomicU64::new(closes_at),
             is_open: watch::Sender::new(true),
             closed_at: watch::Sender::default(),
+            calls: AtomicU64::new(0),
         })
     }
 
@@ -49,6 +51,16 @@ impl Gate {
     /// Where it closed by itself; empty when it did not.
     pub(crate) fn closed_at(&self) -> String {
         self.closed_at.borrow().clone()
+    }
+
+    /// How many calls its instance has begun.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = T>) -> T {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.around("the call", call).await
     }
 
     /// Waits while it is closed.
@@ -79,6 +91,16 @@ impl Gate {
 pub(crate) struct Gated {
     pub(crate) kept: MemoryJournal,
     pub(crate) gate: Arc<Gate>,
+    /// Streams in which a newer program has written.
+    pub(crate) newer: Mutex<Vec<Stream>>,
+}
+
+impl Gated {
+    fn readable(&self, of: &Stream) -> Result<(), JournalError> {
+        let is_newer = self.newer.lock().unwrap().contains(of);
+        let newer = || Broken::Newer { seq: Seq(1), why: "simulated".into() };
+        if is_newer { Err(newer().into()) } else { Ok(()) }
+    }
 }
 
 fn kinds(batch: &Batch) -> String {
@@ -97,11 +119,13 @@ impl Journal for Gated {
 
     async fn read(&self, of: &Stream, after: Seq, n: usize) -> Result<Vec<Entry>, JournalError> {
         self.gate.pass().await;
+        self.readable(of)?;
         self.kept.read(of, after, n).await
     }
 
     async fn latest(&self, of: &Stream, limit: usize) -> Result<Vec<Entry>, JournalError> {
         self.gate.pass().await;
+        self.readable(of)?;
         self.kept.latest(of, limit).await
     }
 
@@ -232,7 +256,7 @@ impl GatedHands {
 #[async_trait]
 impl SsmWrites for GatedHands {
     async fn send_command(&self, may: Clearance, what: SendCommand) -> Result<String, CallError> {
-        self.gate.around("the call", self.hands.ssm.send_command(may, what)).await
+        self.gate.call(self.hands.ssm.send_command(may, what)).await
     }
 
     async fn start_automation(
@@ -240,7 +264,7 @@ impl SsmWrites for GatedHands {
         may: Clearance,
         what: StartAutomation,
     ) -> Result<String, CallError> {
-        self.gate.around("the call", self.hands.ssm.start_automation(may, what)).await
+        self.gate.call(self.hands.ssm.start_automation(may, what)).await
     }
 }
 
@@ -253,7 +277,7 @@ impl EcsWrites for GatedHands {
         service: &str,
         n: i64,
     ) -> Result<(), CallError> {
-        self.gate.around("the call", self.hands.ecs.set_desired(may, cluster, service, n)).await
+        self.gate.call(self.hands.ecs.set_desired(may, cluster, service, n)).await
     }
 
     async fn redeploy(
@@ -262,7 +286,7 @@ impl EcsWrites for GatedHands {
         cluster: &str,
         service: &str,
     ) -> Result<String, CallError> {
-        self.gate.around("the call", self.hands.ecs.redeploy(may, cluster, service)).await
+        self.gate.call(self.hands.ecs.redeploy(may, cluster, service)).await
     }
 
     async fn stop_task(
@@ -272,31 +296,31 @@ impl EcsWrites for GatedHands {
         task: &str,
         reason: &str,
     ) -> Result<(), CallError> {
-        self.gate.around("the call", self.hands.ecs.stop_task(may, cluster, task, reason)).await
+        self.gate.call(self.hands.ecs.stop_task(may, cluster, task, reason)).await
     }
 }
 
 #[async_trait]
 impl AsgWrites for GatedHands {
     async fn set_desired(&self, may: Clearance, group: &str, n: i64) -> Result<(), CallError> {
-        self.gate.around("the call", self.hands.asg.set_desired(may, group, n)).await
+        self.gate.call(self.hands.asg.set_desired(may, group, n)).await
     }
 
     async fn replace_instance(&self, may: Clearance, instance: &str) -> Result<(), CallError> {
-        self.gate.around("the call", self.hands.asg.replace_instance(may, instance)).await
+        self.gate.call(self.hands.asg.replace_instance(may, instance)).await
     }
 }
 
 #[async_trait]
 impl ChatWrites for GatedHands {
     async fn say(&self, may: Clearance, text: &str) -> Result<String, CallError> {
-        self.gate.around("the call", self.hands.chat.say(may, text)).await
+        self.gate.call(self.hands.chat.say(may, text)).await
     }
 }
 
 #[async_trait]
 impl HttpWrites for GatedHands {
     async fn send(&self, may: Clearance, what: &HttpRequest) -> Result<HttpReply, CallError> {
-        self.gate.around("the call", self.hands.http.send(may, what)).await
+        self.gate.call(self.hands.http.send(may, what)).await
     }
 }

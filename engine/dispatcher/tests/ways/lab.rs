@@ -10,7 +10,7 @@ use untoil_clock::{Clock, VirtualClock};
 use untoil_dispatcher::Bell;
 use untoil_guard::{Guard, Policy};
 use untoil_journal::{Journal, MemoryJournal, Sole, Verified, verify};
-use untoil_model::{Body, IncidentId, Period, Seq, Stream};
+use untoil_model::{Body, Entry, IncidentId, Period, Seq, Stream};
 use untoil_world::World;
 
 use crate::rules::{self, HOST};
@@ -142,6 +142,15 @@ impl Lab {
         }
         self.bell.ring(id);
         self.secs(0).await;
+    }
+
+    pub(crate) async fn entries(&self) -> Vec<Entry> {
+        self.journal.read(&Stream::All, Seq::START, usize::MAX).await.unwrap()
+    }
+
+    /// Whole seconds since the beginning.
+    pub(crate) fn clock_secs(&self) -> i64 {
+        self.clock.now().duration_since(self.start).as_secs()
     }
 
     /// The effects in the world, in words.

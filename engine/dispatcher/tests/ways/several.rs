@@ -1,5 +1,8 @@
 //! Several instances share the work: one dies, leaves or is stopped for a while, and the others go on.
 
+use untoil_journal::Journal as _;
+use untoil_model::{Body, Stream};
+
 use crate::crew::{Crew, LEASE_OVER_SECS};
 
 /// How long a story is told.
@@ -134,4 +137,59 @@ async fn a_plan_may_be_approved_at_another_instance_than_the_one_that_holds_it()
     crew.says(1, "ask", "resolved").await;
     crew.mins(6).await;
     assert_eq!(crew.wrongs().await, [""; 0], "{}", crew.tale().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_was_stopped_between_intent_and_call_does_not_call() {
+    for secs in [LEASE_OVER_SECS, 60, 110] {
+        for closes_at in 1..POINTS_MAX {
+            let mut crew = Crew::empty();
+            let at = told(&mut crew, "disk", (closes_at, Fate::IsStoppedFor(secs))).await;
+            if at != "after started" {
+                continue;
+            }
+            assert_eq!(crew.members[0].gate.calls(), 0, "{secs} s:\n{}", crew.tale().await);
+            assert_eq!(crew.effects(), [RECLAIMED]);
+            break;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_target_is_rung_when_another_instance_gives_it_free() {
+    let mut crew = Crew::of(2).await;
+    crew.says(0, "disk", "firing").await;
+    crew.secs(24).await;
+    crew.says(0, "disk", "resolved").await;
+    crew.secs(6).await;
+    crew.says(1, "disk of another alarm", "firing").await;
+    crew.mins(5).await;
+    crew.secs(1).await;
+    let entries = crew.entries().await;
+    let free = entries.iter().find(|entry| matches!(entry.body, Body::Concluded { .. })).unwrap();
+    let next = entries
+        .iter()
+        .find(|entry| entry.seq > free.seq && matches!(entry.body, Body::Judged { .. }));
+    let waited = next.expect(&crew.tale().await).at.duration_since(free.at);
+    assert!(waited.as_secs() == 0, "{waited}:\n{}", crew.tale().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_newer_program_wrote_is_left_alone_and_all_else_goes_on() {
+    let mut crew = Crew::of(2).await;
+    crew.says(0, "ask", "firing").await;
+    crew.secs(5).await;
+    let asked = crew.newest().await;
+    let newer = [Stream::Incident(asked.clone()), Stream::Alarm("generic:ask".parse().unwrap())];
+    crew.members[1].journal.newer.lock().unwrap().extend(newer);
+    crew.members[1].bell.ring(asked);
+    crew.says(1, "ask", "resolved").await;
+    crew.says(1, "disk", "firing").await;
+    crew.mins(1).await;
+    assert_eq!(crew.effects(), [RECLAIMED], "{}", crew.tale().await);
+    assert_eq!(crew.journal.pending(9).await.unwrap().len(), 1, "{}", crew.tale().await);
+    // The newer instance can read it.
+    crew.stop(1).await;
+    crew.secs(10).await;
+    assert_eq!(crew.journal.pending(9).await.unwrap(), []);
 }
