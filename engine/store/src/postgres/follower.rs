@@ -19,6 +19,9 @@ const POLL: Duration = Duration::from_millis(500);
 /// How long to wait before connecting again.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// What is notified when an instance gives up what it holds.
+pub(crate) const LEFT: &str = "left";
+
 /// The channel that a schema's commits are notified on.
 pub(crate) fn channel(schema: &str) -> String {
     format!("untoil_{schema}")
@@ -51,16 +54,17 @@ async fn follow(target: &Target, head: &watch::Sender<Seq>) -> Result<(), Fault>
     }
 }
 
-/// Drives the connection; each notification carries the end.
+/// Drives the connection; each notification carries the end, or [`LEFT`].
 async fn notified(
     mut connection: Connection<Socket, Stream>,
     head: &watch::Sender<Seq>,
 ) -> Result<(), Fault> {
     while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
-        if let AsyncMessage::Notification(said) = message?
-            && let Ok(seq) = said.payload().parse()
-        {
-            raise(head, Seq(seq));
+        let AsyncMessage::Notification(said) = message? else { continue };
+        match said.payload().parse() {
+            Ok(seq) => raise(head, Seq(seq)),
+            // An instance has left: there may be something to adopt, though nothing was written.
+            Err(_) => head.send_modify(|_| {}),
         }
     }
     Ok(())

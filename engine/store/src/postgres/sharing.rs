@@ -6,6 +6,7 @@ use tokio_postgres::Client;
 
 use super::config::PostgresConfig;
 use super::fault::Fault;
+use super::follower::LEFT;
 use super::group::Job;
 use super::queries::{incidents_of, most};
 
@@ -74,7 +75,7 @@ pub(crate) async fn settle(client: &Client, me: &Member, job: &mut Job) -> Resul
             for sql in [LEAVE_INCIDENTS, LEAVE_POSTS, LEAVE] {
                 client.execute(sql, &[&me.number]).await?;
             }
-            client.execute("SELECT pg_notify($1, 'left')", &[&me.channel]).await?;
+            client.execute("SELECT pg_notify($1, $2)", &[&me.channel, &LEFT]).await?;
         }
     }
     Ok(())

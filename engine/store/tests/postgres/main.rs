@@ -8,6 +8,8 @@ mod load;
 mod proxy;
 mod retention;
 mod server;
+mod sharing;
+mod upgrade;
 
 use std::sync::Arc;
 use std::time::Duration;
