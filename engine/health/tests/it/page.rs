@@ -55,12 +55,10 @@ fn expressions(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                match value {
-                    Value::String(text) if key == "expr" || key == "query" => {
-                        found.push(text.clone());
-                    }
-                    other => expressions(other, found),
+                if let (Some(text), "expr" | "query") = (value.as_str(), key.as_str()) {
+                    found.push(text.to_owned());
                 }
+                expressions(value, found);
             }
         }
         Value::Array(all) => all.iter().for_each(|value| expressions(value, found)),

@@ -31,7 +31,7 @@ struct Failing {
 impl Failing {
     async fn reads(&self) {
         if self.how.load(Ordering::SeqCst) == SILENT {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

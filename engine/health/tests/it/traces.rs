@@ -41,9 +41,11 @@ fn traced(collector: &StandIn, journal: MemoryJournal) -> (Scene, Arc<Tracer>) {
 }
 
 fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
-    let text = |it: &KeyValue| match it.value.clone().unwrap().value.unwrap() {
-        any_value::Value::StringValue(text) => (it.key.clone(), text),
-        other => panic!("{other:?}"),
+    let text = |it: &KeyValue| {
+        let Some(any_value::Value::StringValue(text)) = it.value.clone().unwrap().value else {
+            panic!("{it:?}")
+        };
+        (it.key.clone(), text)
     };
     attributes.iter().map(text).collect()
 }
