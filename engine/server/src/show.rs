@@ -1,6 +1,7 @@
 //! Entries and incidents as people and programs read them.
 
 use serde_json::{Value, json};
+use untoil_health::TraceId;
 use untoil_journal::{Journal, JournalError, load};
 use untoil_model::{Body, Entry, Incident, IncidentId, Seq, StepOutcome, Stream, Verdict};
 
@@ -78,6 +79,7 @@ pub(crate) fn summary(incident: &Incident) -> Value {
     });
     json!({
         "id": incident.id,
+        "trace": TraceId::of(&incident.id).to_string(),
         "alarm": incident.alarm.name,
         "key": incident.alarm.key,
         "state": incident.alarm.state,

@@ -14,6 +14,7 @@ mod cloud;
 mod commands;
 mod crashes;
 mod heals;
+mod health;
 mod intake;
 mod proxy;
 mod retention;

@@ -153,9 +153,12 @@ impl Untoil {
         sent.send().await.unwrap().status().as_u16()
     }
 
-    async fn get(&self, path: &str) -> Value {
-        let answer = self.client.get(self.url(path)).send().await.unwrap();
-        serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path).await).unwrap()
+    }
+
+    pub(crate) async fn text(&self, path: &str) -> String {
+        self.client.get(self.url(path)).send().await.unwrap().text().await.unwrap()
     }
 
     /// Every entry, over HTTP.
