@@ -46,10 +46,11 @@ impl Pulse {
         }
     }
 
-    /// How much earlier than the database this instance takes its lease for ended: what the two
-    /// clocks may drift apart within a lease, and the time between the look and the call.
-    fn margin(&self) -> Duration {
-        self.lease / 5
+    /// For how long this instance takes its lease to last. The fifth that is missing is what its
+    /// clock and the database's may drift apart within a lease, and the time from a look at the
+    /// tenure to the call.
+    fn own_lease(&self) -> Duration {
+        self.lease * 4 / 5
     }
 
     /// Beats on the connection at hand, or once more on a new one.
@@ -89,7 +90,7 @@ impl Pulse {
                     .into(),
             )),
             _ => {
-                self.tenure.extend(sent + self.lease - self.margin());
+                self.tenure.extend(sent + self.own_lease());
                 Ok(())
             }
         }

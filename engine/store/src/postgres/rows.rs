@@ -56,9 +56,9 @@ pub(crate) async fn begin(
         for job in &mut *jobs {
             sharing::settle(client, me, job).await?;
         }
-        (locked, read(client, statements, me, &questions).await?)
+        (locked, Box::pin(read(client, statements, me, &questions)).await?)
     } else {
-        let read = read(client, statements, me, &questions);
+        let read = Box::pin(read(client, statements, me, &questions));
         // `biased`: they are sent in this order.
         tokio::try_join!(biased; async { Ok::<_, Fault>(locked.await?) }, read)?
     };

@@ -228,7 +228,7 @@ impl Writer {
 /// Everything of a group's transaction but the commit.
 async fn perform(open: &Open, me: &Member, jobs: &mut [Job]) -> Result<(usize, Judge), Fault> {
     let client = &open.session.client;
-    let mut judge = rows::begin(client, &open.statements, me, jobs).await?;
+    let mut judge = Box::pin(rows::begin(client, &open.statements, me, jobs)).await?;
     let mut done = 0;
     for job in jobs.iter_mut() {
         judge.judge(job);
@@ -237,6 +237,6 @@ async fn perform(open: &Open, me: &Member, jobs: &mut [Job]) -> Result<(usize, J
             break;
         }
     }
-    rows::write(client, &open.statements, me, &judge, &jobs[..done]).await?;
+    Box::pin(rows::write(client, &open.statements, me, &judge, &jobs[..done])).await?;
     Ok((done, judge))
 }

@@ -275,6 +275,7 @@ impl Drop for Server {
 }
 
 /// What the data is on.
+#[derive(Clone, Copy)]
 enum Disk {
     /// The disk of the temporary folder.
     Shared,
