@@ -8,5 +8,6 @@ mod guard;
 mod limits;
 mod people;
 mod properties;
+mod retention;
 mod scene;
 mod slow;
