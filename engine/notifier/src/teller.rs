@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use untoil_clock::Clock;
-use untoil_journal::{Journal, JournalError, Put};
+use untoil_journal::{Journal, JournalError, Put, incident_memo};
 use untoil_model::{Body, Entry, Hash, IncidentId, Seq, Source, Stream};
 
 use crate::courier::{Address, Courier, Delivered, Edited};
@@ -230,7 +230,7 @@ impl<'a> Teller<'a> {
     }
 
     async fn remember(&mut self, id: &IncidentId, story: Story) -> Result<(), Halt> {
-        let key = thread_key(id);
+        let key = incident_memo(id);
         let note: Option<Note> = noted(&*self.journal, &self.config.reader, &key).await?;
         let note = note.unwrap_or_default().moved_to(self.config.channel());
         while self.known.len() >= STORIES_MAX {
@@ -349,7 +349,7 @@ impl<'a> Teller<'a> {
 
     /// Notes what is known of a thread and moves the cursor, in one step.
     async fn note(&mut self, id: &IncidentId, note: Note, to: Seq) -> Result<(), Halt> {
-        let put = Put { key: thread_key(id), value: Some(json(&note)) };
+        let put = Put { key: incident_memo(id), value: Some(json(&note)) };
         if let Some(known) = self.known.get_mut(id) {
             known.note = note;
         }
@@ -407,10 +407,6 @@ fn digest(
 
 fn is_too_old(at: Timestamp, now: Timestamp, config: &NotifierConfig) -> bool {
     Duration::try_from(now.duration_since(at)).is_ok_and(|age| age > config.too_old_after)
-}
-
-fn thread_key(id: &IncidentId) -> String {
-    format!("thread/{id}")
 }
 
 /// What a message reads like, to tell whether an edit would change anything.
