@@ -22,6 +22,8 @@ use untoil_store::SqliteJournal;
 use untoil_store::postgres::{PostgresConfig, PostgresJournal, migrate};
 
 const SCHEMA: &str = "untoil_soak";
+/// How many simulated days are between two vacuums.
+const VACUUM_DAYS: u32 = 7;
 const MIB: u64 = 1 << 20;
 
 /// How large the store is.
@@ -34,6 +36,20 @@ enum Scale {
 }
 
 impl Scale {
+    /// What PostgreSQL's autovacuum does by itself: it wakes once a minute, in which this program
+    /// lives through months.
+    async fn vacuum(&self) -> Outcome<()> {
+        match self {
+            Self::File(_) => Ok(()),
+            Self::Schema(client, _) => {
+                for table in ["entry", "delivery", "pending", "incident", "memo"] {
+                    client.batch_execute(&format!("VACUUM {SCHEMA}.{table}")).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// Bytes of the store.
     async fn bytes(&self) -> Outcome<u64> {
         match self {
@@ -94,6 +110,9 @@ async fn main() -> Outcome<()> {
     let began = Instant::now();
     for day in 0..days {
         soak.day(day).await?;
+        if day % VACUUM_DAYS == 0 {
+            scale.vacuum().await?;
+        }
         if (day + 1) % 30 == 0 || day + 1 == days {
             let entries = soak.journal.latest(&Stream::All, 1).await?;
             let entries = entries.first().map_or(0, |entry| entry.seq.0);
