@@ -127,7 +127,8 @@ impl Engine {
 
     /// SIGTERM.
     pub(crate) fn terminate(&mut self) -> Result<()> {
-        if let Some(child) = &self.child {
+        // A second one means "at once".
+        if let Some(child) = self.child.as_ref().filter(|_| self.told.is_none()) {
             self.told = Some(Instant::now());
             signal(child.id(), "TERM")?;
         }

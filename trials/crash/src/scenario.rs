@@ -139,7 +139,9 @@ impl Cluster {
     }
 }
 
-/// How long the load lasts, in all but a few.
+/// Over which time alarms fire.
+const FIRE_OVER: Duration = Duration::from_millis(1_000);
+/// Until when something may go wrong.
 const LASTS: Duration = Duration::from_millis(1_600);
 /// Alarms of a trial; each fires and clears.
 const ALARMS: usize = 24;
@@ -280,7 +282,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "AWS refuses all as too much, for a while, and SIGKILL",
         stores: BOTH,
         make: Make::By(|chance, plan| {
-            let lasts = chance.between(ms(300), ms(900));
+            let lasts = chance.between(ms(200), ms(500));
             plan.acts.push(on_first(ms(100), Act::Weather(Weather::Throttled, lasts)));
             plan.acts.push(on_first(soon(chance), Act::Kill));
             plan.settle = Duration::from_secs(30);
@@ -494,7 +496,7 @@ impl Scenario {
     pub(crate) fn plan(&self, seed: u64, store: Store) -> Plan {
         let mut plan = Plan {
             instances: 1,
-            load: Load { alarms: ALARMS, over: LASTS },
+            load: Load { alarms: ALARMS, over: FIRE_OVER },
             acts: Vec::new(),
             traps: Vec::new(),
             settle: match store {

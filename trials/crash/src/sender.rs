@@ -27,6 +27,9 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(90);
 /// One accepted letter of so many is sent again at once, as a sender does who missed the answer.
 const TOLD_TWICE_ONE_IN: usize = 3;
 
+/// An alarm clears so long after it has fired: mostly after it was answered.
+const CLEARS_AFTER: (Duration, Duration) =
+    (Duration::from_millis(700), Duration::from_millis(2_200));
 /// A rule may name 64 services; half of these are for each of two rules.
 pub(crate) const SERVICES: usize = 64;
 
@@ -103,7 +106,7 @@ impl Letter {
 pub(crate) struct Load {
     /// How many alarms fire, and clear.
     pub(crate) alarms: usize,
-    /// Over which time.
+    /// Over which time they fire.
     pub(crate) over: Duration,
 }
 
@@ -132,8 +135,8 @@ impl Sender {
         let mut chance = Chance::of(seed ^ 0x5e_4d_e7);
         let mut shares: Vec<Vec<Letter>> = vec![Vec::new(); HANDS];
         for n in 0..load.alarms {
-            let due = chance.between(Duration::ZERO, load.over.mul_f64(0.6));
-            let clears = due + chance.between(Duration::from_millis(300), load.over.mul_f64(0.7));
+            let due = chance.between(Duration::ZERO, load.over);
+            let clears = due + chance.between(CLEARS_AFTER.0, CLEARS_AFTER.1);
             shares[n % HANDS]
                 .extend([Letter { n, fires: true, due }, Letter { n, fires: false, due: clears }]);
         }

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use untoil_crash::{Keep, SCENARIOS, Scenario, Store, Table, Trial, Verdict, built, play_all};
 
 /// Trials at a time: most of a trial is waiting.
-const JOBS: usize = 4;
+const JOBS: usize = 10;
 /// Trials by chance, of the kinds that kill in turn.
 const BY_CHANCE: u64 = 6;
 
