@@ -8,8 +8,9 @@ use untoil_clock::Clock;
 use untoil_journal::{Journal, JournalError};
 use untoil_model::{IncidentId, Seq, Stream};
 
+use crate::flows::Counted;
 use crate::stopwatch::between;
-use crate::{Metrics, Part, Readiness, State};
+use crate::{AskFlows, Metrics, Part, Readiness, State};
 
 /// Between two looks: a load balancer asks every 5 to 30 s.
 const EVERY: Duration = Duration::from_secs(5);
@@ -59,6 +60,9 @@ pub struct Pulse {
     telling: AskTelling,
     /// What was counted of the telling so far.
     told: Telling,
+    flows: Option<AskFlows>,
+    /// What was counted of the flows so far.
+    counted: Counted,
     looks: u32,
     /// The oldest delivery seen waiting, and for how long in ticks.
     oldest: Option<(untoil_model::DeliveryId, Duration)>,
@@ -80,7 +84,14 @@ impl Pulse {
         telling: AskTelling,
     ) -> Self {
         let (told, looks, oldest) = (Telling::default(), 0, None);
-        Self { journal, clock, metrics, readiness, telling, told, looks, oldest }
+        let (flows, counted) = (None, Counted::new());
+        Self { journal, clock, metrics, readiness, telling, told, flows, counted, looks, oldest }
+    }
+
+    /// The same, which also asks how AWS's APIs are used.
+    #[must_use]
+    pub fn asking(self, flows: AskFlows) -> Self {
+        Self { flows: Some(flows), ..self }
     }
 
     /// Looks until `stop`.
@@ -102,6 +113,9 @@ impl Pulse {
         self.look_at_store().await;
         self.look_at_telling();
         self.look_at_process();
+        if let Some(flows) = &self.flows {
+            self.metrics.gauges.flows.show(&flows(), &mut self.counted);
+        }
         for (part, condition) in self.readiness.report().parts {
             let level = if condition.state.is_fine() { 1.0 } else { 0.0 };
             self.metrics.gauges.parts.set(part.as_str(), level);

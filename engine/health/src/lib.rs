@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod deadman;
+mod flows;
 mod gauges;
 mod ids;
 mod log;
@@ -20,6 +21,7 @@ mod tracer;
 mod watched;
 
 pub use deadman::{DeadMan, DeadManConfig, HEARTBEAT};
+pub use flows::{AskFlows, Flow};
 pub use gauges::{AskTelling, Pulse, Telling};
 pub use ids::{SpanId, TraceId};
 pub use log::EntryLog;

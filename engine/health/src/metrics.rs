@@ -14,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Unit;
 use untoil_model::{Body, DeliveryId, Ending, Entry, Standing, StepOutcome, Verdict};
 
+use crate::flows::FlowMetrics;
 use crate::series::{Counts, Known, Levels, QUICK, Register, SLOW, Times};
 use crate::stopwatch::Stopwatch;
 
@@ -97,6 +98,7 @@ pub(crate) struct Gauges {
     pub(crate) pending_oldest: Level,
     pub(crate) notifier_lag: Level,
     pub(crate) notifier_messages: Counts<1>,
+    pub(crate) flows: FlowMetrics,
     pub(crate) memory: Level,
     pub(crate) files: Level,
 }
@@ -494,6 +496,7 @@ impl Gauges {
                 "Messages and edits `delivered` or `passed_over`",
                 ["result"],
             ),
+            flows: FlowMetrics::new(r),
             memory: r.level(
                 "process_resident_memory",
                 "Resident memory of the process",

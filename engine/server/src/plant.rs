@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use untoil_actions::{Catalogue, Eyes, Hands};
+use untoil_actions::{Catalogue, Hands};
 use untoil_clock::Clock;
 use untoil_dispatcher::{Bell, Dispatcher, Tools};
 use untoil_guard::Guard;
@@ -24,7 +24,7 @@ use untoil_runner::Runner;
 
 use crate::config::{Config, SourceConfig};
 use crate::door::Door;
-use crate::health::Health;
+use crate::health::{Health, Sight};
 use crate::rulebook::Loaded;
 use crate::serving::{self, Limits};
 use crate::{api, archiving};
@@ -41,7 +41,7 @@ pub(crate) struct Parts {
     pub(crate) rules: Loaded,
     /// Gives every rule this mode; for the demo.
     pub(crate) rule_mode: Option<Mode>,
-    pub(crate) eyes: Eyes,
+    pub(crate) sight: Sight,
     /// None in a dry run, which thereby cannot write.
     pub(crate) hands: Option<Hands>,
     pub(crate) chat: Arc<dyn Chat>,
@@ -103,21 +103,21 @@ impl Plant {
             catalogue,
             rules,
             rule_mode,
-            eyes,
+            sight,
             hands,
             chat,
             notify,
         } = parts;
         let health = Health::new(config, &clock)?;
         let journal = health.watch(journal);
-        let (eyes, hands) = health.gate(eyes, hands);
+        let (Sight { facts, verify, flows }, hands) = health.gate(sight, hands);
         let actor = Actor::Engine(config.instance.clone());
         let mode = if hands.is_some() { EngineMode::Live } else { EngineMode::DryRun };
         let policy = rules.policy.clone();
         let guard = Arc::new(Guard::new(Arc::clone(&journal), policy, mode, actor.clone()));
         let base = (Arc::clone(&journal), Arc::clone(&clock), actor.clone());
         let (watch, does) = (Arc::clone(&guard), Arc::clone(&catalogue));
-        let runner = Runner::new(base.clone(), watch, does, eyes.clone(), hands);
+        let runner = Runner::new(base.clone(), watch, does, verify, hands);
         let tools = Tools {
             journal: Arc::clone(&journal),
             roster: Arc::clone(&roster),
@@ -126,7 +126,7 @@ impl Plant {
             rules: Arc::new(rules.book(rule_mode)),
             catalogue,
             guard: Arc::clone(&guard),
-            eyes,
+            eyes: facts,
             runner,
         };
         let posts = (Arc::clone(&roster), Arc::clone(&clock));
@@ -157,7 +157,7 @@ impl Plant {
         }
         let words = notifier.run(telling.stop.clone());
         telling.parts.spawn(words.map(Ok));
-        health.watch_over(&journal, (config, told), (&mut telling.parts, &telling.stop));
+        health.watch_over(&journal, (config, told), flows, (&mut telling.parts, &telling.stop));
         health.is_up(address, (&mut serving.parts, &serving.stop));
         let shifts = Shifts { serving, dispatching, deciding, telling };
         Ok(Self { address, health, journal, clock, actor, shifts, end })

@@ -20,6 +20,7 @@ use untoil_world::World;
 
 use crate::cli::Demo;
 use crate::config::{Config, SecretFrom, SourceConfig};
+use crate::health::Sight;
 use crate::out;
 use crate::plant::{Parts, Plant};
 use crate::rulebook::Loaded;
@@ -164,7 +165,7 @@ fn parts(
         catalogue,
         rules,
         rule_mode: Some(Mode::Auto),
-        eyes: world.eyes(),
+        sight: Sight { facts: world.eyes(), verify: world.eyes(), flows: None },
         hands: Some(world.hands()),
         chat: Arc::new(Terminal::new(Box::new(std::io::stdout()))),
         notify: NotifierConfig::terminal(Voice::of(language)),

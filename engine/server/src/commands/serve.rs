@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use untoil_actions::{Catalogue, Eyes, Hands};
+use untoil_actions::{Catalogue, Hands};
+use untoil_aws::{Aws, AwsConfig, Priority, Writes};
 use untoil_clock::{Clock, SystemClock};
+use untoil_health::Flow;
 use untoil_model::EngineMode;
 use untoil_notifier::{
     Chat, Language, Mention, NotifierConfig, Slack, SlackConfig, Terminal, Voice,
@@ -14,6 +16,7 @@ use untoil_notifier::{
 
 use crate::commands::{archive, store};
 use crate::config::Config;
+use crate::health::Sight;
 use crate::out;
 use crate::plant::{Parts, Plant};
 use crate::ports::{Requests, ThreadWords};
@@ -35,7 +38,8 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
             "`itself` in policy.yaml is empty: name what untoil runs on, so that no rule can stop it"
         );
     }
-    let (eyes, hands) = aws(config).await?;
+    let aws = aws().await;
+    let hands = hands(config, &aws)?;
     let (chat, notify) = chat(config)?;
     let parts = Parts {
         journal,
@@ -45,7 +49,7 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
         catalogue,
         rules,
         rule_mode: None,
-        eyes,
+        sight: sight(aws),
         hands,
         chat,
         notify,
@@ -81,19 +85,33 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Eyes always; hands only when the engine is live.
-pub(crate) async fn aws(config: &Config) -> anyhow::Result<(Eyes, Option<Hands>)> {
-    let aws = untoil_aws::connect(untoil_aws::AwsConfig::new(Arc::new(SystemClock))).await;
-    let eyes = aws.eyes();
-    let hands = match config.mode {
+/// AWS as the environment says. Nothing is sent yet.
+pub(crate) async fn aws() -> Aws {
+    untoil_aws::connect(AwsConfig::new(Arc::new(SystemClock))).await
+}
+
+/// What reads; the runner's reads go before the rules' where AWS takes no more.
+fn sight(aws: Aws) -> Sight {
+    let (facts, verify) = (aws.eyes(), aws.eyes_for(Priority::Verify));
+    let flows = move || aws.flows().into_iter().map(flow).collect();
+    Sight { facts, verify, flows: Some(Arc::new(flows)) }
+}
+
+fn flow(of: untoil_aws::Flow) -> Flow {
+    let untoil_aws::Flow { api, per_sec_max, per_sec, waiting, taken, throttled, turned_away } = of;
+    Flow { api, per_sec_max, per_sec, waiting, taken, throttled, turned_away }
+}
+
+/// What writes: only when the engine is live.
+fn hands(config: &Config, aws: &Aws) -> anyhow::Result<Option<Hands>> {
+    Ok(match config.mode {
         EngineMode::DryRun => None,
         EngineMode::Live => {
-            let untoil_aws::Writes { ssm, ecs, asg } = aws.writes();
+            let Writes { ssm, ecs, asg } = aws.writes();
             let http = Arc::new(Requests::new()?);
             Some(Hands { ssm, ecs, asg, chat: Arc::new(ThreadWords), http })
         }
-    };
-    Ok((eyes, hands))
+    })
 }
 
 /// Slack with a token, the terminal without.

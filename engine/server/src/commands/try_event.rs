@@ -96,7 +96,7 @@ async fn one(config: &Config, what: &Try, loaded: &Loaded, alarm: &Alarm) -> any
         }
     };
     told["target"] = json!(prepared.target);
-    let (facts, parents) = match facts(config, what, &prepared).await? {
+    let (facts, parents) = match facts(what, &prepared).await? {
         Ok(facts) => facts,
         Err(why) => {
             told["would"] = json!({ "stop": why });
@@ -111,7 +111,6 @@ async fn one(config: &Config, what: &Try, loaded: &Loaded, alarm: &Alarm) -> any
 
 /// The facts, and what the target belongs to by them.
 async fn facts(
-    config: &Config,
     what: &Try,
     prepared: &Prepared,
 ) -> anyhow::Result<Result<(Facts, Vec<Target>), String>> {
@@ -126,7 +125,7 @@ async fn facts(
             names.join(", ")
         )));
     }
-    let (eyes, _) = serve::aws(config).await?;
+    let eyes = serve::aws().await.eyes();
     for request in &prepared.facts {
         match request.read(&eyes, SystemClock.now()).await {
             Ok(value) => {

@@ -15,8 +15,8 @@ use untoil_actions::{Eyes, Hands};
 use untoil_clock::Clock;
 use untoil_guard::GATES;
 use untoil_health::{
-    DeadMan, DeadManConfig, EntryLog, HEARTBEAT, Metrics, Observer, Part, Pulse, Readiness,
-    Telling, Tracer, TracerConfig, Watched,
+    AskFlows, DeadMan, DeadManConfig, EntryLog, HEARTBEAT, Metrics, Observer, Part, Pulse,
+    Readiness, Telling, Tracer, TracerConfig, Watched,
 };
 use untoil_intake::{Secret, SourceAuth};
 use untoil_journal::Journal;
@@ -34,6 +34,16 @@ mod ports;
 
 /// The tasks that health lives in end with these.
 pub(crate) type Tasks = JoinSet<anyhow::Result<()>>;
+
+/// The ports that read, by what for, and how AWS is used by them.
+pub(crate) struct Sight {
+    /// For facts of rules.
+    pub(crate) facts: Eyes,
+    /// For the runner: did it help, did a lost call happen.
+    pub(crate) verify: Eyes,
+    /// How each API of AWS is used, where it is AWS.
+    pub(crate) flows: Option<AskFlows>,
+}
 
 /// Everything that watches. It is made before anything else and told how the start goes on.
 pub(crate) struct Health {
@@ -96,12 +106,14 @@ impl Health {
     }
 
     /// The ports to AWS, watched.
-    pub(crate) fn gate(&self, eyes: Eyes, hands: Option<Hands>) -> (Eyes, Option<Hands>) {
+    pub(crate) fn gate(&self, sight: Sight, hands: Option<Hands>) -> (Sight, Option<Hands>) {
+        let Sight { facts, verify, flows } = sight;
         // Nothing is wrong until something was tried.
         self.readiness.ok(Part::Aws);
         let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
         let keeper = Gatekeeper::new(clock, metrics, self.readiness.clone());
-        (keeper.eyes(eyes), hands.map(|hands| keeper.hands(hands)))
+        let sight = Sight { facts: keeper.eyes(facts), verify: keeper.eyes(verify), flows };
+        (sight, hands.map(|hands| keeper.hands(hands)))
     }
 
     /// Our own source among the intake's, if there is a dead-man signal.
@@ -133,6 +145,7 @@ impl Health {
         &self,
         journal: &Arc<dyn Journal>,
         (config, told): (&Config, watch::Receiver<NotifierHealth>),
+        flows: Option<AskFlows>,
         (tasks, stop): (&mut Tasks, &CancellationToken),
     ) {
         let base = || (Arc::clone(journal), Arc::clone(&self.clock));
@@ -149,6 +162,10 @@ impl Health {
             }
         });
         let pulse = Pulse::new(base(), Arc::clone(&self.metrics), self.readiness.clone(), ask);
+        let pulse = match flows {
+            Some(flows) => pulse.asking(flows),
+            None => pulse,
+        };
         let pulse = pulse.run(stop.clone());
         tasks.spawn(async move {
             pulse.await;
