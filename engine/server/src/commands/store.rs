@@ -27,7 +27,7 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Opened> {
             Ok((journal.clone(), Arc::new(Sole::new(journal.clone())), journal))
         }
         StoreConfig::Postgres(store) => {
-            let journal = Arc::new(PostgresJournal::connect(&at(store)?).await?);
+            let journal = Arc::new(PostgresJournal::connect(&at(config, store)?).await?);
             Ok((journal.clone(), journal.clone(), journal))
         }
     }
@@ -49,7 +49,7 @@ pub(crate) async fn open_read_only(config: &Config) -> anyhow::Result<Box<dyn Jo
             Ok(Box::new(journal))
         }
         StoreConfig::Postgres(store) => {
-            Ok(Box::new(PostgresJournal::connect_read_only(&at(store)?).await?))
+            Ok(Box::new(PostgresJournal::connect_read_only(&at(config, store)?).await?))
         }
     }
 }
@@ -69,7 +69,7 @@ pub(crate) async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
             out::say("the store is SQLite: `untoil serve` brings its file up to date by itself");
         }
         StoreConfig::Postgres(store) => {
-            let (from, to) = postgres::migrate(&at(store)?).await?;
+            let (from, to) = postgres::migrate(&at(config, store)?).await?;
             let schema = &store.schema;
             out::say(&if from == to {
                 format!("the schema `{schema}` has version {to} already")
@@ -81,7 +81,7 @@ pub(crate) async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn at(store: &PostgresStore) -> anyhow::Result<PostgresConfig> {
+fn at(config: &Config, store: &PostgresStore) -> anyhow::Result<PostgresConfig> {
     let url = store.url.read().context("in `store.postgres.url`")?;
     let tls = match (store.tls, &store.ca) {
         (TlsMode::Auto, None) => Tls::Auto,
@@ -89,6 +89,7 @@ fn at(store: &PostgresStore) -> anyhow::Result<PostgresConfig> {
         (TlsMode::Disabled, _) => Tls::Off,
     };
     Ok(PostgresConfig {
+        name: config.instance.clone(),
         schema: store.schema.clone(),
         pool: store.pool,
         tls,
