@@ -187,10 +187,38 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut pokes = self.bell.pokes();
-        // News that came when the worker had turned to go is the next worker's.
-        if self.vacate(&mut pokes) && self.has_news() {
-            pokes.waiting.insert(self.incident.clone());
-            self.bell.wake();
+        if !self.vacate(&mut pokes) {
+            return;
         }
+        if self.worker.stop.is_cancelled() {
+            // It may have come back to this instance meanwhile, and the worker that was told to end
+            // may have heard of that and ended all the same.
+            pokes.unsure.insert(self.incident.clone());
+        } else if self.has_news() {
+            // News that came when the worker had turned to go is the next worker's.
+            pokes.waiting.insert(self.incident.clone());
+        } else {
+            return;
+        }
+        self.bell.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_incident_that_comes_back_before_its_worker_has_ended_gets_another() {
+        let (bell, stop) = (Bell::default(), CancellationToken::new());
+        let incident: IncidentId = "01KE5QM0X08E4ZE0ZHZ8G2M2RD".parse().unwrap();
+        bell.poke(incident.clone());
+        let place = bell.next_place(&stop).unwrap();
+        bell.dismiss(std::slice::from_ref(&incident));
+        bell.poke(incident.clone());
+        // The worker hears of it, sees that it was told to end, and ends.
+        place.worker.news.notified().await;
+        drop(place);
+        assert_eq!(bell.unsure(), [incident]);
     }
 }

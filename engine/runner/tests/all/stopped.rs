@@ -32,6 +32,24 @@ async fn a_run_that_another_instance_concluded_meanwhile_is_watched_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_step_that_another_instance_did_meanwhile_is_not_refused() {
+    let lab = Lab::new();
+    let ((guard, first), (_, second)) = (lab.instance("first"), lab.instance("second"));
+    let (mut incident, permit) = lab.allowed().await;
+    let mut stopped = incident.clone();
+    let its_permit = guard.resume(&stopped).unwrap();
+    second.call(&permit, &mut incident, 0).await.unwrap();
+    second.settle(&mut incident, 0).await.unwrap();
+    let Work::Watch { since } = incident.work() else { panic!("{:?}", incident.work()) };
+    second.watch(&mut incident, since, &Notify::new()).await.unwrap();
+    let told = lab.told().await;
+    lab.world.set_service_desired("workers", "sync", 4);
+    first.call(&its_permit, &mut stopped, 0).await.unwrap();
+    assert_eq!(lab.told().await, told, "nothing is added");
+    assert_eq!(lab.effects(), ["desired 4 → 8"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_word_that_comes_in_meanwhile_keeps_nothing_from_being_told() {
     let lab = Lab::new();
     let (_, runner) = lab.instance("first");
