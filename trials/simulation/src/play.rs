@@ -32,7 +32,7 @@ const START: &str = "2026-01-05T00:00:00Z";
 /// which the longest is a lease of two hours, after a watch and before a return in steps.
 const CALM: Duration = Duration::from_hours(5);
 /// How often the calm is looked at.
-const LOOK_EVERY: Duration = Duration::from_mins(5);
+const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// How long an instance that was told to end may take before it is killed, as an orchestrator does.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// How often CloudWatch's changes are picked up.
