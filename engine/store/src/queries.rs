@@ -207,6 +207,7 @@ const PENDING: &str = "SELECT source, message FROM pending JOIN delivery USING (
     ORDER BY pending.seq LIMIT ?1";
 const TO_DECIDE: &str = "SELECT sender, received_at, headers, body, source, message \
     FROM pending JOIN delivery USING (seq) ORDER BY pending.seq LIMIT ?1";
+pub(crate) const WAITING: &str = "SELECT count(*) FROM pending";
 const DELIVERY: &str = "SELECT sender, received_at, headers, body FROM delivery \
     WHERE source = ?1 AND message = ?2";
 const OPEN_INCIDENTS: &str = "SELECT id FROM incident WHERE closed_seq IS NULL AND id > ?1 \

@@ -1,20 +1,21 @@
 //! The journal in one SQLite file.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use untoil_journal::{AppendError, Batch, Journal, JournalError, Put, RawEntry, Receipt};
-use untoil_model::{Delivery, DeliveryId, Entry, IncidentId, Seq, Stream};
+use untoil_model::{Delivery, DeliveryId, Entry, Hash, IncidentId, Seq, Stream};
 
 use crate::fault::Fault;
 use crate::open::{self, OpenError};
 use crate::queries;
 use crate::threads::{Threads, stopped};
-use crate::transaction::{end_of_chain, last};
-use crate::writer::{Asked, Job, Write, Writer};
+use crate::transaction::{Transaction, end_of_chain, last};
+use crate::writer::{Asked, Gauges, Job, Write, Writer};
 use crate::writes::{Advance, Append, Receive};
 
 /// How many writes may wait: about a tenth of a second of them, which is how long one that is
@@ -23,6 +24,10 @@ const QUEUE_MAX: usize = 4_096;
 
 /// How many KiB of bodies may wait, so that large deliveries cannot fill the memory.
 const QUEUE_KIB_MAX: u32 = 32 * 1024;
+
+/// How many deliveries may wait for their decision: some ten seconds of them. Beyond it senders are
+/// asked to come back, so that what was accepted is decided soon.
+const WAITING_MAX: i64 = 50_000;
 
 /// How many threads read. Readers do not wait for the writer; two keep one slow reader from
 /// holding up the others.
@@ -39,6 +44,7 @@ type Read = Box<dyn FnOnce(&Connection) + Send>;
 pub struct SqliteJournal {
     file: Arc<Path>,
     head: watch::Receiver<Seq>,
+    gauges: Arc<Gauges>,
     /// KiB of bodies that may still be queued.
     space: Arc<Semaphore>,
     // Dropped in this order: the writer closes last, and folds the write-ahead log into the file.
@@ -68,11 +74,13 @@ impl SqliteJournal {
         let connection = open::writing(&file)?;
         let end = end_of_chain(&connection).map_err(|fault| OpenError::of(&file, fault))?;
         let (sender, head) = watch::channel(end.0);
+        let gauges = gauges(&connection, end).map_err(|fault| OpenError::of(&file, fault))?;
         let writer = Writer {
             connection,
             file: PathBuf::from(&*file),
             end: Some(end),
             head: sender,
+            gauges: Arc::clone(&gauges),
             _owned: owned,
         };
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
@@ -80,7 +88,7 @@ impl SqliteJournal {
         threads
             .start("journal-writer".into(), move || writer.run(jobs))
             .map_err(OpenError::io(&file))?;
-        Self::with(file, head, Some(threads))
+        Ok(Self { gauges, ..Self::with(file, head, Some(threads))? })
     }
 
     /// Opens a journal for reading only, also beside a running service.
@@ -115,7 +123,7 @@ impl SqliteJournal {
                 .map_err(OpenError::io(&file))?;
         }
         let space = Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize));
-        Ok(Self { file, head, space, readers, writer })
+        Ok(Self { file, head, gauges: Arc::default(), space, readers, writer })
     }
 
     /// Runs a query on a reading thread.
@@ -141,6 +149,23 @@ impl SqliteJournal {
         })
     }
 
+    /// How many deliveries wait for their decision.
+    pub(crate) fn waiting(&self) -> i64 {
+        self.gauges.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is behind a place, as its only writer knows without asking the file: whoever
+    /// works on one incident alone asks this again and again.
+    fn ends_at(&self, stream: &Stream, after: Seq) -> bool {
+        let end = match stream {
+            Stream::Ledger => Seq(self.gauges.ledger.load(Ordering::Acquire)),
+            Stream::All | Stream::Incident(_) | Stream::Alarm(_) | Stream::Archive => {
+                *self.head.borrow()
+            }
+        };
+        self.writer.is_some() && after >= end
+    }
+
     /// Room for a body in the queue, or a refusal at once.
     fn space_for(&self, delivery: &Delivery) -> Result<OwnedSemaphorePermit, JournalError> {
         let kib = u32::try_from(delivery.body.len() / 1024 + 1).unwrap_or(QUEUE_KIB_MAX);
@@ -154,6 +179,13 @@ impl SqliteJournal {
         self.writer()?.put(job).await?;
         answer.await.map_err(|_| stopped())?
     }
+}
+
+/// What the file says before the first write.
+fn gauges(connection: &Connection, end: (Seq, Hash)) -> Result<Arc<Gauges>, Fault> {
+    let ledger = Transaction::behind(connection, end).end_of(&Stream::Ledger)?;
+    let waiting: i64 = connection.query_one(queries::WAITING, [], |row| row.get(0))?;
+    Ok(Arc::new(Gauges { ledger: ledger.0.into(), waiting: waiting.into() }))
 }
 
 /// Answers queries until the queue is closed and empty.
@@ -171,6 +203,9 @@ fn answer(connection: &Connection, reads: &Mutex<mpsc::Receiver<Read>>) {
 impl Journal for SqliteJournal {
     async fn receive(&self, delivery: Delivery) -> Result<Receipt, JournalError> {
         let writer = self.writer()?;
+        if self.waiting() >= WAITING_MAX {
+            return Err(JournalError::Overloaded);
+        }
         let space = self.space_for(&delivery)?;
         let (job, answer) = Asked::job(Receive::new(delivery), Some(space));
         writer.offer(job)?;
@@ -188,6 +223,9 @@ impl Journal for SqliteJournal {
         after: Seq,
         limit: usize,
     ) -> Result<Vec<Entry>, JournalError> {
+        if self.ends_at(stream, after) {
+            return Ok(Vec::new());
+        }
         let stream = stream.clone();
         self.ask(move |connection| queries::read(connection, &stream, after, limit)).await
     }

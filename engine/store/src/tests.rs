@@ -240,3 +240,29 @@ async fn every_query_finds_its_rows_by_an_index_and_in_order() {
         assert!(!plan.contains("SCAN") || plan.contains("entry_ledger"), "{sql}\n{plan}");
     }
 }
+
+#[tokio::test]
+async fn what_waits_is_counted_over_refusals_and_a_reopening() {
+    let (folder, journal) = journal();
+    let waiting = |journal: &SqliteJournal| journal.waiting();
+    for n in 0..3 {
+        journal.receive(delivery(&format!("m{n}"), 10)).await.unwrap();
+        journal.receive(delivery(&format!("m{n}"), 10)).await.unwrap();
+    }
+    assert_eq!(waiting(&journal), 3);
+    let deciding = |n| Batch::of(vec![note()]).deciding(delivery(n, 0).id);
+    journal.append(deciding("m0")).await.unwrap();
+    assert!(matches!(journal.append(deciding("m0")).await, Err(AppendError::Decided(_))));
+    let stale = deciding("m1").expect(Stream::Ledger, Seq(99));
+    assert!(matches!(journal.append(stale).await, Err(AppendError::Conflict { .. })));
+    assert_eq!(waiting(&journal), 2);
+    // What failed was not written, and does not count.
+    assert!(journal.write(Fails).await.is_err());
+    assert_eq!(waiting(&journal), 2);
+    drop(journal);
+    let journal = SqliteJournal::open(folder.path().join("journal.db")).unwrap();
+    assert_eq!(waiting(&journal), 2);
+    let ledger = journal.latest(&Stream::Ledger, 1).await.unwrap()[0].seq;
+    assert_eq!(journal.read(&Stream::Ledger, Seq(ledger.0 - 1), 9).await.unwrap().len(), 1);
+    assert!(journal.read(&Stream::Ledger, ledger, 9).await.unwrap().is_empty());
+}

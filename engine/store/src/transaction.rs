@@ -14,17 +14,26 @@ pub(crate) struct Transaction<'a> {
     last: Seq,
     hash: Hash,
     written: usize,
+    /// The last entry of the ledger that it wrote.
+    ledger: Option<Seq>,
+    /// By how many more, or fewer, deliveries wait for their decision.
+    pub(crate) waiting: i64,
 }
 
 impl<'a> Transaction<'a> {
     /// Goes on behind the entry at `last`.
     pub(crate) fn behind(connection: &'a Connection, (last, hash): (Seq, Hash)) -> Self {
-        Self { connection, last, hash, written: 0 }
+        Self { connection, last, hash, written: 0, ledger: None, waiting: 0 }
     }
 
     /// The end of the chain.
     pub(crate) fn end(&self) -> (Seq, Hash) {
         (self.last, self.hash)
+    }
+
+    /// The last entry of the ledger that it wrote.
+    pub(crate) fn ledger(&self) -> Option<Seq> {
+        self.ledger
     }
 
     /// How many entries it wrote.
@@ -63,6 +72,9 @@ impl<'a> Transaction<'a> {
         }
         if let Body::Archived { last, .. } = &entry.body {
             self.connection.prepare_cached(KEEP_SEGMENT)?.execute([seq, column(*last)])?;
+        }
+        if entry.body.is_ledger() {
+            self.ledger = Some(entry.seq);
         }
         (self.last, self.hash) = (entry.seq, entry.hash);
         self.written += 1;

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -94,8 +96,28 @@ pub(crate) struct Writer {
     /// The end of the chain; `None` after a failure, until it is read again.
     pub(crate) end: Option<(Seq, Hash)>,
     pub(crate) head: watch::Sender<Seq>,
+    /// What is known of the committed file; moved before `head`.
+    pub(crate) gauges: Arc<Gauges>,
     /// Keeps every other process from writing; released when this thread ends.
     pub(crate) _owned: File,
+}
+
+/// What the writer tells of the committed file without its being asked.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    /// The last entry of the ledger.
+    pub(crate) ledger: AtomicU64,
+    /// How many deliveries wait for their decision.
+    pub(crate) waiting: AtomicI64,
+}
+
+/// A group that was committed.
+struct Done {
+    /// How many of the jobs were in it.
+    jobs: usize,
+    end: (Seq, Hash),
+    ledger: Option<Seq>,
+    waiting: i64,
 }
 
 /// Where in a group it failed.
@@ -125,7 +147,12 @@ impl Writer {
     /// Commits and settles at least one of `jobs`.
     fn some(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
         match self.group(jobs) {
-            Ok((done, last)) => {
+            Ok(Done { jobs: done, end: (last, _), ledger, waiting }) => {
+                // Before anybody is told: who was told reads what it was told of.
+                if let Some(ledger) = ledger {
+                    self.gauges.ledger.store(ledger.0, Ordering::Release);
+                }
+                self.gauges.waiting.fetch_add(waiting, Ordering::Relaxed);
                 self.head.send_if_modified(|head| std::mem::replace(head, last) != last);
                 for job in jobs.drain(..done) {
                     job.settle(Ok(()));
@@ -149,7 +176,7 @@ impl Writer {
     }
 
     /// One transaction: as many of `jobs` as fit, and the end of the journal behind them.
-    fn group(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(usize, Seq), Failed> {
+    fn group(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Done, Failed> {
         let end = match self.end.take() {
             Some(end) => end,
             None => end_of_chain(&self.connection)?,
@@ -162,16 +189,12 @@ impl Writer {
                 tracing::error!(error = %fault, "the journal could not roll back");
             }
         }
-        let (done, end) = outcome?;
-        self.end = Some(end);
-        Ok((done, end.0))
+        let done = outcome?;
+        self.end = Some(done.end);
+        Ok(done)
     }
 
-    fn perform(
-        &self,
-        jobs: &mut [Box<dyn Job>],
-        end: (Seq, Hash),
-    ) -> Result<(usize, (Seq, Hash)), Failed> {
+    fn perform(&self, jobs: &mut [Box<dyn Job>], end: (Seq, Hash)) -> Result<Done, Failed> {
         let mut transaction = Transaction::behind(&self.connection, end);
         let mut done = 0;
         for (index, job) in jobs.iter_mut().enumerate() {
@@ -182,7 +205,8 @@ impl Writer {
             }
         }
         self.say("COMMIT")?;
-        Ok((done, transaction.end()))
+        let (end, ledger, waiting) = (transaction.end(), transaction.ledger(), transaction.waiting);
+        Ok(Done { jobs: done, end, ledger, waiting })
     }
 
     fn say(&self, sql: &str) -> Result<(), Fault> {

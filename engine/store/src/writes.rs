@@ -44,6 +44,7 @@ impl Write for Receive {
             return Ok(Receipt::Seen);
         }
         transaction.connection.prepare_cached(KEEP_PENDING)?.execute([seq])?;
+        transaction.waiting += 1;
         Ok(Receipt::Stored(transaction.write_received(self.delivery.received_at, &self.head)?))
     }
 
@@ -73,6 +74,7 @@ impl Write for Append {
                 let id = DeliveryId { source: source.clone(), message: message.clone() };
                 return Ok(Err(Refusal::Decided(id)));
             }
+            transaction.waiting -= 1;
         }
         drafts.drain(..).map(|draft| transaction.write(draft)).collect::<Result<_, _>>().map(Ok)
     }
