@@ -4,8 +4,9 @@ use untoil_model::{Incident, IncidentId, Seq, Stream};
 
 use crate::{Journal, JournalError};
 
-/// How many entries are read at a time. Most incidents have fewer than fifty.
-const PAGE: usize = 500;
+/// How many entries are read at a time. Most incidents have fewer than fifty, and many incidents are
+/// read at once when there is a storm.
+const PAGE: usize = 64;
 
 /// Folds an incident from its first entry; `None` when the journal does not know it.
 ///
@@ -18,7 +19,9 @@ pub async fn load(
     let stream = Stream::Incident(id.clone());
     let page = journal.read(&stream, Seq::START, PAGE).await?;
     let Some(mut incident) = Incident::fold(&page) else { return Ok(None) };
-    catch_up(journal, &mut incident).await?;
+    if page.len() == PAGE {
+        catch_up(journal, &mut incident).await?;
+    }
     Ok(Some(incident))
 }
 

@@ -112,13 +112,20 @@ impl Pen {
     ) -> Result<bool, RunnerError> {
         let stream = Stream::Incident(incident.id.clone());
         let batch = batch.expect(stream, incident.seq);
-        let written = match self.journal.append(batch).await {
-            Ok(_) => true,
-            Err(AppendError::Conflict { .. } | AppendError::Decided(_)) => false,
-            Err(AppendError::Journal(e)) => return Err(e.into()),
-        };
-        catch_up(&*self.journal, incident).await?;
-        Ok(written)
+        match self.journal.append(batch).await {
+            Ok(entries) => {
+                // They stand right behind what is known, so they need not be read back.
+                for entry in &entries {
+                    incident.apply(entry);
+                }
+                Ok(true)
+            }
+            Err(AppendError::Conflict { .. } | AppendError::Decided(_)) => {
+                catch_up(&*self.journal, incident).await?;
+                Ok(false)
+            }
+            Err(AppendError::Journal(e)) => Err(e.into()),
+        }
     }
 
     /// Everything that is written here is written by who holds the incident: one that was taken for
