@@ -8,7 +8,6 @@ mod limits;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use untoil_guard::Policy;
 use untoil_journal::{Journal, MemoryJournal, load};
@@ -19,6 +18,7 @@ use untoil_model::{
 use untoil_world::{Call, Effect};
 
 use crate::chat::Said;
+use crate::journal::Adoption;
 use crate::network::Departure;
 
 /// Most entries and incidents that are looked at; a seed has a few thousand.
@@ -36,7 +36,7 @@ pub(crate) struct Outcome {
     pub(crate) calls: Vec<Call>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) departures: Vec<Departure>,
-    pub(crate) commits: Vec<Duration>,
+    pub(crate) adoptions: Vec<Adoption>,
     pub(crate) said: Vec<Said>,
     /// Senders and people that are still at it.
     pub(crate) posting: usize,
@@ -49,11 +49,12 @@ pub(crate) struct Outcome {
 
 /// Everything that is wrong.
 pub(crate) fn all(outcome: &Outcome) -> Vec<String> {
-    let checks: [fn(&Outcome) -> Vec<String>; 15] = [
+    let checks: [fn(&Outcome) -> Vec<String>; 16] = [
         decisions::accepted_is_kept,
         decisions::kept_is_decided_once,
         decisions::one_incident_at_a_time,
         decisions::told_once,
+        decisions::written_by_its_holder,
         calls::nothing_takes_effect_twice,
         calls::no_call_without_authority,
         calls::calls_are_made_while_the_tenure_lasts,

@@ -30,8 +30,19 @@ const YIELDS_MAX: u64 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
     heads: Mutex<Vec<watch::Sender<Seq>>>,
-    /// When each entry was committed, in ticks.
-    commits: Mutex<Vec<Duration>>,
+    /// Who adopted what, after which entry.
+    adoptions: Mutex<Vec<Adoption>>,
+}
+
+/// That an instance took an incident over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Adoption {
+    /// The last entry before it.
+    pub(crate) after: Seq,
+    /// What it took.
+    pub(crate) incident: IncidentId,
+    /// Who.
+    pub(crate) by: String,
 }
 
 impl Heads {
@@ -41,18 +52,21 @@ impl Heads {
         receiver
     }
 
-    /// When each entry was committed, in ticks; the first entry's time comes first.
-    pub(crate) fn commits(&self) -> Vec<Duration> {
-        self.commits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Who adopted what, in order.
+    pub(crate) fn adoptions(&self) -> Vec<Adoption> {
+        self.adoptions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn adopted(&self, after: Seq, incidents: &[IncidentId], by: &str) {
+        let taken = incidents.iter().map(|incident| {
+            let (incident, by) = (incident.clone(), by.to_owned());
+            Adoption { after, incident, by }
+        });
+        self.adoptions.lock().unwrap_or_else(PoisonError::into_inner).extend(taken);
     }
 
     /// Tells everybody.
-    pub(crate) fn tell(&self, seq: Seq, at: Duration) {
-        let n = usize::try_from(seq.0).unwrap_or(usize::MAX);
-        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = commits.len();
-        commits.resize(n.max(known), at);
-        drop(commits);
+    pub(crate) fn tell(&self, seq: Seq) {
         let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
         heads.retain(|head| !head.is_closed());
         for head in heads.iter() {
@@ -128,7 +142,7 @@ impl FarJournal {
     ) -> Result<T, E> {
         let luck = self.meet(what).await?;
         let answer = done.await;
-        self.heads.tell(*self.near.head().borrow(), self.clock.ticks());
+        self.heads.tell(*self.near.head().borrow());
         self.switch.point(what).await;
         match luck {
             Luck::Fine => answer,
@@ -151,7 +165,11 @@ impl Journal for FarJournal {
             mutation.change(&mut batch);
         }
         let kinds = batch.drafts.iter().map(|draft| draft.body.kind()).collect::<Vec<_>>();
-        let kinds = kinds.join(" ");
+        let about = batch.drafts.iter().rev().find_map(|draft| draft.incident.clone());
+        let kinds = match about {
+            Some(incident) => format!("{} of {incident}", kinds.join(" ")),
+            None => kinds.join(" "),
+        };
         let appended = self.through("append", self.near.append(batch)).await;
         self.switch.note(|| match &appended {
             Ok(entries) => {
@@ -247,13 +265,16 @@ impl Roster for FarJournal {
     }
 
     async fn adopt(&self, limit: usize) -> Result<Vec<IncidentId>, JournalError> {
-        let adopted = self.through("adopt", self.near.adopt(limit)).await;
-        if let Ok(incidents) = &adopted
-            && !incidents.is_empty()
-        {
-            self.switch.note(|| format!("adopts {} incidents", incidents.len()));
-        }
-        adopted
+        let adopting = async {
+            let incidents = self.near.adopt(limit).await?;
+            let after = *self.near.head().borrow();
+            self.heads.adopted(after, &incidents, self.switch.name());
+            if !incidents.is_empty() {
+                self.switch.note(|| format!("adopts {incidents:?}"));
+            }
+            Ok(incidents)
+        };
+        self.through("adopt", adopting).await
     }
 
     async fn mine(

@@ -401,7 +401,7 @@ impl Stage {
             calls: self.world.calls(),
             effects: self.world.effects(),
             departures: self.common.network.departures(),
-            commits: self.common.heads.commits(),
+            adoptions: self.common.heads.adoptions(),
             said: self.common.channel.said(),
             posting: self.senders.len(),
             modes: self.common.book.modes.clone(),

@@ -73,10 +73,6 @@ impl Switch {
         *stopped = until.max(*stopped);
     }
 
-    /// Whether it does something now.
-    pub(crate) fn is_running(&self) -> bool {
-        !self.is_dead() && self.left().is_zero()
-    }
 
     /// Lets it go on.
     pub(crate) fn resume(&self) {

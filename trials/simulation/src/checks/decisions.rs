@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use untoil_model::{AlarmKey, Body, DeliveryId, IncidentId};
+use untoil_model::{Actor, AlarmKey, Body, DeliveryId, IncidentId};
 
 use super::Outcome;
 
@@ -91,6 +91,40 @@ pub(super) fn told_once(outcome: &Outcome) -> Vec<String> {
             wrong.push(format!("entry {} tells {once} a second time", entry.seq));
         }
         seen.insert(once);
+    }
+    wrong
+}
+
+/// What is done about an incident is written by the instance that holds it: the one that opened it,
+/// or the last that adopted it.
+pub(super) fn written_by_its_holder(outcome: &Outcome) -> Vec<String> {
+    let mut holders: BTreeMap<&IncidentId, &str> = BTreeMap::new();
+    let mut adoptions = outcome.adoptions.iter().peekable();
+    let mut wrong = Vec::new();
+    for entry in &outcome.entries {
+        while let Some(taken) = adoptions.next_if(|taken| taken.after < entry.seq) {
+            holders.insert(&taken.incident, &taken.by);
+        }
+        let (Some(incident), Actor::Engine(by)) = (&entry.incident, &entry.actor) else { continue };
+        match &entry.body {
+            Body::Opened { .. } => {
+                holders.insert(incident, by);
+            }
+            Body::Planned { .. }
+            | Body::Started { .. }
+            | Body::Sent { .. }
+            | Body::Backoff { .. }
+            | Body::Finished { .. }
+            | Body::Concluded { .. }
+            | Body::Closed { .. } => {
+                let holder = holders.get(incident).copied().unwrap_or("nobody");
+                if holder != by {
+                    let kind = entry.body.kind();
+                    wrong.push(format!("{by} wrote `{kind}` of {incident}, which {holder} held"));
+                }
+            }
+            _ => {}
+        }
     }
     wrong
 }
