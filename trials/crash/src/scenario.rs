@@ -129,7 +129,11 @@ impl Cluster {
     fn plan(self, chance: &mut Chance, plan: &mut Plan) {
         plan.instances = self.instances;
         let seconds = usize::try_from(self.lasts.as_secs()).expect("it is not for centuries");
-        plan.load = Load { alarms: seconds * CLUSTER_ALARMS_PER_SECOND, over: self.lasts };
+        plan.load = Load {
+            alarms: seconds * CLUSTER_ALARMS_PER_SECOND,
+            over: self.lasts,
+            clears: CLUSTER_CLEARS,
+        };
         let mut at = self.every;
         while at < self.lasts {
             plan.acts.push(Planned { at, instance: chance.below(self.instances), act: Act::Kill });
@@ -140,7 +144,7 @@ impl Cluster {
 }
 
 /// Over which time alarms fire.
-const FIRE_OVER: Duration = Duration::from_millis(1_000);
+const FIRE_OVER: Duration = Duration::from_secs(1);
 /// Until when something may go wrong.
 const LASTS: Duration = Duration::from_millis(1_600);
 /// Alarms of a trial; each fires and clears.
@@ -157,7 +161,9 @@ const SETTLE_SHARED: Duration = Duration::from_secs(40);
 /// Longer than a lease.
 const PAUSED: Duration = Duration::from_secs(19);
 /// Alarms of a cluster under load, each of which is two deliveries and more.
-const CLUSTER_ALARMS_PER_SECOND: usize = 10;
+const CLUSTER_ALARMS_PER_SECOND: usize = 8;
+/// When an instance was killed, its incidents wait for its lease to end.
+const CLUSTER_CLEARS: Duration = Duration::from_secs(24);
 const BOTH: &[Store] = &[Store::Sqlite, Store::Postgres];
 const SQLITE: &[Store] = &[Store::Sqlite];
 const POSTGRES: &[Store] = &[Store::Postgres];
@@ -451,7 +457,7 @@ pub const SCENARIOS: &[Scenario] = &[
 /// Three instances, and time for the living to miss one that is not heard of.
 fn shared(plan: &mut Plan) {
     plan.instances = 3;
-    plan.load = Load { alarms: 60, over: Duration::from_secs(4) };
+    plan.load = Load { alarms: 60, over: ms(4_000), clears: ms(6_000) };
     plan.settle = SETTLE_SHARED;
 }
 
@@ -496,7 +502,7 @@ impl Scenario {
     pub(crate) fn plan(&self, seed: u64, store: Store) -> Plan {
         let mut plan = Plan {
             instances: 1,
-            load: Load { alarms: ALARMS, over: FIRE_OVER },
+            load: Load { alarms: ALARMS, over: FIRE_OVER, clears: ms(2_400) },
             acts: Vec::new(),
             traps: Vec::new(),
             settle: match store {

@@ -27,9 +27,6 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(90);
 /// One accepted letter of so many is sent again at once, as a sender does who missed the answer.
 const TOLD_TWICE_ONE_IN: usize = 3;
 
-/// An alarm clears so long after it has fired: mostly after it was answered.
-const CLEARS_AFTER: (Duration, Duration) =
-    (Duration::from_millis(700), Duration::from_millis(2_200));
 /// A rule may name 64 services; half of these are for each of two rules.
 pub(crate) const SERVICES: usize = 64;
 
@@ -108,6 +105,8 @@ pub(crate) struct Load {
     pub(crate) alarms: usize,
     /// Over which time they fire.
     pub(crate) over: Duration,
+    /// How long after that each clears at the latest: mostly when it was answered.
+    pub(crate) clears: Duration,
 }
 
 /// What the sender knows in the end.
@@ -136,7 +135,7 @@ impl Sender {
         let mut shares: Vec<Vec<Letter>> = vec![Vec::new(); HANDS];
         for n in 0..load.alarms {
             let due = chance.between(Duration::ZERO, load.over);
-            let clears = due + chance.between(CLEARS_AFTER.0, CLEARS_AFTER.1);
+            let clears = due + chance.between(load.clears / 4, load.clears);
             shares[n % HANDS]
                 .extend([Letter { n, fires: true, due }, Letter { n, fires: false, due: clears }]);
         }
