@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +18,9 @@ use crate::sandbox::Sandbox;
 
 /// Most folders looked at.
 pub(crate) const RULES_MAX: usize = 20_000;
+
+/// How many rules are worth a thread of their own.
+const SHARE_MIN: usize = 32;
 
 /// A set of rules, fixed once it is made.
 #[derive(Debug, Default)]
@@ -48,8 +53,8 @@ impl RuleBook {
     pub fn load(dir: &Path, sandbox: &Sandbox) -> io::Result<(Self, Vec<Diagnostic>)> {
         let (folders, mut diagnostics) = read_folders(dir)?;
         let mut rules = Vec::new();
-        for files in folders {
-            match sandbox.build(&files) {
+        for built in build(&folders, sandbox) {
+            match built {
                 Ok(rule) => {
                     diagnostics.extend(rule.warnings.iter().cloned());
                     rules.push(Arc::new(rule));
@@ -90,6 +95,23 @@ impl RuleBook {
     pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
     }
+}
+
+/// Builds all of them in their order, on as many threads as there are processors.
+fn build(folders: &[RuleFiles], sandbox: &Sandbox) -> Vec<Result<Rule, Vec<Diagnostic>>> {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let share = folders.len().div_ceil(processors).max(SHARE_MIN);
+    std::thread::scope(|scope| {
+        let shares: Vec<_> = folders
+            .chunks(share)
+            .map(|share| {
+                let each = move || share.iter().map(|files| sandbox.build(files)).collect();
+                scope.spawn::<_, Vec<_>>(each)
+            })
+            .collect();
+        let built = shares.into_iter().map(|share| share.join());
+        built.flat_map(|share| share.unwrap_or_else(|bug| resume_unwind(bug))).collect()
+    })
 }
 
 /// Reads the files of every folder in `dir`, by name, and says what cannot be read.
