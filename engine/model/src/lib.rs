@@ -10,6 +10,7 @@ mod alarm;
 mod canonical;
 mod delivery;
 mod entry;
+mod hash;
 mod ids;
 mod incident;
 mod mode;
@@ -22,7 +23,8 @@ mod text;
 
 pub use alarm::{Alarm, AlarmState};
 pub use delivery::{Delivery, DeliveryId};
-pub use entry::{Actor, Body, Broken, Draft, Entry, Hash, Standing, Stream};
+pub use entry::{Actor, Body, Broken, Draft, Entry, Standing, Stream};
+pub use hash::Hash;
 pub use ids::{
     ActionKind, AlarmKey, IdError, IncidentId, RuleName, RuleVersion, RunId, Seq, Source,
 };
