@@ -7,6 +7,7 @@ use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 
 use untoil_model::{Alarm, RuleName};
 
@@ -109,7 +110,7 @@ fn build(folders: &[RuleFiles], sandbox: &Sandbox) -> Vec<Result<Rule, Vec<Diagn
                 scope.spawn::<_, Vec<_>>(each)
             })
             .collect();
-        let built = shares.into_iter().map(|share| share.join());
+        let built = shares.into_iter().map(ScopedJoinHandle::join);
         built.flat_map(|share| share.unwrap_or_else(|bug| resume_unwind(bug))).collect()
     })
 }
