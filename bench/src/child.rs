@@ -17,9 +17,11 @@ use untoil_intake::{
 };
 use untoil_journal::Journal;
 use untoil_store::SqliteJournal;
+use untoil_store::postgres::{PostgresConfig, PostgresJournal};
 
 use crate::bodies::{SECRET, SECRET_HEADER, TOPIC};
 use crate::engine::Engine;
+use crate::minimal::minimal;
 use crate::reference;
 use crate::standin::StandInSns;
 
@@ -38,9 +40,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts this program anew as a server of that kind, on a folder that it may fill.
     pub(crate) async fn start(kind: &str, folder: &Path) -> Result<Self> {
+        Self::start_on(kind, folder, "").await
+    }
+
+    /// The same, with what it is to reach: the address that it acts on, or its store's.
+    pub(crate) async fn start_on(kind: &str, folder: &Path, reach: &str) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["child", kind])
             .arg(folder)
+            .arg(reach)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -61,7 +69,7 @@ impl Server {
 }
 
 /// Is a server until the input ends.
-pub(crate) async fn run(kind: &str, folder: &Path) -> Result<()> {
+pub(crate) async fn run(kind: &str, folder: &Path, reach: &str) -> Result<()> {
     let router = match kind {
         "bare" => reference::bare(),
         "insert" => reference::inserting(folder)?,
@@ -69,8 +77,15 @@ pub(crate) async fn run(kind: &str, folder: &Path) -> Result<()> {
             let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::open(folder.join(JOURNAL))?);
             intake(journal, folder)?
         }
+        "minimal" => minimal(folder, reach.parse()?)?,
+        "postgres" => {
+            let config = PostgresConfig::new(reach);
+            let journal: Arc<dyn Journal> = Arc::new(PostgresJournal::connect(&config).await?);
+            intake(journal, folder)?
+        }
         "engine" => {
-            let engine = Engine::start(folder).await?;
+            let act = (!reach.is_empty()).then(|| reach.parse()).transpose()?;
+            let engine = Engine::start(folder, act).await?;
             println!("{}", engine.address);
             input_ends().await?;
             return engine.stop().await;

@@ -22,6 +22,7 @@ use untoil_sandbox::Sandbox;
 use untoil_store::SqliteJournal;
 use untoil_world::World;
 
+use crate::acting::Callers;
 use crate::child::{JOURNAL, intake};
 use crate::rules::Book;
 use crate::standin::StandInSsm;
@@ -40,19 +41,20 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) async fn start(folder: &Path) -> Result<Self> {
+    /// Starts it; what it does on hosts is sent to `act`, if that is named.
+    pub(crate) async fn start(folder: &Path, act: Option<SocketAddr>) -> Result<Self> {
         let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::open(folder.join(JOURNAL))?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let actor = Actor::Engine("bench".to_owned());
         let (sender, sent) = mpsc::unbounded_channel();
-        let ssm = Arc::new(StandInSsm { sent: sender });
+        let ssm = Arc::new(StandInSsm { sent: sender, act: act.map(Callers::of) });
         let world = World::new(Arc::clone(&clock), 1);
         let eyes = Eyes { ssm: ssm.clone(), ..world.eyes() };
         let hands = Hands { ssm, ..world.hands() };
         let catalogue = Arc::new(Catalogue::standard(Vec::new()));
         let sandbox = Sandbox::start(Arc::clone(&catalogue), SCRIPT_THREADS)?;
         // More alarms act here in a minute than a policy should allow in a day.
-        let free = vec![Rate { n: 10_000, per: Period::hours(1) }];
+        let free = vec![Rate { n: 100_000, per: Period::hours(1) }];
         let policy = Policy { global: free.clone(), diagnoses: free, ..Policy::default() };
         let guard = Guard::new(Arc::clone(&journal), policy, EngineMode::Live, actor.clone());
         let guard = Arc::new(guard);

@@ -92,12 +92,14 @@ async fn one(
         connections,
         requests: usize::MAX,
         time: WARM,
+        again: None,
     };
     if requests == usize::MAX {
         send(&warm).await?;
     }
     let before = cpu_micros(server.pid)?;
-    let outcome = send(&Load { address, path, make, connections, requests, time }).await?;
+    let outcome =
+        send(&Load { address, path, make, connections, requests, time, again: None }).await?;
     let cpu_micros = cpu_micros(server.pid)? - before;
     server.stop().await?;
     if outcome.accepted == 0 {

@@ -22,7 +22,7 @@ const CALL_MAX: Duration = Duration::from_secs(10);
 /// Measures it on the whole engine with a stand-in for Systems Manager.
 pub(crate) async fn measure() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut engine = Engine::start(folder.path()).await?;
+    let mut engine = Engine::start(folder.path(), None).await?;
     let mut connection = Connection::open(engine.address).await?;
     let (mut answered, mut called) = (Vec::new(), Vec::new());
     for n in 0..WARM + ALARMS {

@@ -27,6 +27,8 @@ pub(crate) struct Load {
     pub(crate) requests: usize,
     /// …or after this time.
     pub(crate) time: Duration,
+    /// After what time one who is told to come back does; `None` for never.
+    pub(crate) again: Option<Duration>,
 }
 
 /// What came of it.
@@ -91,15 +93,22 @@ async fn connection(
             break;
         }
         let (headers, body) = (load.make)(n);
-        let sent = Instant::now();
-        let status = connection.post(&load.path, &headers, &body).await?;
-        took.push(u64::try_from(sent.elapsed().as_micros())?);
-        accepted += usize::from(status == 202);
+        loop {
+            let sent = Instant::now();
+            let status = connection.post(&load.path, &headers, &body).await?;
+            took.push(u64::try_from(sent.elapsed().as_micros())?);
+            accepted += usize::from(status == 202);
+            match load.again {
+                Some(wait) if status == 503 => tokio::time::sleep(wait).await,
+                Some(_) | None => break,
+            }
+        }
     }
     Ok((took, accepted))
 }
 
 /// One connection that is kept.
+#[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,

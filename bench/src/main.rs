@@ -1,6 +1,6 @@
 //! Benchmarks; one command prints a table.
 //!
-//! `cargo run --release -p untoil-bench [-- --only intake|sns|latency|matching|memory]`
+//! `cargo run --release -p untoil-bench [-- --only intake|sns|postgres|latency|path|matching|start|memory|overload]`
 //!
 //! Servers run in processes of their own, so that their processor time and memory are theirs alone;
 //! the load comes from this process over loopback. AWS is a stand-in here that answers at once: what is
@@ -12,6 +12,7 @@
 )]
 #![forbid(unsafe_code)]
 
+mod acting;
 mod bodies;
 mod child;
 mod engine;
@@ -20,10 +21,15 @@ mod latency;
 mod load;
 mod matching;
 mod memory;
+mod minimal;
+mod overload;
+mod path;
+mod postgres;
 mod process;
 mod reference;
 mod rules;
 mod standin;
+mod start;
 mod table;
 
 use anyhow::{Result, bail};
@@ -33,14 +39,17 @@ use anyhow::{Result, bail};
 static METER: untoil_sandbox::MeteredAlloc = untoil_sandbox::MeteredAlloc;
 
 /// What there is to measure, in the order of the table.
-const PARTS: [&str; 5] = ["intake", "sns", "latency", "matching", "memory"];
+const PARTS: [&str; 9] =
+    ["intake", "sns", "postgres", "latency", "path", "matching", "start", "memory", "overload"];
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match args.as_slice() {
-        ["child", kind, folder] => runtime.block_on(child::run(kind, folder.as_ref())),
+        ["child", kind, folder, reach] => {
+            runtime.block_on(child::run(kind, folder.as_ref(), reach))
+        }
         [] => runtime.block_on(measure(&PARTS)),
         ["--only", part] if PARTS.contains(part) => runtime.block_on(measure(&[part])),
         _ => bail!("use `untoil-bench [--only {}]`", PARTS.join("|")),
@@ -53,6 +62,10 @@ async fn measure(parts: &[&str]) -> Result<()> {
         match *part {
             "intake" => intake::measure().await?,
             "sns" => intake::measure_sns().await?,
+            "postgres" => postgres::measure().await?,
+            "path" => path::measure().await?,
+            "start" => start::measure()?,
+            "overload" => overload::measure().await?,
             "latency" => latency::measure().await?,
             "matching" => matching::measure()?,
             "memory" => memory::measure().await?,

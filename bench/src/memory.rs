@@ -21,6 +21,8 @@ const ALARMS: usize = 100_000;
 const DIFFERENT: usize = 411;
 /// Sends as fast as so many connections can.
 const CONNECTIONS: usize = 64;
+/// A sender that is asked to come back does so after this time.
+const AGAIN: Duration = Duration::from_millis(200);
 /// An engine is idle so long after its start, and again after its last decision.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Longest wait for all decisions.
@@ -47,6 +49,7 @@ pub(crate) async fn measure() -> Result<()> {
         connections: CONNECTIONS,
         requests: ALARMS,
         time: DECIDED_MAX,
+        again: Some(AGAIN),
     };
     let before = cpu_micros(server.pid)?;
     let outcome = send(&load).await?;
@@ -58,7 +61,7 @@ pub(crate) async fn measure() -> Result<()> {
     let mib = |kib: u64| format!("{}.{} MiB", kib / 1024, kib % 1024 * 10 / 1024);
     row("memory", "whole engine, idle", &mib(idle), "");
     let case = format!("after {} alarms of {DIFFERENT} kinds", outcome.accepted);
-    let line = format!("{} (most {}), {} refused", mib(after), mib(most), outcome.others);
+    let line = format!("{} (most {}), {} came back", mib(after), mib(most), outcome.others);
     row("memory", &case, &line, "");
     let each = cpu / u64::try_from(outcome.accepted.max(1))?;
     row("memory", "the same", &format!("decided within {seconds:.1} s, {each} us CPU each"), "");

@@ -20,7 +20,7 @@ const GROUP_MAX: usize = 256;
 /// As in untoil's store.
 const QUEUE_MAX: usize = 4_096;
 
-type Insert = (String, Bytes, oneshot::Sender<()>);
+pub(crate) type Insert = (String, Bytes, oneshot::Sender<()>);
 
 /// Answers at once.
 pub(crate) fn bare() -> Router {
@@ -29,6 +29,12 @@ pub(crate) fn bare() -> Router {
 
 /// Answers after the commit.
 pub(crate) fn inserting(folder: &Path) -> Result<Router> {
+    let queue = inserts(folder)?;
+    Ok(Router::new().route("/v1/events/{source}", post(insert)).with_state(queue))
+}
+
+/// The queue of what is to be inserted, and its writing thread.
+pub(crate) fn inserts(folder: &Path) -> Result<mpsc::Sender<Insert>> {
     let connection = Connection::open(folder.join("reference.db"))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -40,10 +46,11 @@ pub(crate) fn inserting(folder: &Path) -> Result<Router> {
     std::thread::Builder::new()
         .name("reference-writer".to_owned())
         .spawn(move || write(&connection, &mut inserts))?;
-    Ok(Router::new().route("/v1/events/{source}", post(insert)).with_state(queue))
+    Ok(queue)
 }
 
-async fn insert(
+/// Keeps a body; answers after the commit.
+pub(crate) async fn insert(
     State(queue): State<mpsc::Sender<Insert>>,
     headers: HeaderMap,
     body: Bytes,

@@ -1,5 +1,6 @@
 //! The rules of the benchmark: the shipped disk-full rule, allowed to act often, and generated ones.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
@@ -54,14 +55,14 @@ pub(crate) fn generated(one: &Rule, n: usize) -> Result<RuleBook> {
         rule.name = format!("rule-{i}").parse()?;
         rule.manifest.on = vec![
             Matcher {
-                source: Some("cloudwatch".parse()?),
+                source: Some("generic".parse()?),
                 namespace: Some(format!("Team/{}", i % 50).parse()?),
                 metric: Some(format!("metric-{i}").parse()?),
                 dimensions: [("InstanceId".to_owned(), "i-*".parse()?)].into(),
                 ..Matcher::default()
             },
             Matcher {
-                source: Some("cloudwatch".parse()?),
+                source: Some("generic".parse()?),
                 name: Some(format!("service-{i}-errors").parse()?),
                 ..Matcher::default()
             },
@@ -69,6 +70,21 @@ pub(crate) fn generated(one: &Rule, n: usize) -> Result<RuleBook> {
         Ok(Arc::new(rule))
     });
     Ok(RuleBook::new(rules.collect::<Result<Vec<_>>>()?))
+}
+
+/// Writes the rule's folder under `n` names.
+pub(crate) fn write(dir: &Path, n: usize) -> Result<()> {
+    for i in 0..n {
+        let folder = dir.join(format!("rule-{i}"));
+        std::fs::create_dir(&folder)?;
+        let own = format!("metric: disk_used_percent_{i}");
+        std::fs::write(
+            folder.join("rule.yaml"),
+            MANIFEST.replace("metric: disk_used_percent", &own),
+        )?;
+        std::fs::write(folder.join("rule.rhai"), SCRIPT)?;
+    }
+    Ok(())
 }
 
 /// The rule book as the dispatcher asks it; as the binary's, but for reloading.

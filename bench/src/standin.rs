@@ -13,6 +13,8 @@ use untoil_actions::{
 use untoil_guard::Clearance;
 use untoil_intake::{CertificateUrl, Certificates, FetchError, SubscribeUrl, Subscriptions};
 
+use crate::acting::Callers;
+
 /// A stand-in for SNS's side of the intake: one certificate.
 #[derive(Debug, Default)]
 pub(crate) struct StandInSns {
@@ -38,6 +40,8 @@ impl Subscriptions for StandInSns {
 pub(crate) struct StandInSsm {
     /// Hears of every command as it is sent: its host, and the moment.
     pub(crate) sent: mpsc::UnboundedSender<(String, Instant)>,
+    /// Called over HTTP before a command is answered, where that is measured.
+    pub(crate) act: Option<Callers>,
 }
 
 fn not_found(what: &str) -> ReadError {
@@ -94,6 +98,11 @@ impl SsmReads for StandInSsm {
 impl SsmWrites for StandInSsm {
     async fn send_command(&self, may: Clearance, what: SendCommand) -> Result<String, CallError> {
         let now = Instant::now();
+        if let Some(act) = &self.act {
+            let called = act.call(&what.instance, &what.document).await;
+            called.map_err(|e| CallError::Unknown { why: e.to_string() })?;
+            return Ok(may.marker());
+        }
         // Nobody listens any more once everything is measured.
         drop(self.sent.send((what.instance, now)));
         Ok(may.marker())
