@@ -210,7 +210,8 @@ impl Archive {
         let (mut deliveries, mut records) = (0, Vec::new());
         each(file, &bytes, |archived| {
             let raw = &archived.raw;
-            let before = place.unwrap_or((Seq(raw.seq.0.saturating_sub(1)), raw.prev));
+            let start = (Seq(raw.seq.0.saturating_sub(1)), raw.prev);
+            let before = place.unwrap_or(start);
             first.get_or_insert((raw.seq, raw.prev));
             let entry = Entry::check(before, raw.seq, &raw.text, (raw.prev, raw.hash))
                 .map_err(|broken| flaw(format!("is not as it was written: {broken}")))?;

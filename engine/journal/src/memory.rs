@@ -312,7 +312,7 @@ impl Roster for MemoryJournal {
         let Some(clock) = &self.clock else { return Ok(()) };
         let ticks = clock.ticks();
         self.kept().living.insert(self.me, Some(ticks + LEASE));
-        self.tenure.extend(ticks + LEASE - MARGIN);
+        self.tenure.extend(ticks + LEASE.saturating_sub(MARGIN));
         Ok(())
     }
 

@@ -53,6 +53,7 @@ pub async fn retention(make: impl AsyncFn() -> Keeper) {
         a_flawed_file_is_named,
         a_flawed_record_is_named,
         a_small_file_waits_for_a_days_worth,
+        who_checks_meanwhile_finds_no_damage,
     }
 }
 
@@ -509,4 +510,26 @@ async fn a_small_file_waits_for_a_days_worth(keeper: Keeper) {
     let stores = (Arc::clone(&keeper.journal), Arc::clone(&keeper.retention));
     let refused = Archiver::new(stores, keeper.archive(), short, engine());
     assert!(matches!(refused, Err(ArchiveError::TooShort(KEEP_MIN))), "{refused:?}");
+}
+
+async fn who_checks_meanwhile_finds_no_damage(keeper: Keeper) {
+    let old = vec![word(0, "generic:1", AlarmState::Resolved); 2_500];
+    keeper.journal.append(Batch::of(old)).await.expect("it is appended");
+    keeper.go_on(100).await;
+    let mut archiver = keeper.archiver();
+    let archiving = run(&mut archiver, day_of(100));
+    let checking = async {
+        loop {
+            let verified = verify(&*keeper.journal).await.expect("it can be read");
+            assert!(matches!(verified, Verified::Whole { .. }), "{verified:?}");
+            tokio::task::yield_now().await;
+            let first = keeper.journal.raw(Seq::START, 1).await.expect("it can be read");
+            if first[0].seq > Seq(2_500) {
+                return;
+            }
+        }
+    };
+    let (archived, ()) = tokio::join!(archiving, checking);
+    archived.expect("it goes on");
+    keeper.assert_whole().await;
 }
