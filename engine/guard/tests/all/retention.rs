@@ -92,7 +92,9 @@ fn drafts(events: &[(i64, Event)]) -> (Vec<Draft>, Timestamp) {
 async fn ledger(journal: &dyn Journal, now: Timestamp) -> (Ledger, usize) {
     let mut ledger = Ledger::default();
     let entries = journal.read(&Stream::Ledger, Seq::START, usize::MAX).await.unwrap();
-    entries.iter().for_each(|entry| ledger.apply(entry));
+    for entry in &entries {
+        ledger.apply(entry);
+    }
     ledger.prune(now);
     (ledger, entries.len())
 }
