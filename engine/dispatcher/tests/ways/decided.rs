@@ -189,7 +189,8 @@ async fn an_alarm_that_clears_before_its_rule_acts_is_left_alone() {
         00:05 - decoded generic/m2
         00:05 A observed disk is resolved, Cleared
         00:08 A closed HealedItself
-    "#]]).await;
+    "#]])
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
