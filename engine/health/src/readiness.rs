@@ -209,6 +209,10 @@ impl Readiness {
     }
 
     fn set(&self, part: Part, state: State, why: Option<&str>) {
+        // Every durable write comes by here; nearly always there is nothing to change.
+        if why.is_none() && self.state(part) == state {
+            return;
+        }
         let now = self.clock.now();
         self.report.send_if_modified(|report| {
             let Some(condition) = report.parts.get_mut(&part) else { return false };

@@ -133,10 +133,8 @@ impl<const N: usize, M, C: MetricConstructor<M>> Series<N, M, C> {
 
     /// Reaches a series, or the one for all others when there are too many.
     fn reach(&self, values: [&str; N], reach: impl Fn(&M)) {
-        let labels: Labels<N> = std::array::from_fn(|n| {
-            let value = values[n].chars().take(VALUE_CHARS_MAX).collect::<String>();
-            (self.labels[n], Cow::Owned(value))
-        });
+        let labels: Labels<N> =
+            std::array::from_fn(|n| (self.labels[n], Cow::Owned(cut(values[n]).to_owned())));
         if let Some(series) = self.family.get(&labels) {
             return reach(&series);
         }
@@ -147,6 +145,14 @@ impl<const N: usize, M, C: MetricConstructor<M>> Series<N, M, C> {
         let others = labels.map(|(label, _)| (label, Cow::Borrowed(OTHERS)));
         reach(&self.family.get_or_create(&others));
     }
+}
+
+/// As much of a value as is kept.
+fn cut(value: &str) -> &str {
+    if value.len() <= VALUE_CHARS_MAX {
+        return value;
+    }
+    value.char_indices().nth(VALUE_CHARS_MAX).map_or(value, |(end, _)| &value[..end])
 }
 
 impl<const N: usize, M, C> fmt::Debug for Series<N, M, C> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::json;
 use tokio::sync::watch;
-use untoil_health::{Part, Pulse, State, Telling};
+use untoil_health::{Observer as _, Part, Pulse, RuleWatch, State, Telling};
 use untoil_journal::{
     AppendError, Batch, Journal, JournalError, MemoryJournal, Put, RawEntry, Receipt,
 };
@@ -165,6 +165,21 @@ async fn deliveries_that_wait_are_late_and_then_nothing_is_decided() {
     scene.journal.append(batch).await.unwrap();
     pulse.look().await;
     assert_eq!(scene.readiness.state(Part::Decisions), State::Ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_cannot_be_loaded_is_told_until_it_can() {
+    let (scene, _, _, _) = living();
+    let watched = RuleWatch::new(scene.readiness.clone());
+    let broken = json!({ "rule_broken": { "rule": "disk-full", "error": "x", "kept": null } });
+    let loaded = json!({ "rule_loaded": {
+        "rule": "disk-full", "version": "0123456789abcdef", "mode": "auto" } });
+    for (body, state) in [(broken, State::Degraded), (loaded, State::Ok)] {
+        scene.write(None, &[body]).await;
+        watched.wrote(&scene.journal.latest(&Stream::All, 1).await.unwrap());
+        assert_eq!(scene.readiness.state(Part::Rules), state);
+        assert!(scene.readiness.is_ready());
+    }
 }
 
 #[tokio::test(start_paused = true)]
