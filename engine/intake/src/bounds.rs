@@ -32,6 +32,10 @@ pub(crate) fn name(text: &str) -> String {
 
 /// Prose: line ends and tabs stay, other control characters are made visible.
 pub(crate) fn prose(text: &str) -> String {
+    // Nearly all prose is plain, and copied as it is.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t')) {
+        return cut(text.to_owned(), TEXT_BYTES_MAX);
+    }
     let lines = text.replace("\r\n", "\n");
     let shown = lines.chars().map(|c| if c == '\n' || c == '\t' { c } else { visible(c) });
     cut(shown.collect(), TEXT_BYTES_MAX)
