@@ -153,9 +153,13 @@ impl Sender {
                 ledger: Arc::clone(&ledger),
             };
             hands.spawn(async move {
+                // How late each alarm was taken: it clears that much later, too.
+                let mut late = BTreeMap::<usize, Duration>::new();
                 for letter in letters {
-                    tokio::time::sleep(letter.due.saturating_sub(began.elapsed())).await;
+                    let due = letter.due + late.get(&letter.n).copied().unwrap_or_default();
+                    tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
                     hand.deliver(&letter).await?;
+                    late.insert(letter.n, began.elapsed().saturating_sub(letter.due));
                 }
                 Ok(())
             });
