@@ -118,7 +118,11 @@ pub(crate) fn intake(journal: Arc<dyn Journal>, folder: &Path) -> Result<Router>
     let policy = SnsPolicy { topics: [TOPIC.parse()?].into(), ..SnsPolicy::default() };
     let sources =
         [("generic".parse()?, generic), ("sns".parse()?, SourceAuth::SnsSignature(policy))].into();
-    let config = IntakeConfig { sources, body_bytes_max: BODY_BYTES_DEFAULT };
+    let config = IntakeConfig {
+        sources: sources.into_iter().map(|(source, auth)| (source, auth.into())).collect(),
+        proxies: Vec::new(),
+        body_bytes_max: BODY_BYTES_DEFAULT,
+    };
     let pem = std::fs::read(folder.join(CERTIFICATE)).unwrap_or_default();
     let sns = Arc::new(StandInSns { pem });
     let ports = Ports { certificates: Arc::clone(&sns) as _, subscriptions: sns };

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::hmac::HmacAuth;
 use crate::sns_signature::SnsPolicy;
 
 /// Shorter secrets can be guessed over HTTP. 16 random bytes in hexadecimal are 32 characters.
@@ -28,11 +29,17 @@ impl Secret {
     /// # Errors
     /// [`AuthError::Short`] when it has fewer than 16 bytes.
     pub fn new(name: &str, value: &str) -> Result<Self, AuthError> {
-        if value.len() < SECRET_BYTES_MIN {
-            return Err(AuthError::Short { name: name.to_owned() });
-        }
+        check_secret(name, value)?;
         Ok(Self { name: name.to_owned(), digest: hashed(value.as_bytes()) })
     }
+}
+
+/// Refuses a secret that can be guessed.
+pub(crate) fn check_secret(name: &str, value: &str) -> Result<(), AuthError> {
+    if value.len() < SECRET_BYTES_MIN {
+        return Err(AuthError::Short { name: name.to_owned() });
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Secret {
@@ -63,6 +70,16 @@ pub enum SourceAuth {
         /// The passwords that count.
         passwords: Vec<Secret>,
     },
+    /// The query of the address holds the secret: only for senders that can do nothing better, since
+    /// addresses end up in logs of proxies. Ours never hold it.
+    Query {
+        /// The parameter's name.
+        name: String,
+        /// The secrets that count.
+        secrets: Vec<Secret>,
+    },
+    /// The body is signed with a shared secret.
+    Hmac(HmacAuth),
     /// SNS signs its messages.
     SnsSignature(SnsPolicy),
 }
@@ -89,6 +106,12 @@ pub enum AuthError {
     /// A header that cannot be.
     #[error("`{0}` is not a header's name")]
     Header(String),
+    /// A signed time that may be any time.
+    #[error("`tolerance` of a signed time must be more than 0 s; `5m` is usual")]
+    Tolerance,
+    /// A parameter that cannot be.
+    #[error("`query` needs the `name` of a parameter")]
+    Parameter,
     /// SNS signs, and nobody else does.
     #[error("source `{0}` cannot use `sns_signature`: only SNS signs its messages")]
     NotSns(String),
@@ -107,24 +130,30 @@ pub(crate) enum Judged {
 impl SourceAuth {
     /// Checks the setting itself.
     pub(crate) fn check(&self, source: &str) -> Result<(), AuthError> {
-        let secrets = match self {
+        let count = match self {
             Self::SharedSecretHeader { header, secrets } => {
                 HeaderName::try_from(header).map_err(|_| AuthError::Header(header.clone()))?;
-                secrets
+                secrets.len()
             }
-            Self::Bearer { secrets } | Self::Basic { passwords: secrets, .. } => secrets,
+            Self::Query { name, .. } if name.is_empty() => return Err(AuthError::Parameter),
+            Self::Bearer { secrets }
+            | Self::Basic { passwords: secrets, .. }
+            | Self::Query { secrets, .. } => secrets.len(),
+            Self::Hmac(hmac) => {
+                hmac.check()?;
+                hmac.keys.len()
+            }
             Self::SnsSignature(_) if source == "sns" => return Ok(()),
             Self::SnsSignature(_) => return Err(AuthError::NotSns(source.to_owned())),
         };
-        if secrets.is_empty() || secrets.len() > SECRETS_MAX {
-            let source_name = source.to_owned();
-            return Err(AuthError::Count { source_name, count: secrets.len() });
+        if count == 0 || count > SECRETS_MAX {
+            return Err(AuthError::Count { source_name: source.to_owned(), count });
         }
         Ok(())
     }
 
-    /// Who sent these headers.
-    pub(crate) fn judge(&self, headers: &HeaderMap) -> Judged {
+    /// Who sent these headers, to an address with this query.
+    pub(crate) fn judge(&self, headers: &HeaderMap, query: &str) -> Judged {
         match self {
             Self::SharedSecretHeader { header, secrets } => {
                 let value = headers.get(header.as_str()).map(axum::http::HeaderValue::as_bytes);
@@ -147,7 +176,19 @@ impl SourceAuth {
                 });
                 found(sender, "Basic realm=\"untoil\"")
             }
-            Self::SnsSignature(_) => Judged::BySignature,
+            Self::Query { name, secrets } => {
+                let mut said =
+                    form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
+                let value = match (said.next(), said.next()) {
+                    (Some((_, value)), None) => Some(value),
+                    (None, _) | (Some(_), Some(_)) => None,
+                };
+                found(
+                    value.and_then(|value| sender(secrets, value.as_bytes())),
+                    "the source's secret in the query",
+                )
+            }
+            Self::Hmac(_) | Self::SnsSignature(_) => Judged::BySignature,
         }
     }
 }
@@ -200,7 +241,7 @@ mod tests {
     fn judged(auth: &SourceAuth, name: &'static str, value: &str) -> Option<String> {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
-        match auth.judge(&headers) {
+        match auth.judge(&headers, "") {
             Judged::Sender(sender) => Some(sender),
             Judged::BySignature | Judged::Unknown(_) => None,
         }
@@ -244,6 +285,24 @@ mod tests {
         assert!(judged(&bearer, "authorization", "Bearer 0123456789abcdef").is_some());
         assert!(judged(&bearer, "authorization", "Basic 0123456789abcdef").is_none());
         assert!(judged(&bearer, "authorization", "0123456789abcdef").is_none());
+    }
+
+    #[test]
+    fn a_secret_in_the_query_stands_there_once() {
+        let secrets = vec![secret("azure", "0123456789abcd+/")];
+        let auth = SourceAuth::Query { name: "secret".to_owned(), secrets };
+        auth.check("azure").unwrap();
+        for (query, is_known) in [
+            ("secret=0123456789abcd%2B%2F", true),
+            ("a=b&secret=0123456789abcd%2B/&c", true),
+            ("secret=0123456789abcd+/", false),
+            ("secret=0123456789abcd%2B%2F&secret=x", false),
+            ("Secret=0123456789abcd%2B%2F", false),
+            ("", false),
+        ] {
+            let judged = auth.judge(&HeaderMap::new(), query);
+            assert_eq!(matches!(judged, Judged::Sender(_)), is_known, "{query}");
+        }
     }
 
     #[test]

@@ -4,29 +4,34 @@
 //! anything is done because of it. Whether it can be understood is not asked here.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
+use axum::http::request::Parts as Head;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::StreamExt as _;
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use untoil_clock::Clock;
 use untoil_journal::{Journal, JournalError, Receipt};
-use untoil_model::{Delivery, DeliveryId, Hash, Source};
+use untoil_model::{Delivery, DeliveryId, Hash, Rate, Source};
 
 use crate::auth::{AuthError, Judged, SourceAuth};
 use crate::problem::Problem;
+use crate::rates::Rates;
 use crate::sns_ports::{Certificates, Subscriptions};
 use crate::sns_signature::{SnsRefusal, SnsVerifier, Verified};
 use crate::sns_url::SubscribeUrl;
-use crate::{bounds, decode};
+use crate::sources::Repeats;
+use crate::{bounds, decode, networks, patience, sources};
 
 /// The largest body unless configured: SNS's 256 KiB are up to 1.5 MB once they are JSON in JSON.
 pub const BODY_BYTES_DEFAULT: usize = 2 * 1024 * 1024;
@@ -46,9 +51,8 @@ const CONFIRM_PAUSE: Duration = Duration::from_millis(300);
 const RETRY_SOON_SECS: u16 = 1;
 /// Seconds after which a sender should come back when something does not answer.
 const RETRY_LATER_SECS: u16 = 10;
-/// Alertmanager says the same again in the same bytes when an alert fires after it was taken for
-/// resolved, so its bodies are the same message only this long. A try again later than that says
-/// nothing new and is recorded as a duplicate.
+/// How long the same bytes are the same message, of senders that may say another thing in the same
+/// bytes ([`Repeats::Lately`]). A try again later than that says nothing new and is recorded so.
 const SAME_BODY_SECS: i64 = 5 * 60;
 /// The longest `Idempotency-Key`: with it a delivery's id stays within its 200 bytes.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
@@ -61,9 +65,29 @@ const KEPT_HEADER_BYTES_MAX: usize = 200;
 #[derive(Debug, Clone)]
 pub struct IntakeConfig {
     /// By the name in the path. A source that is not here answers 404.
-    pub sources: BTreeMap<Source, SourceAuth>,
+    pub sources: BTreeMap<Source, SourceSetup>,
+    /// Networks of the proxies in front of the engine, whose `X-Forwarded-For` is believed.
+    pub proxies: Vec<IpNet>,
     /// The largest body in bytes, from [`BODY_BYTES_MIN`] to 16 MiB.
     pub body_bytes_max: usize,
+}
+
+/// One source.
+#[derive(Debug, Clone)]
+pub struct SourceSetup {
+    /// How its senders prove who they are.
+    pub auth: SourceAuth,
+    /// The networks that may send; empty for all.
+    pub networks: Vec<IpNet>,
+    /// How much each of its senders may send.
+    pub rate: Option<Rate>,
+}
+
+impl From<SourceAuth> for SourceSetup {
+    /// From everywhere, as much as the journal takes.
+    fn from(auth: SourceAuth) -> Self {
+        Self { auth, networks: Vec::new(), rate: None }
+    }
 }
 
 /// What the intake reaches the outside by.
@@ -98,6 +122,7 @@ struct Parts {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     sources: BTreeMap<Source, Gate>,
+    proxies: Vec<IpNet>,
     body_bytes_max: usize,
     subscriptions: Arc<dyn Subscriptions>,
     /// One permit a KiB of body in memory.
@@ -108,6 +133,8 @@ struct Parts {
 struct Gate {
     auth: SourceAuth,
     sns: Option<SnsVerifier>,
+    networks: Vec<IpNet>,
+    rates: Option<Rates>,
 }
 
 impl IntakeState {
@@ -125,7 +152,7 @@ impl IntakeState {
             return Err(ConfigError::BodyLimit(config.body_bytes_max));
         }
         let mut sources = BTreeMap::new();
-        for (source, auth) in config.sources {
+        for (source, SourceSetup { auth, networks, rate }) in config.sources {
             if !decode::reads(&source) {
                 return Err(ConfigError::NoDecoder(source));
             }
@@ -136,14 +163,18 @@ impl IntakeState {
                 }
                 SourceAuth::SharedSecretHeader { .. }
                 | SourceAuth::Bearer { .. }
-                | SourceAuth::Basic { .. } => None,
+                | SourceAuth::Basic { .. }
+                | SourceAuth::Query { .. }
+                | SourceAuth::Hmac(_) => None,
             };
-            sources.insert(source, Gate { auth, sns });
+            let rates = rate.map(Rates::of);
+            sources.insert(source, Gate { auth, sns, networks, rates });
         }
         Ok(Self(Arc::new(Parts {
             journal,
             clock,
             sources,
+            proxies: config.proxies,
             body_bytes_max: config.body_bytes_max,
             subscriptions: ports.subscriptions,
             memory: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
@@ -171,10 +202,9 @@ struct Accepted {
 async fn receive(
     State(IntakeState(parts)): State<IntakeState>,
     Path(source): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
-    match accept(&parts, &source, &headers, body).await {
+    match accept(&parts, &source, request).await {
         Ok((status, accepted)) => {
             let json = serde_json::to_string(&accepted).expect("texts and a number are JSON");
             (status, [(header::CONTENT_TYPE, "application/json")], json).into_response()
@@ -195,15 +225,20 @@ async fn receive(
 async fn accept(
     parts: &Parts,
     source: &str,
-    headers: &HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<(StatusCode, Accepted), Problem> {
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "no such source is configured");
     let source: Source = source.parse().map_err(|_| unknown())?;
     let gate = parts.sources.get(&source).ok_or_else(unknown)?;
-    let judged = gate.auth.judge(headers);
-    if let Judged::Unknown(wanted) = judged {
-        return Err(Problem::unauthorized(wanted));
+    let (head, body) = request.into_parts();
+    gate.lets_in(&head, &parts.proxies)?;
+    let headers = &head.headers;
+    let judged = gate.auth.judge(headers, head.uri.query().unwrap_or(""));
+    match &judged {
+        Judged::Unknown(wanted) => return Err(Problem::unauthorized(wanted)),
+        // Who is over its rate is told so before its body is read.
+        Judged::Sender(sender) => gate.pays(sender, parts.clock.ticks())?,
+        Judged::BySignature => {}
     }
     let Read { bytes, memory: _memory } = read(parts, headers, body).await?;
     if bytes.is_empty() {
@@ -220,9 +255,18 @@ async fn accept(
                 .await
                 .map_err(|refusal| refused(refusal, headers))?;
             let Verified { topic, message_id, confirm } = verified;
+            gate.pays(topic.as_str(), parts.clock.ticks())?;
             (topic.to_string(), message_id, confirm)
         }
-        (Judged::BySignature, None) | (Judged::Unknown(_), _) => return Err(unknown()),
+        (Judged::BySignature, None) => {
+            let SourceAuth::Hmac(hmac) = &gate.auth else { return Err(unknown()) };
+            let sender = hmac
+                .verify(headers, &bytes, received_at)
+                .map_err(|why| Problem::new(StatusCode::UNAUTHORIZED, why))?;
+            gate.pays(&sender, parts.clock.ticks())?;
+            (sender, message_id(&source, headers, (&bytes, received_at))?, None)
+        }
+        (Judged::Unknown(_), _) => return Err(unknown()),
     };
     let delivery = Delivery {
         id: DeliveryId { source, message },
@@ -234,6 +278,33 @@ async fn accept(
     keep(parts, delivery, confirm).await
 }
 
+impl Gate {
+    /// Refuses what comes from elsewhere than it should.
+    fn lets_in(&self, head: &Head, proxies: &[IpNet]) -> Result<(), Problem> {
+        if self.networks.is_empty() {
+            return Ok(());
+        }
+        let peer = head.extensions.get::<ConnectInfo<SocketAddr>>();
+        let client = peer.map(|ConnectInfo(peer)| networks::client(*peer, &head.headers, proxies));
+        if client.is_some_and(|client| networks::within(client, &self.networks)) {
+            return Ok(());
+        }
+        let from = client.map_or_else(|| "an unknown address".to_owned(), |ip| format!("`{ip}`"));
+        let detail = format!("{from} is not in the source's `networks`");
+        Err(Problem::new(StatusCode::FORBIDDEN, detail))
+    }
+
+    /// Takes one delivery from what a sender may send.
+    fn pays(&self, sender: &str, ticks: Duration) -> Result<(), Problem> {
+        let Some(rates) = &self.rates else { return Ok(()) };
+        rates.take(sender, ticks).map_err(|wait| {
+            let secs = u16::try_from(wait.as_secs() + 1).unwrap_or(u16::MAX);
+            // 503 and not 429: SNS, Alertmanager and Datadog never come back after a 4xx.
+            Problem::later("the source's `rate` is used up", secs)
+        })
+    }
+}
+
 /// Keeps a delivery and then, on a subscription's confirmation, confirms it. A confirmation that was
 /// seen before is confirmed again: the first time may have been cut short, and SNS takes both.
 async fn keep(
@@ -242,7 +313,8 @@ async fn keep(
     confirm: Option<SubscribeUrl>,
 ) -> Result<(StatusCode, Accepted), Problem> {
     let id = delivery.id.to_string();
-    let receipt = parts.journal.receive(delivery).await.map_err(|error| match error {
+    let kept = patience::receive((&*parts.journal, &*parts.clock), delivery).await;
+    let receipt = kept.map_err(|error| match error {
         JournalError::Overloaded => Problem::later(error.to_string(), RETRY_SOON_SECS),
         JournalError::Unavailable(_)
         | JournalError::Damaged(_)
@@ -297,7 +369,14 @@ fn message_id(
     headers: &HeaderMap,
     (body, received_at): (&[u8], Timestamp),
 ) -> Result<String, Problem> {
-    if source.as_str() == "alertmanager" {
+    // Without its envelope, a message of SNS is told by its header alone.
+    if headers.contains_key("x-amz-sns-rawdelivery")
+        && let Some(id) = headers.get("x-amz-sns-message-id").and_then(|id| id.to_str().ok())
+        && id.len() <= IDEMPOTENCY_KEY_BYTES_MAX
+    {
+        return Ok(format!("sns:{id}"));
+    }
+    if sources::repeats(source.as_str()) == Repeats::Lately {
         let bucket = received_at.as_second().div_euclid(SAME_BODY_SECS);
         return Ok(format!("{}@{bucket}", Hash::of(body)));
     }

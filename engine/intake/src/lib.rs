@@ -16,8 +16,12 @@ mod sources;
 mod times;
 
 mod auth;
+mod hmac;
 mod http;
+mod networks;
+mod patience;
 mod problem;
+mod rates;
 mod sns_certificate;
 mod sns_ports;
 mod sns_signature;
@@ -25,8 +29,10 @@ mod sns_url;
 
 pub use auth::{AuthError, Secret, SourceAuth};
 pub use decode::{DecodeError, Decoded, decode, explain, sources};
+pub use hmac::{Algorithm, Encoding, HmacAuth, Signed, SigningKey};
 pub use http::{
-    BODY_BYTES_DEFAULT, BODY_BYTES_MIN, ConfigError, IntakeConfig, IntakeState, Ports, routes,
+    BODY_BYTES_DEFAULT, BODY_BYTES_MIN, ConfigError, IntakeConfig, IntakeState, Ports, SourceSetup,
+    routes,
 };
 pub use reading::Origin as ValueOrigin;
 pub use sns_ports::{AwsSns, Certificates, FetchError, Subscriptions};

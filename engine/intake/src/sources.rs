@@ -58,6 +58,24 @@ pub(crate) const ALL: &[Reader] = &[
 /// The engine's own signs of life, in its own JSON. Nobody can be configured to send them.
 const OWN: Reader = Reader { name: "heartbeat", read: generic::read };
 
+/// How long the same bytes of a sender are the same message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    /// For ever: its bodies hold a time or an id of their own.
+    Always,
+    /// For some minutes: an alarm that fires, clears and fires again may be written in the same
+    /// bytes.
+    Lately,
+}
+
+/// How long the same bytes from a source are the same message.
+pub(crate) fn repeats(source: &str) -> Repeats {
+    match source {
+        "sns" | "cloudwatch" | "generic" | "newrelic" | "pagerduty" => Repeats::Always,
+        _ => Repeats::Lately,
+    }
+}
+
 /// The reader of a name.
 pub(crate) fn reader(name: &str) -> Option<Reader> {
     ALL.iter().chain([&OWN]).find(|reader| reader.name == name).copied()

@@ -13,8 +13,10 @@ use untoil_journal::KEEP_MIN;
 use untoil_model::{EngineMode, Hash, Period};
 
 mod health;
+mod sources;
 
 pub(crate) use health::{DeadManSignal, LogConfig, OtlpConfig};
+pub(crate) use sources::{NamedSecrets, SourceConfig, intake};
 
 /// The whole configuration. Every key has a default that is safe on a developer's machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) body_bytes_max: usize,
     /// Who may send what.
     pub(crate) sources: BTreeMap<String, SourceConfig>,
+    /// Networks of the proxies in front of the engine, whose `X-Forwarded-For` is believed.
+    pub(crate) proxies: Vec<ipnet::IpNet>,
     /// Slack; without a token the threads are printed.
     pub(crate) slack: SlackConfig,
     /// Hosts that `http.request` may talk to, as `host` or `host:port`.
@@ -68,6 +72,7 @@ impl Default for Config {
             drain: Period::secs(25),
             body_bytes_max: 2 << 20,
             sources: BTreeMap::new(),
+            proxies: Vec::new(),
             slack: SlackConfig::default(),
             http_hosts: Vec::new(),
             admin: None,
@@ -170,42 +175,6 @@ impl SecretFrom {
 
 /// A shared secret shorter than this can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
-
-/// How a sender proves who it is.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum SourceConfig {
-    /// SNS's own signature.
-    Sns {
-        /// The topics that may send, by ARN.
-        topics: Vec<String>,
-        /// Origins of stand-ins on loopback that sign like SNS, such as `http://127.0.0.1:4566`.
-        #[serde(default)]
-        stand_ins: Vec<String>,
-        /// SHA-256 of stand-ins' self-signed certificates.
-        #[serde(default)]
-        trusted_certificates: Vec<Hash>,
-    },
-    /// A secret in a header; two may hold at once while one is replaced.
-    Header {
-        /// The header's name.
-        name: String,
-        /// Where its secrets come from.
-        secrets: Vec<SecretFrom>,
-    },
-    /// `Authorization: Bearer …`.
-    Bearer {
-        /// Where its secrets come from.
-        secrets: Vec<SecretFrom>,
-    },
-    /// Basic authentication.
-    Basic {
-        /// The user.
-        user: String,
-        /// Where its passwords come from.
-        passwords: Vec<SecretFrom>,
-    },
-}
 
 /// Slack.
 #[derive(Debug, Clone, Serialize, Deserialize)]

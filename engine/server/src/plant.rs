@@ -1,6 +1,5 @@
 //! Everything wired together and running: intake, dispatcher, notifier, rule book, API.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +13,13 @@ use untoil_actions::{Catalogue, Hands};
 use untoil_clock::Clock;
 use untoil_dispatcher::{Bell, Dispatcher, Tools};
 use untoil_guard::Guard;
-use untoil_intake::{
-    AwsSns, IntakeConfig, IntakeState, Origin, Ports, Secret, SnsPolicy, SourceAuth, TopicArn,
-};
+use untoil_intake::{AwsSns, IntakeConfig, IntakeState, Origin, Ports, SourceAuth};
 use untoil_journal::{Archiver, Batch, Journal, Roster};
-use untoil_model::{Actor, Body, Draft, EngineMode, Mode, Source};
+use untoil_model::{Actor, Body, Draft, EngineMode, Mode};
 use untoil_notifier::{Chat, Notifier, NotifierConfig};
 use untoil_runner::Runner;
 
-use crate::config::{Config, SourceConfig};
+use crate::config::Config;
 use crate::door::Door;
 use crate::health::{Health, Sight};
 use crate::rulebook::Loaded;
@@ -248,8 +245,9 @@ fn app(
     (guard, bell): (&Arc<Guard>, Bell),
     health: &Health,
 ) -> anyhow::Result<axum::Router> {
-    let mut intake = intake(config)?;
-    intake.sources.extend(health.source()?);
+    let mut intake = crate::config::intake(config)?;
+    let heartbeat = health.source()?;
+    intake.sources.extend(heartbeat.map(|(source, auth)| (source, auth.into())));
     let stand_ins = stand_ins(&intake);
     let sns = Arc::new(AwsSns::new(&stand_ins).context("TLS cannot be set up")?);
     let ports = Ports { certificates: Arc::clone(&sns) as _, subscriptions: sns };
@@ -263,50 +261,13 @@ fn app(
 }
 
 fn stand_ins(intake: &IntakeConfig) -> Vec<Origin> {
-    let origins = intake.sources.values().filter_map(|auth| match auth {
+    let origins = intake.sources.values().filter_map(|source| match &source.auth {
         SourceAuth::SnsSignature(policy) => Some(policy.stand_ins.clone()),
         SourceAuth::SharedSecretHeader { .. }
         | SourceAuth::Bearer { .. }
-        | SourceAuth::Basic { .. } => None,
+        | SourceAuth::Basic { .. }
+        | SourceAuth::Query { .. }
+        | SourceAuth::Hmac(_) => None,
     });
     origins.flatten().collect()
-}
-
-/// The configured sources with their secrets read.
-pub(crate) fn intake(config: &Config) -> anyhow::Result<IntakeConfig> {
-    let mut sources = BTreeMap::new();
-    for (name, source) in &config.sources {
-        let key: Source = name.parse()?;
-        let auth = auth(name, source).with_context(|| format!("in `sources.{name}`"))?;
-        sources.insert(key, auth);
-    }
-    Ok(IntakeConfig { sources, body_bytes_max: config.body_bytes_max })
-}
-
-fn auth(name: &str, source: &SourceConfig) -> anyhow::Result<SourceAuth> {
-    let read = |secrets: &[crate::config::SecretFrom]| -> anyhow::Result<Vec<Secret>> {
-        let numbered = secrets.iter().enumerate();
-        numbered
-            .map(|(n, from)| Ok(Secret::new(&format!("{name}-{}", n + 1), &from.read()?)?))
-            .collect()
-    };
-    Ok(match source {
-        SourceConfig::Sns { topics, stand_ins, trusted_certificates } => {
-            let topics: BTreeSet<TopicArn> =
-                topics.iter().map(|topic| topic.parse()).collect::<Result<_, _>>()?;
-            let stand_ins: Vec<Origin> = stand_ins
-                .iter()
-                .map(|origin| Origin::loopback(origin))
-                .collect::<Result<_, _>>()?;
-            let trusted_certificates = trusted_certificates.clone();
-            SourceAuth::SnsSignature(SnsPolicy { topics, stand_ins, trusted_certificates })
-        }
-        SourceConfig::Header { name, secrets } => {
-            SourceAuth::SharedSecretHeader { header: name.clone(), secrets: read(secrets)? }
-        }
-        SourceConfig::Bearer { secrets } => SourceAuth::Bearer { secrets: read(secrets)? },
-        SourceConfig::Basic { user, passwords } => {
-            SourceAuth::Basic { user: user.clone(), passwords: read(passwords)? }
-        }
-    })
 }

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 use untoil_clock::VirtualClock;
 use untoil_intake::{
-    BODY_BYTES_DEFAULT, IntakeConfig, IntakeState, Ports as IntakePorts, Secret, SnsPolicy,
-    SourceAuth, decode, routes,
+    BODY_BYTES_DEFAULT, HmacAuth, IntakeConfig, IntakeState, Ports as IntakePorts, Secret,
+    SigningKey, SnsPolicy, SourceAuth, SourceSetup, decode, routes,
 };
 use untoil_journal::{
     AppendError, Batch, Journal, JournalError, MemoryJournal, Put, RawEntry, Receipt,
@@ -26,28 +26,28 @@ use crate::stand_in::{CERT_URL, NOW, Ports, SNS, Sns, TOPIC, confirmation, notif
 
 const GENERIC: &str =
     r#"{"alarms":[{"key":"a","name":"a","state":"firing","changed_at":"2026-12-02T03:04:05Z"}]}"#;
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-struct Intake {
+pub(crate) struct Intake {
     router: Router,
     journal: Arc<dyn Journal>,
     ports: Arc<Ports>,
-    clock: Arc<VirtualClock>,
+    pub(crate) clock: Arc<VirtualClock>,
     sns: &'static Sns,
 }
 
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
 }
 
 impl Intake {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::over(Arc::new(MemoryJournal::new()))
     }
 
-    fn over(journal: Arc<dyn Journal>) -> Self {
+    pub(crate) fn over(journal: Arc<dyn Journal>) -> Self {
         let sns = &*SNS;
         let ports = Ports::serving(CERT_URL, &sns.pem);
         let clock = Arc::new(VirtualClock::starting_at(NOW.parse().unwrap()));
@@ -65,9 +65,34 @@ impl Intake {
             ("newrelic", SourceAuth::SharedSecretHeader { header, secrets: secrets() }),
             ("alertmanager", SourceAuth::Basic { user: "am".to_owned(), passwords: secrets() }),
         ];
-        let sources =
-            sources.into_iter().map(|(name, auth)| (name.parse().unwrap(), auth)).collect();
-        let config = IntakeConfig { sources, body_bytes_max: BODY_BYTES_DEFAULT };
+        let sources = sources.into_iter().map(|(name, auth)| (name, SourceSetup::from(auth)));
+        let keys = || vec![SigningKey::new("team-a", SECRET).unwrap()];
+        let open = |auth: SourceAuth| SourceSetup::from(auth);
+        let more = [
+            ("pagerduty", open(SourceAuth::Hmac(HmacAuth::pagerduty(keys())))),
+            ("sentry", open(SourceAuth::Hmac(HmacAuth::sentry(keys())))),
+            ("azure", open(SourceAuth::Query { name: "secret".to_owned(), secrets: secrets() })),
+            (
+                "grafana",
+                SourceSetup {
+                    networks: vec!["198.51.100.0/24".parse().unwrap()],
+                    rate: Some("2 per 1m".parse().unwrap()),
+                    ..open(SourceAuth::Bearer { secrets: secrets() })
+                },
+            ),
+            (
+                "cloudwatch",
+                open(SourceAuth::Basic { user: "sns".to_owned(), passwords: secrets() }),
+            ),
+        ];
+        let config = IntakeConfig {
+            sources: sources
+                .chain(more)
+                .map(|(name, setup)| (name.parse().unwrap(), setup))
+                .collect(),
+            proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            body_bytes_max: BODY_BYTES_DEFAULT,
+        };
         let outside = IntakePorts {
             certificates: Arc::clone(&ports) as _,
             subscriptions: Arc::clone(&ports) as _,
@@ -76,7 +101,7 @@ impl Intake {
         Self { router: routes(state), journal, ports, clock, sns }
     }
 
-    async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 64 * 1024).await.unwrap();
@@ -105,7 +130,7 @@ impl Intake {
         self.send(post("sns", &headers, body.to_string())).await
     }
 
-    async fn kept(&self) -> Vec<Delivery> {
+    pub(crate) async fn kept(&self) -> Vec<Delivery> {
         let mut all = Vec::new();
         for id in self.journal.pending(100).await.unwrap() {
             all.push(self.journal.delivery(&id).await.unwrap().unwrap());
@@ -114,7 +139,7 @@ impl Intake {
     }
 }
 
-fn post(source: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
+pub(crate) fn post(source: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
     let mut request = Request::post(format!("/v1/events/{source}"));
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -224,7 +249,7 @@ async fn who_is_not_authenticated_gets_401_and_leaves_nothing() {
 #[tokio::test]
 async fn a_source_that_is_not_configured_is_404() {
     let intake = Intake::new();
-    for source in ["grafana", "cloudwatch", "SNS", "%00", "a%2fb"] {
+    for source in ["datadog", "zabbix", "SNS", "%00", "a%2fb"] {
         assert_eq!(
             intake.send(post(source, &[], "{}")).await.status,
             StatusCode::NOT_FOUND,

@@ -4,8 +4,10 @@
 mod corpus;
 mod goldens;
 mod http;
+mod known;
 mod never_panics;
 mod outside;
+mod overload;
 mod senders;
 mod signatures;
 mod stand_in;

@@ -19,7 +19,7 @@ use untoil_store::SqliteJournal;
 use untoil_world::World;
 
 use crate::cli::Demo;
-use crate::config::{Config, SecretFrom, SourceConfig};
+use crate::config::{Config, NamedSecrets, SecretFrom, SourceConfig};
 use crate::health::Sight;
 use crate::out;
 use crate::plant::{Parts, Plant};
@@ -124,10 +124,11 @@ impl Home {
 }
 
 fn config(what: &Demo, home: &Home) -> anyhow::Result<Config> {
-    let source = SourceConfig::Header {
+    let header = NamedSecrets {
         name: "x-untoil-demo".into(),
         secrets: vec![SecretFrom::File(home.secret.clone())],
     };
+    let source = SourceConfig { header: Some(header), ..SourceConfig::default() };
     let listen = what.listen.parse().with_context(|| {
         format!("`--listen {}` is no address; write it as 127.0.0.1:8460", what.listen)
     })?;

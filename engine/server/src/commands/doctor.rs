@@ -13,7 +13,7 @@ use untoil_notifier::{Slack, SlackConfig};
 use crate::cli::Format;
 use crate::commands::rules;
 use crate::config::Config;
-use crate::{out, plant};
+use crate::out;
 
 /// A clock further off than this makes limits and signatures unreliable.
 const SKEW_WARN_SECS: i64 = 5;
@@ -72,7 +72,7 @@ fn settings(config: &Config, lines: &mut Lines) {
         EngineMode::DryRun => lines.fine("mode", "dry_run: nothing can be written"),
         EngineMode::Live => lines.fine("mode", "live"),
     }
-    match plant::intake(config) {
+    match crate::config::intake(config) {
         Ok(intake) if intake.sources.is_empty() => {
             lines.wrong("sources", "none: nobody can send alarms; see docs/sources");
         }
