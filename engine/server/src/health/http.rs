@@ -111,3 +111,96 @@ async fn readyz(
 async fn metrics(Axum(signs): Axum<Signs>) -> Response {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], signs.metrics.text()).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::extract::connect_info::MockConnectInfo;
+    use axum::routing::post;
+    use tower::ServiceExt as _;
+    use untoil_clock::VirtualClock;
+
+    use super::*;
+
+    /// What is done before asking.
+    type Change = fn(&Readiness);
+
+    fn signs() -> (Arc<VirtualClock>, Signs) {
+        let clock = Arc::new(VirtualClock::starting_at(jiff::Timestamp::UNIX_EPOCH));
+        let signs = Signs {
+            clock: Arc::clone(&clock) as _,
+            metrics: Arc::new(Metrics::new("1.2.3", Vec::new())),
+            readiness: Readiness::new(Arc::clone(&clock) as _),
+            sources: Arc::new(BTreeSet::from(["sns".to_owned()])),
+            instance: "untoil-1".into(),
+            door: Arc::new(Door::new(None)),
+        };
+        (clock, signs)
+    }
+
+    async fn ask(signs: &Signs, method: &str, path: &str) -> u16 {
+        let intake =
+            Router::new().route("/v1/events/{source}", post(async || StatusCode::ACCEPTED));
+        let app = watched(intake, signs.clone()).merge(routes(signs.clone()));
+        let app = app.layer(MockConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5000))));
+        let request = Request::builder().method(method).uri(path).header("host", "localhost");
+        let answer = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        answer.status().as_u16()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_sign_answers_for_what_it_is_about() {
+        let all_ok: Change = |readiness| Part::ALL.into_iter().for_each(|part| readiness.ok(part));
+        // What changed; `/healthz` at once and four minutes later, `/readyz`, and the intake.
+        let table: [(&str, Change, [u16; 4]); 9] = [
+            ("nothing is wrong", |_| {}, [200, 200, 200, 202]),
+            ("store down", |it| it.failed(Part::Store, "full"), [200, 200, 503, 202]),
+            ("decisions stuck", |it| it.failed(Part::Decisions, "stuck"), [200, 503, 200, 202]),
+            (
+                "decisions stuck for want of a store",
+                |it| {
+                    it.failed(Part::Store, "full");
+                    it.failed(Part::Decisions, "stuck");
+                },
+                [200, 200, 503, 202],
+            ),
+            ("decisions late", |it| it.degraded(Part::Decisions, "late"), [200, 200, 200, 202]),
+            ("AWS denied", |it| it.degraded(Part::Aws, "denied"), [200, 200, 200, 202]),
+            ("Slack down", |it| it.degraded(Part::Slack, "down"), [200, 200, 200, 202]),
+            ("Slack not configured", |it| it.off(Part::Slack), [200, 200, 200, 202]),
+            ("stopping", Readiness::stop, [200, 200, 503, 202]),
+        ];
+        for (what, change, [at_once, later, ready, intake]) in table {
+            let (clock, signs) = signs();
+            all_ok(&signs.readiness);
+            change(&signs.readiness);
+            assert_eq!(ask(&signs, "GET", "/healthz").await, at_once, "{what}");
+            assert_eq!(ask(&signs, "GET", "/readyz").await, ready, "{what}");
+            assert_eq!(ask(&signs, "POST", "/v1/events/sns").await, intake, "{what}");
+            clock.sleep(Duration::from_mins(4)).await;
+            assert_eq!(ask(&signs, "GET", "/healthz").await, later, "{what}, later");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn until_everything_is_there_senders_are_asked_to_come_back() {
+        let (_, signs) = signs();
+        for part in [Part::Intake, Part::Store, Part::Rules] {
+            assert_eq!(ask(&signs, "GET", "/readyz").await, 503);
+            assert_eq!(ask(&signs, "POST", "/v1/events/sns").await, 503);
+            assert_eq!(ask(&signs, "GET", "/healthz").await, 200, "it lives");
+            signs.readiness.ok(part);
+        }
+        assert_eq!(ask(&signs, "GET", "/readyz").await, 200);
+        assert_eq!(ask(&signs, "POST", "/v1/events/sns").await, 202);
+        assert_eq!(ask(&signs, "POST", "/v1/events/anything").await, 202);
+        let scraped = signs.metrics.text();
+        for sample in [
+            r#"untoil_intake_answers_total{source="sns",status="503"} 3"#,
+            r#"untoil_intake_answers_total{source="sns",status="202"} 1"#,
+            r#"untoil_intake_answers_total{source="unknown",status="202"} 1"#,
+        ] {
+            assert!(scraped.contains(sample), "{sample}: {scraped}");
+        }
+    }
+}

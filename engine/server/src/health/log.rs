@@ -112,3 +112,60 @@ impl Visit for Fields {
         self.0.insert(field.name().to_owned(), value.into());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Kept {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[test]
+    fn a_line_is_json_whatever_is_in_it_and_an_incident_has_its_trace() {
+        let kept = Kept::default();
+        let log = tracing_subscriber::fmt().with_writer(kept.clone());
+        let log = log.event_format(JsonLines { instance: "untoil-1".into() }).finish();
+        tracing::subscriber::with_default(log, || {
+            let incident = "01KB4M6Q00XYZXYZXYZXYZXYZX";
+            tracing::warn!(incident.id = %incident, attempt = 2, lost = true, "a \"quote\"\nand more");
+            tracing::error!(error = ?std::fmt::Error, "`배포` failed");
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert_eq!(lines[0]["trace.id"], "019ac9435c00efbfdf7fbeff7dfefbfd");
+        assert_eq!(lines[0]["message"], "a \"quote\"\nand more");
+        assert_eq!((&lines[0]["attempt"], &lines[0]["lost"]), (&2.into(), &true.into()));
+        assert_eq!((&lines[1]["level"], &lines[1]["error"]), (&"error".into(), &"Error".into()));
+        assert_eq!(lines[1].get("trace.id"), None);
+        for line in &lines {
+            assert_eq!(line["instance"], "untoil-1");
+            assert!(line["time"].as_str().unwrap().ends_with('Z'));
+        }
+    }
+}

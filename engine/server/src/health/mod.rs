@@ -16,7 +16,7 @@ use untoil_clock::Clock;
 use untoil_guard::GATES;
 use untoil_health::{
     AskFlows, DeadMan, DeadManConfig, EntryLog, HEARTBEAT, Metrics, Observer, Part, Pulse,
-    Readiness, Telling, Tracer, TracerConfig, Watched,
+    Readiness, RuleWatch, State, Telling, Tracer, TracerConfig, Watched,
 };
 use untoil_intake::{Secret, SourceAuth};
 use untoil_journal::Journal;
@@ -97,7 +97,8 @@ impl Health {
 
     /// The journal, watched.
     pub(crate) fn watch(&self, journal: Arc<dyn Journal>) -> Arc<dyn Journal> {
-        let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::new(EntryLog)];
+        let rules = RuleWatch::new(self.readiness.clone());
+        let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::new(EntryLog), Arc::new(rules)];
         observers.extend(self.tracer.clone().map(|tracer| tracer as _));
         observers.extend(self.deadman.clone().map(|deadman| deadman as _));
         let base = (journal, Arc::clone(&self.clock));
@@ -186,9 +187,12 @@ impl Health {
         address: SocketAddr,
         (tasks, stop): (&mut Tasks, &CancellationToken),
     ) {
-        for part in [Part::Rules, Part::Decisions, Part::Intake] {
-            self.readiness.ok(part);
+        // A rule may have been found broken already.
+        if self.readiness.state(Part::Rules) == State::Starting {
+            self.readiness.ok(Part::Rules);
         }
+        self.readiness.ok(Part::Decisions);
+        self.readiness.ok(Part::Intake);
         if let Some(deadman) = self.deadman.clone() {
             let own = format!("http://{}/v1/events/{HEARTBEAT}", reachable(address));
             let beating = deadman.run(own, Arc::clone(&self.clock), stop.clone());

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{StatusCode, Uri};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
@@ -18,20 +18,28 @@ use crate::cloud::Cloud;
 use crate::service::{Untoil, eventually};
 use crate::stand_in::{free_port, moto};
 
+/// A request's path and body.
+type Seen = (String, Vec<u8>);
+
 /// A stand-in of a collector and of whoever waits for a sign of life; ends when it is dropped.
 struct Outside {
     base: String,
-    seen: Arc<Mutex<Vec<(String, HeaderMap, Vec<u8>)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
     _task: JoinSet<()>,
 }
 
 impl Outside {
     async fn new() -> Self {
-        let seen: Arc<Mutex<Vec<(String, HeaderMap, Vec<u8>)>>> = Arc::default();
+        Self::answering(StatusCode::OK, "").await
+    }
+
+    /// The same, as an AWS that has one answer to everything.
+    async fn answering(status: StatusCode, body: &'static str) -> Self {
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let noted = Arc::clone(&seen);
-        let app = Router::new().fallback(move |uri: Uri, headers: HeaderMap, body: Bytes| {
-            noted.lock().unwrap().push((uri.path().to_owned(), headers, body.to_vec()));
-            async {}
+        let app = Router::new().fallback(move |uri: Uri, sent: Bytes| {
+            noted.lock().unwrap().push((uri.path().to_owned(), sent.to_vec()));
+            async move { (status, body) }
         });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -41,21 +49,21 @@ impl Outside {
     }
 
     fn count(&self, path: &str) -> usize {
-        self.seen.lock().unwrap().iter().filter(|(seen, ..)| seen == path).count()
+        self.seen.lock().unwrap().iter().filter(|(seen, _)| seen == path).count()
     }
 
     fn spans(&self) -> Vec<Span> {
         let seen = self.seen.lock().unwrap();
-        let bodies = seen.iter().filter(|(path, ..)| path == "/v1/traces");
+        let bodies = seen.iter().filter(|(path, _)| path == "/v1/traces");
         let requests =
-            bodies.map(|(_, _, body)| ExportTraceServiceRequest::decode(body.as_slice()).unwrap());
+            bodies.map(|(_, body)| ExportTraceServiceRequest::decode(body.as_slice()).unwrap());
         let resources = requests.flat_map(|request| request.resource_spans);
         resources.flat_map(|it| it.scope_spans).flat_map(|it| it.spans).collect()
     }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_be_bytes(bytes.try_into().unwrap()))
 }
 
 /// The lines of the log, each of which must be JSON.
@@ -152,15 +160,17 @@ async fn the_dead_man_signal_goes_the_whole_way_and_bothers_nobody() {
 }
 
 #[tokio::test]
-async fn aws_that_does_not_answer_is_told_and_deliveries_are_taken_all_the_same() {
-    let mut untoil = Untoil::towards(free_port());
+async fn aws_that_denies_is_told_and_deliveries_are_taken_all_the_same() {
+    let denied = r#"{"__type":"AccessDeniedException","message":"User: arn:aws:sts::1:assumed-role/untoil is not authorized to perform: ecs:DescribeServices on resource: arn:aws:ecs:x"}"#;
+    let aws = Outside::answering(StatusCode::BAD_REQUEST, denied).await;
+    let port = aws.base.rsplit(':').next().unwrap().parse().unwrap();
+    let mut untoil = Untoil::towards(port);
     untoil.ship("contact-sync-backlog", "auto");
     untoil.start().await;
     let before = untoil.get("/readyz").await;
-    let mut states = String::new();
-    for (part, condition) in before["parts"].as_object().unwrap() {
-        states += &format!("{part} {}\n", condition["state"].as_str().unwrap());
-    }
+    let parts = before["parts"].as_object().unwrap().iter();
+    let states = parts.map(|(part, is)| format!("{part} {}\n", is["state"].as_str().unwrap()));
+    let states: String = states.collect();
     expect_test::expect![[r"
         aws ok
         decisions ok
@@ -172,11 +182,13 @@ async fn aws_that_does_not_answer_is_told_and_deliveries_are_taken_all_the_same(
     .assert_eq(&states);
     assert_eq!(untoil.post(&backlog("ALARM", 9_120.0)).await, 202);
     untoil.until("escalated", 1).await;
+    assert!(aws.count("/") > 0);
     let after = untoil.get("/readyz").await;
     assert_eq!(after["ready"], true);
     let aws = &after["parts"]["aws"];
     assert_eq!(aws["state"], "degraded");
     assert!(aws["last_error"].as_str().unwrap().starts_with("ecs:DescribeServices: "), "{aws}");
+    assert!(aws["last_error"].as_str().unwrap().contains("not authorized"), "{aws}");
     assert!(aws["way_out"].as_str().unwrap().contains("untoil doctor"));
     assert_eq!(untoil.post(&backlog("OK", 1.0)).await, 202);
     let client = reqwest::Client::new();
