@@ -6,6 +6,10 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder, ConnectorBuilder};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use untoil_actions::{AsgWrites, EcsWrites, Eyes, SsmWrites};
 use untoil_clock::Clock;
 
@@ -138,7 +142,7 @@ struct Readers {
 /// Makes the clients. Nothing is sent yet; credentials are looked for at the first call.
 pub async fn connect(config: AwsConfig) -> Aws {
     let timeouts = config.timeouts;
-    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client());
     if let Some(region) = config.region {
         loader = loader.region(Region::new(region));
     }
@@ -177,6 +181,22 @@ pub async fn connect(config: AwsConfig) -> Aws {
         }),
     };
     Aws { shared, sts: aws_sdk_sts::Client::new(&reading), readers, writes }
+}
+
+/// One pool of connections and one TLS configuration for all clients. Otherwise as the SDK makes it
+/// for each client by itself (`default_https_client` of `aws-smithy-runtime`): rustls with aws-lc, the
+/// system's certificates, and the proxy that the environment names.
+fn http_client() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, components| {
+        let tls = Provider::Rustls(CryptoMode::AwsLc);
+        let mut connector = ConnectorBuilder::default().tls_provider(tls);
+        connector.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            connector.set_sleep_impl(components.sleep_impl());
+        }
+        connector.set_proxy_config(Some(ProxyConfig::from_env()));
+        connector.build()
+    })
 }
 
 /// The gate repeats reads, so that every try has its own turn; the SDK never does.

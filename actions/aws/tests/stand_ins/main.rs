@@ -16,3 +16,4 @@ mod permissions;
 mod proxy;
 mod scripted;
 mod server;
+mod shared;
