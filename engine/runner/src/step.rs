@@ -9,8 +9,11 @@ use untoil_model::{Body, Hash, Incident, Progress, Reason, Step, StepOutcome, St
 
 use crate::{Runner, RunnerError};
 
-/// A throttled call is tried this often in all; with doubling waits that is about a minute.
-const THROTTLED_TRIES_MAX: u32 = 6;
+/// A throttled call is tried this often in all: with doubling waits for one to two minutes. In a storm
+/// many wait for one API, and one whose turn may still come should not be given up: nothing has
+/// happened. It is over just before the two minutes are within which the guard lets a first step begin
+/// (`call_within`), so that people are told of the throttling.
+const THROTTLED_TRIES_MAX: u32 = 8;
 /// First wait after a throttled call; doubles, with jitter.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// Longest wait between tries.

@@ -109,9 +109,13 @@ async fn a_call_that_is_throttled_for_ever_is_given_up() {
         00:22 A started untoil:A-1:0:5
         00:22 A backoff simulated
         00:50 A started untoil:A-1:0:6
-        00:50 A finished refused throttled: simulated; gave up after 6 tries
-        00:50 A concluded ineffective: step_refused
-        00:50 A escalated step_refused (`ssm.document` on `ec2/i-0123456789abcdef0` was refused with `throttled`: simulated; gave up after 6 tries) → oncall
+        00:50 A backoff simulated
+        01:17 A started untoil:A-1:0:7
+        01:17 A backoff simulated
+        01:46 A started untoil:A-1:0:8
+        01:46 A finished refused throttled: simulated; gave up after 8 tries
+        01:46 A concluded ineffective: step_refused
+        01:46 A escalated step_refused (`ssm.document` on `ec2/i-0123456789abcdef0` was refused with `throttled`: simulated; gave up after 8 tries) → oncall
     "#]]).await;
 }
 
