@@ -221,4 +221,35 @@ mod tests {
         drop(place);
         assert_eq!(bell.unsure(), [incident]);
     }
+
+    /// How many incidents have a worker, wait for one, wait for a target, or may be another's.
+    fn sizes(bell: &Bell) -> [usize; 4] {
+        let pokes = bell.pokes();
+        [pokes.working.len(), pokes.waiting.len(), pokes.queued.len(), pokes.unsure.len()]
+    }
+
+    #[test]
+    fn a_storm_of_news_leaves_one_mark_for_each_incident_and_none_when_it_is_over() {
+        const NEWS: usize = 100_000;
+        let (bell, stop) = (Bell::default(), CancellationToken::new());
+        let key = "k".parse().unwrap();
+        let derive =
+            |n: usize| IncidentId::derive(jiff::Timestamp::UNIX_EPOCH, &key, &n.to_string());
+        let incidents: Vec<IncidentId> = (0..100).map(derive).collect();
+        let storm = || (0..NEWS).for_each(|n| bell.hear([incidents[n % 100].clone()]));
+        storm();
+        assert_eq!(sizes(&bell), [0, 0, 0, 100]);
+        bell.unsure().into_iter().for_each(|incident| bell.poke(incident));
+        assert_eq!(sizes(&bell), [0, 100, 0, 0]);
+        let places: Vec<Place> = std::iter::from_fn(|| bell.next_place(&stop)).collect();
+        places.iter().for_each(Place::queue);
+        storm();
+        assert_eq!(sizes(&bell), [100, 0, 100, 0], "who has a worker is rung, however often");
+        // Each worker hears of it once, and has nothing more to do.
+        for place in &places {
+            assert!(!place.leave(), "there is news");
+            assert!(place.leave());
+        }
+        assert_eq!(sizes(&bell), [0; 4]);
+    }
 }

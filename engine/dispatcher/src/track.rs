@@ -288,4 +288,16 @@ mod tests {
         assert_eq!(unskew(&mut far, received), Some("2026-01-01T00:02:01Z".parse().unwrap()));
         assert_eq!(far.changed_at, received);
     }
+
+    #[test]
+    fn a_storm_of_different_alarms_is_kept_in_mind_up_to_a_bound() {
+        let mut known = Known::default();
+        for page in 0..400 {
+            for n in 0..256 {
+                known.learn(format!("alarm-{page}-{n}").parse().unwrap(), Track::default());
+            }
+            known.trim();
+            assert!(known.tracks.len() <= KNOWN_MAX, "{}", known.tracks.len());
+        }
+    }
 }

@@ -26,6 +26,8 @@ mod restarted;
 mod rules;
 #[path = "ways/several.rs"]
 mod several;
+#[path = "ways/storm.rs"]
+mod storm;
 mod support;
 #[path = "ways/tale.rs"]
 mod tale;
