@@ -73,11 +73,13 @@ pub(crate) fn all(outcome: &Outcome) -> Vec<String> {
 impl Outcome {
     /// The plans of each run, by part.
     fn plans(&self) -> BTreeMap<(&RunId, u32), &Plan> {
-        let plans = self.entries.iter().filter_map(|entry| match &entry.body {
-            Body::Planned { run, part, plan, .. } => Some(((run, *part), &**plan)),
-            _ => None,
-        });
-        plans.collect()
+        let mut plans = BTreeMap::new();
+        for entry in &self.entries {
+            if let Body::Planned { run, part, plan, .. } = &entry.body {
+                plans.insert((run, *part), &**plan);
+            }
+        }
+        plans
     }
 }
 

@@ -32,20 +32,8 @@ pub fn many(seeds: Range<u64>, threads: usize) -> anyhow::Result<Tally> {
     let next = AtomicU64::new(seeds.start);
     let tally = Mutex::new(Tally::default());
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.max(1))
-            .map(|_| {
-                scope.spawn(|| -> anyhow::Result<()> {
-                    loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= seeds.end {
-                            return Ok(());
-                        }
-                        let report = play(seed, None, Wanted::Nothing)?;
-                        add(&mut tally.lock().unwrap_or_else(PoisonError::into_inner), report);
-                    }
-                })
-            })
-            .collect();
+        let workers: Vec<_> =
+            (0..threads.max(1)).map(|_| scope.spawn(|| work(&next, seeds.end, &tally))).collect();
         for worker in workers {
             worker.join().map_err(|_| anyhow::anyhow!("a seed ended by a panic"))??;
         }
@@ -54,6 +42,17 @@ pub fn many(seeds: Range<u64>, threads: usize) -> anyhow::Result<Tally> {
     let mut tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     tally.failed.sort_by_key(|report| report.seed);
     Ok(tally)
+}
+
+fn work(next: &AtomicU64, end: u64, tally: &Mutex<Tally>) -> anyhow::Result<()> {
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= end {
+            return Ok(());
+        }
+        let report = play(seed, None, Wanted::Nothing)?;
+        add(&mut tally.lock().unwrap_or_else(PoisonError::into_inner), report);
+    }
 }
 
 fn add(tally: &mut Tally, report: Report) {

@@ -12,8 +12,8 @@ pub enum Mutation {
     IgnoresExpects,
     /// An instance that is not heard of goes on acting.
     EndlessTenure,
-    /// A delivery stays pending although it was decided.
-    KeepsPending,
+    /// Some deliveries are answered for and not kept.
+    ForgetsDeliveries,
     /// The intent comes after the call.
     CallsFirst,
     /// The chat says that it took a message, and did not.
@@ -30,7 +30,7 @@ impl Mutation {
         Self::IgnoresHolding,
         Self::IgnoresExpects,
         Self::EndlessTenure,
-        Self::KeepsPending,
+        Self::ForgetsDeliveries,
         Self::CallsFirst,
         Self::LosesWords,
         Self::CallsTwice,
@@ -42,11 +42,14 @@ impl Mutation {
         match self {
             Self::IgnoresHolding => batch.holding = None,
             Self::IgnoresExpects => batch.expects.clear(),
-            Self::KeepsPending => batch.decides = None,
             Self::CallsFirst => {
                 batch.drafts.retain(|draft| !matches!(draft.body, Body::Started { .. }));
             }
-            Self::EndlessTenure | Self::LosesWords | Self::CallsTwice | Self::ActsInShadow => {}
+            Self::EndlessTenure
+            | Self::ForgetsDeliveries
+            | Self::LosesWords
+            | Self::CallsTwice
+            | Self::ActsInShadow => {}
         }
     }
 }

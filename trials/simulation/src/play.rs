@@ -183,7 +183,7 @@ impl Stage {
     /// Waits, and meanwhile carries CloudWatch's words, buries the dead and starts new instances.
     async fn wait_until(&mut self, at: Duration) {
         while self.ticks() < at {
-            let wait = (at - self.ticks()).min(POSTMAN_EVERY);
+            let wait = at.saturating_sub(self.ticks()).min(POSTMAN_EVERY);
             let deaths = Arc::clone(&self.common.deaths);
             tokio::select! {
                 biased;
@@ -197,7 +197,12 @@ impl Stage {
     fn tend(&mut self) {
         for at in 0..self.instances.len() {
             let died = self.instances[at].as_ref().is_some_and(|i| i.door.switch.is_dead());
-            if died {
+            let runaway = self.instances[at].as_ref().filter(|i| i.door.switch.is_runaway());
+            if let Some(instance) = runaway {
+                let name = instance.door.switch.name();
+                self.wrong.push(format!("{name} goes round in a circle"));
+                self.kill(at, CALM);
+            } else if died {
                 let after = self.dice.secs(0, 120);
                 self.kill(at, after);
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use untoil_clock::{Clock, VirtualClock};
-use untoil_guard::{Answer, Say, Scope};
+use untoil_guard::{Answer, PauseError, Say, Scope};
 use untoil_journal::{Journal as _, MemoryJournal, load};
 use untoil_model::{DeliveryId, IncidentId, Reason};
 
@@ -72,28 +72,33 @@ impl Street {
         if open.is_empty() { None } else { Some((*dice.pick(&open)).clone()) }
     }
 
-    /// Posts a letter until it is accepted, as senders do.
+    /// Posts a letter until it is accepted, as senders do; some are posted once more after that.
     pub(crate) async fn post(self: Arc<Self>, letter: Letter, wait: Duration, dice: Dice) {
         self.clock.sleep(wait).await;
         loop {
-            if let Some(door) = self.any(&dice) {
-                let delivery = letter.delivery(door.clock.now());
-                let answer = tokio::select! {
-                    biased;
-                    answer = door.journal.receive(delivery) => Some(answer),
-                    () = self.clock.sleep(PATIENCE) => None,
-                };
-                if let Some(Ok(_)) = answer {
-                    self.trace.note("sender", || format!("is told that {} is kept", letter.id()));
-                    self.promised(letter.id());
-                    if !dice.chance(SENT_AGAIN) {
-                        return;
-                    }
-                    self.clock.sleep(dice.secs(SENT_AGAIN_SECS.0, SENT_AGAIN_SECS.1)).await;
-                }
+            let accepted = self.hand_over(&letter, &dice).await;
+            if accepted && !dice.chance(SENT_AGAIN) {
+                return;
             }
-            self.clock.sleep(dice.secs(AGAIN_SECS.0, AGAIN_SECS.1)).await;
+            let wait = if accepted { SENT_AGAIN_SECS } else { AGAIN_SECS };
+            self.clock.sleep(dice.secs(wait.0, wait.1)).await;
         }
+    }
+
+    async fn hand_over(&self, letter: &Letter, dice: &Dice) -> bool {
+        let Some(door) = self.any(dice) else { return false };
+        let delivery = letter.delivery(door.clock.now());
+        let answer = tokio::select! {
+            biased;
+            answer = door.journal.receive(delivery) => Some(answer),
+            () = self.clock.sleep(PATIENCE) => None,
+        };
+        let accepted = matches!(answer, Some(Ok(_)));
+        if accepted {
+            self.trace.note("sender", || format!("is told that {} is kept", letter.id()));
+            self.promised(letter.id());
+        }
+        accepted
     }
 
     /// A person answers whatever waits for an answer, if anything does.
@@ -140,31 +145,29 @@ impl Street {
 
     async fn switch(&self, scope: &Scope, turn: Turn, dice: &Dice) {
         loop {
-            if let Some(door) = self.any(dice) {
-                let now = door.clock.now();
-                let switching = async {
-                    match turn {
-                        Turn::Off => {
-                            door.guard.pause(scope, "lee", "simulated", now).await.map(drop)
-                        }
-                        Turn::On => {
-                            door.guard.unpause(scope, "lee", "simulated", now).await.map(drop)
-                        }
-                    }
-                };
-                let done = tokio::select! {
-                    biased;
-                    done = switching => Some(done),
-                    () = self.clock.sleep(PATIENCE) => None,
-                };
-                self.trace.note("lee", || format!("turns {scope} {turn:?}: {done:?}"));
-                match done {
-                    Some(Ok(()) | Err(untoil_guard::PauseError::NotPaused(_))) => return,
-                    Some(Err(_)) | None => {}
-                }
+            let Some(door) = self.any(dice) else {
+                self.clock.sleep(dice.secs(AGAIN_SECS.0, AGAIN_SECS.1)).await;
+                continue;
+            };
+            let done = tokio::select! {
+                biased;
+                done = turned(&door, scope, turn) => Some(done),
+                () = self.clock.sleep(PATIENCE) => None,
+            };
+            self.trace.note("lee", || format!("turns {scope} {turn:?}: {done:?}"));
+            if let Some(Ok(()) | Err(PauseError::NotPaused(_))) = done {
+                return;
             }
-            self.clock.sleep(dice.secs(1, 10)).await;
+            self.clock.sleep(dice.secs(AGAIN_SECS.0, AGAIN_SECS.1)).await;
         }
+    }
+}
+
+async fn turned(door: &Door, scope: &Scope, turn: Turn) -> Result<(), PauseError> {
+    let now = door.clock.now();
+    match turn {
+        Turn::Off => door.guard.pause(scope, "lee", "simulated", now).await.map(drop),
+        Turn::On => door.guard.unpause(scope, "lee", "simulated", now).await.map(drop),
     }
 }
 

@@ -4,7 +4,7 @@
 //! goes through a clock, a journal, ports and a chat, and each of these passes here before and after:
 //! a stopped instance does nothing, and a killed one never does anything again.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,10 @@ use crate::weather::Weather;
 /// How long an instance may be stopped at an operation: from less than its lease to many of them.
 const STOPPED_SECS: (u64, u64) = (2, 300);
 
+/// Most operations of one instance: five quiet hours are about fifty thousand. One that needs more
+/// goes round in a circle in which no time passes, and would for ever.
+const OPERATIONS_MAX: u64 = 400_000;
+
 /// One instance's switch.
 #[derive(Debug)]
 pub(crate) struct Switch {
@@ -27,6 +31,7 @@ pub(crate) struct Switch {
     trace: Arc<Trace>,
     clock: Arc<VirtualClock>,
     is_dead: AtomicBool,
+    operations: AtomicU64,
     /// Until when it is stopped, in ticks.
     stopped_until: Mutex<Duration>,
     /// Rung when any instance is killed at an operation.
@@ -44,7 +49,17 @@ impl Switch {
         let stopped_until = Mutex::new(Duration::ZERO);
         let is_dead = AtomicBool::new(false);
         let name = name.to_owned();
-        Self { name, dice, weather, trace, clock, is_dead, stopped_until, deaths }
+        Self {
+            name,
+            dice,
+            weather,
+            trace,
+            clock,
+            is_dead,
+            operations: AtomicU64::new(0),
+            stopped_until,
+            deaths,
+        }
     }
 
     /// Its instance's name.
@@ -66,13 +81,17 @@ impl Switch {
         self.is_dead.load(Ordering::SeqCst)
     }
 
+    /// Whether it went round in a circle.
+    pub(crate) fn is_runaway(&self) -> bool {
+        self.operations.load(Ordering::SeqCst) > OPERATIONS_MAX
+    }
+
     /// Stops it for a while, as SIGSTOP and SIGCONT do.
     pub(crate) fn stop_for(&self, time: Duration) {
         let until = self.clock.ticks() + time;
         let mut stopped = self.stopped_until.lock().unwrap_or_else(PoisonError::into_inner);
         *stopped = until.max(*stopped);
     }
-
 
     /// Lets it go on.
     pub(crate) fn resume(&self) {
@@ -101,6 +120,11 @@ impl Switch {
 
     /// A point at which it may be killed or stopped: before and after every operation.
     pub(crate) async fn point(&self, at: &str) {
+        if self.operations.fetch_add(1, Ordering::SeqCst) == OPERATIONS_MAX {
+            self.note(|| format!("goes round in a circle {at}"));
+            self.kill();
+            self.deaths.notify_one();
+        }
         self.pass().await;
         let odd = self.weather.now();
         if self.dice.chance(odd.killed) {

@@ -1,5 +1,10 @@
 //! What people were told.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a check looks at the kinds of entries that it is about"
+)]
+
 use std::collections::BTreeMap;
 
 use untoil_model::{Body, IncidentId};
@@ -25,10 +30,8 @@ pub(super) fn people_hear(outcome: &Outcome) -> Vec<String> {
             PartOf::Reply => said.key.seq <= entry.seq && entry.seq <= said.key.upto,
         });
         match &entry.body {
-            Body::Opened { .. } => {
-                if !words.iter().any(|said| said.key.part == PartOf::Parent) {
-                    wrong.push(format!("nobody was told that {incident} was opened"));
-                }
+            Body::Opened { .. } if !words.iter().any(|said| said.key.part == PartOf::Parent) => {
+                wrong.push(format!("nobody was told that {incident} was opened"));
             }
             Body::Escalated { .. } if !told => {
                 wrong.push(format!("nobody was called by entry {} of {incident}", entry.seq));
