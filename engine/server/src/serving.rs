@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -35,6 +39,10 @@ impl Default for Limits {
     }
 }
 
+/// When only this part of the places is free, connections are not kept for another request: in a burst
+/// of senders that each keep theirs, the others would wait until they are idle for too long.
+const SCARCE_PART: usize = 4;
+
 /// Between two tries when the system gives out no connections, which files that are freed cure.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
@@ -48,8 +56,10 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<()> {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.headers);
-    let mut make = app.into_make_service_with_connect_info::<SocketAddr>();
     let room = Arc::new(Semaphore::new(limits.connections));
+    let scarce = (Arc::clone(&room), limits.connections / SCARCE_PART);
+    let app = app.layer(axum::middleware::from_fn_with_state(scarce, let_go));
+    let mut make = app.into_make_service_with_connect_info::<SocketAddr>();
     let graceful = GracefulShutdown::new();
     let mut open: JoinSet<()> = JoinSet::new();
     let mut stopped = pin!(stop.cancelled());
@@ -78,6 +88,19 @@ pub(crate) async fn serve(
     drop(listener);
     graceful.shutdown().await;
     Ok(())
+}
+
+/// Ends a connection after its answer when others will need its place.
+async fn let_go(
+    State((room, scarce)): State<(Arc<Semaphore>, usize)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut answer = next.run(request).await;
+    if room.available_permits() <= scarce {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -147,6 +170,20 @@ mod tests {
         for stream in slow {
             // The place of one of them was needed, so its time was over.
             drop(stream);
+        }
+    }
+
+    #[tokio::test]
+    async fn senders_that_keep_their_connections_leave_places_to_others() {
+        let stop = CancellationToken::new();
+        let limits = Limits { headers: Duration::from_hours(1), connections: 4 };
+        let (address, _tasks) = start(limits, &stop).await;
+        let mut kept = Vec::new();
+        for _ in 0..40 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            assert!(stream.read(&mut [0; 4_096]).await.unwrap() > 0);
+            kept.push(stream);
         }
     }
 

@@ -93,12 +93,13 @@ pub(crate) async fn aws() -> Aws {
 /// What reads; the runner's reads go before the rules' where AWS takes no more.
 fn sight(aws: Aws) -> Sight {
     let (facts, verify) = (aws.eyes(), aws.eyes_for(Priority::Verify));
-    let flows = move || aws.flows().into_iter().map(flow).collect();
+    let flows = move || aws.flows().iter().map(flow).collect();
     Sight { facts, verify, flows: Some(Arc::new(flows)) }
 }
 
-fn flow(of: untoil_aws::Flow) -> Flow {
-    let untoil_aws::Flow { api, per_sec_max, per_sec, waiting, taken, throttled, turned_away } = of;
+fn flow(of: &untoil_aws::Flow) -> Flow {
+    let &untoil_aws::Flow { api, per_sec_max, per_sec, waiting, taken, throttled, turned_away } =
+        of;
     Flow { api, per_sec_max, per_sec, waiting, taken, throttled, turned_away }
 }
 
