@@ -1,12 +1,14 @@
 //! What was allowed, what is still going on, and what is paused: the fold of the ledger stream.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use untoil_model::{
     Body, Entry, Period, RuleName, RunId, RunKind, RunOutcome, Seq, Target, Verdict,
 };
 
+use crate::held::Held;
+use crate::moments::{Moment, Moments};
 use crate::targets::{overlap, within};
 use crate::{RUN_GATE, RUN_RETURN};
 
@@ -40,9 +42,6 @@ impl Reservation {
     }
 }
 
-/// Reservations in the order of their times, so that a window is a range and not a search.
-type Times = BTreeSet<(Timestamp, RunId)>;
-
 /// The guard's memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
@@ -52,16 +51,18 @@ pub struct Ledger {
     pub runs: BTreeMap<RunId, Reservation>,
     /// What is paused: scope → who and why.
     pub paused: BTreeMap<String, (String, String)>,
-    /// Runs that write and are not over: they hold locks.
-    live: BTreeSet<RunId>,
+    /// What the runs that write and are not over hold.
+    held: Held,
     /// Remedies that write, by when they began to.
-    writes: Times,
-    by_rule: BTreeMap<RuleName, Times>,
-    by_target: BTreeMap<(RuleName, Target), Times>,
+    writes: Moments,
+    by_rule: BTreeMap<RuleName, Moments>,
+    by_target: BTreeMap<(RuleName, Target), Moments>,
     /// Runs that began by reading only, by when.
-    diagnoses: Times,
-    /// Writing runs that are over, by when they ended.
-    ended: Times,
+    diagnoses: Moments,
+    /// Runs that are over, by when they ended.
+    ended: Moments,
+    /// Of these the ones that wrote, by their target.
+    rests: BTreeMap<Target, Moments>,
 }
 
 /// Which reservations a limit counts.
@@ -136,7 +137,11 @@ impl Ledger {
         let begins_to_write = *writes && reservation.writes_at.is_none();
         if begins_to_write {
             reservation.writes_at = Some(entry.at);
-            self.live.insert(run.clone());
+        }
+        if reservation.writes_at.is_some() && reservation.ended.is_none() {
+            for target in reservation.holds() {
+                self.held.hold(run, target);
+            }
         }
         let slot = (entry.at, run.clone());
         if begins_to_write && !returns {
@@ -154,8 +159,12 @@ impl Ledger {
             return;
         };
         reservation.ended = Some((at, outcome));
-        self.live.remove(run);
+        self.held.release(run, reservation.holds());
         self.ended.insert((at, run.clone()));
+        if reservation.writes_at.is_some() {
+            let rests = self.rests.entry(reservation.target.clone()).or_default();
+            rests.insert((at, run.clone()));
+        }
     }
 
     /// Forgets runs that ended longer ago than any limit can look back.
@@ -165,11 +174,13 @@ impl Ledger {
             if at > horizon {
                 return;
             }
-            self.ended.pop_first();
+            let end = (at, run.clone());
+            self.ended.remove(&end);
             let Some(over) = self.runs.remove(&run) else { continue };
             self.diagnoses.remove(&(over.at, run.clone()));
             if let Some(writes_at) = over.writes_at {
                 let slot = (writes_at, run);
+                forget(&mut self.rests, &over.target, &end);
                 self.writes.remove(&slot);
                 forget(&mut self.by_rule, &over.rule, &slot);
                 forget(&mut self.by_target, &(over.rule, over.target), &slot);
@@ -177,26 +188,18 @@ impl Ledger {
         }
     }
 
-    /// The reservations in the window (`now` − `per`, now], oldest first.
+    /// The reservations in the window (`now` − `per`, now].
     ///
     /// Those after `now` count, too: a clock that was set back must not make room.
-    pub(crate) fn window(
-        &self,
-        scope: Counted<'_>,
-        per: Period,
-        now: Timestamp,
-    ) -> Vec<&(Timestamp, RunId)> {
-        let times = match scope {
+    pub(crate) fn window(&self, scope: Counted<'_>, per: Period, now: Timestamp) -> Window<'_> {
+        let moments = match scope {
             Counted::Target(rule, target) => self.by_target.get(&(rule.clone(), target.clone())),
             Counted::Rule(rule) => self.by_rule.get(rule),
             Counted::Global => Some(&self.writes),
             Counted::Diagnoses => Some(&self.diagnoses),
         };
         let after = now.saturating_sub(per.duration()).unwrap_or(Timestamp::MIN);
-        let mut window: Vec<_> =
-            times.into_iter().flatten().rev().take_while(|(at, _)| *at > after).collect();
-        window.reverse();
-        window
+        Window { moments, after }
     }
 
     /// The remedies of a rule on a target that wrote and are over, newest first.
@@ -213,23 +216,16 @@ impl Ledger {
     }
 
     /// When the writing run that ended last, after `after`, on one of these targets ended, and which.
-    pub(crate) fn rest(&self, targets: &[&Target], after: Timestamp) -> Option<(Timestamp, RunId)> {
-        let newest = self.ended.iter().rev().take_while(|(at, _)| *at > after);
-        let mut runs = newest.filter(|(_, run)| {
-            self.runs
-                .get(run)
-                .is_some_and(|run| run.writes_at.is_some() && targets.contains(&&run.target))
-        });
-        runs.next().cloned()
+    pub(crate) fn rest(&self, targets: &[&Target], after: Timestamp) -> Option<Moment> {
+        let newest = targets.iter().filter_map(|target| self.rests.get(*target)?.last());
+        newest.filter(|(at, _)| *at > after).max().cloned()
     }
 
     /// Another run that goes on and holds one of these targets, with the target it holds.
     pub(crate) fn holder(&self, run: &RunId, wanted: &[&Target]) -> Option<(&Target, &RunId)> {
-        let others = self.live.iter().filter(|live| *live != run);
-        others.filter_map(|live| self.runs.get(live)).find_map(|other| {
-            let held = other.holds().find(|held| wanted.iter().any(|want| overlap(held, want)))?;
-            Some((held, &other.run))
-        })
+        let other = self.runs.get(self.held.first_but(run, wanted)?)?;
+        let held = other.holds().find(|held| wanted.iter().any(|want| overlap(held, want)))?;
+        Some((held, &other.run))
     }
 
     /// The pause that covers this rule or one of these targets, as scope, by whom and why.
@@ -248,10 +244,30 @@ impl Ledger {
     }
 }
 
-fn forget<K: Ord>(index: &mut BTreeMap<K, Times>, key: &K, slot: &(Timestamp, RunId)) {
-    if let Some(times) = index.get_mut(key) {
-        times.remove(slot);
-        if times.is_empty() {
+/// The reservations that a limit counts. They are counted without being looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window<'a> {
+    moments: Option<&'a Moments>,
+    after: Timestamp,
+}
+
+impl<'a> Window<'a> {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.moments.map_or(0, |moments| moments.count(self.after))
+    }
+
+    /// They, oldest first.
+    pub(crate) fn moments(&self) -> impl Iterator<Item = &'a Moment> {
+        let after = self.after;
+        self.moments.into_iter().flat_map(move |moments| moments.later(after))
+    }
+}
+
+fn forget<K: Ord>(index: &mut BTreeMap<K, Moments>, key: &K, slot: &Moment) {
+    if let Some(moments) = index.get_mut(key) {
+        moments.remove(slot);
+        if moments.is_empty() {
             index.remove(key);
         }
     }

@@ -122,7 +122,7 @@ fn full(
     notes: &mut Vec<String>,
 ) -> Option<Full> {
     let window = cx.ledger.window(counted, limit.per, cx.now);
-    let used = u32::try_from(window.len()).unwrap_or(u32::MAX);
+    let used = u32::try_from(window.count()).unwrap_or(u32::MAX);
     let what = match counted {
         Counted::Target(..) => "target",
         Counted::Rule(_) => "rule",
@@ -135,8 +135,9 @@ fn full(
     }
     // There is room again once all but `n` - 1 have left the window.
     let last_out = usize::try_from(used - limit.n).unwrap_or(usize::MAX);
-    let next_at = window.get(last_out).map_or(Timestamp::MAX, |(at, _)| after(*at, limit.per));
-    Some(Full { used, runs: window.iter().map(|(_, run)| run.clone()).collect(), next_at })
+    let last_out = window.moments().nth(last_out);
+    let next_at = last_out.map_or(Timestamp::MAX, |(at, _)| after(*at, limit.per));
+    Some(Full { used, runs: window.moments().map(|(_, run)| run.clone()).collect(), next_at })
 }
 
 /// One writing run per target and whatever it belongs to.

@@ -5,12 +5,35 @@ use untoil_model::Target;
 /// How an ECS cluster is written as a target: `ecs-cluster/workers` holds `ecs/workers/contact-sync`.
 const CLUSTER: &str = "ecs-cluster";
 
+/// Where a target stands among those that belong to each other by their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    /// It is the ECS cluster of this name.
+    Cluster(&'a str),
+    /// It is a service of the ECS cluster of this name.
+    ServiceOf(&'a str),
+    /// Nothing belongs to it, and it belongs to nothing.
+    Alone,
+}
+
+impl<'a> Place<'a> {
+    /// The place of a target.
+    pub(crate) fn of(target: &'a Target) -> Self {
+        match (target.kind(), target.parts().nth(1)) {
+            (CLUSTER, Some(name)) => Self::Cluster(name),
+            ("ecs", Some(name)) => Self::ServiceOf(name),
+            _ => Self::Alone,
+        }
+    }
+}
+
 /// Whether `inner` is `outer`, or belongs to it by its name.
 pub(crate) fn within(inner: &Target, outer: &Target) -> bool {
-    inner == outer
-        || outer.kind() == CLUSTER
-            && inner.kind() == "ecs"
-            && inner.parts().nth(1) == outer.parts().nth(1)
+    let belongs = || match (Place::of(inner), Place::of(outer)) {
+        (Place::ServiceOf(service), Place::Cluster(cluster)) => service == cluster,
+        _ => false,
+    };
+    inner == outer || belongs()
 }
 
 /// Whether work on one gets in the way of work on the other.
