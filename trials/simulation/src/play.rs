@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use untoil_clock::{Clock, VirtualClock};
 use untoil_journal::{MemoryJournal, Verified, verify};
-use untoil_model::Hash;
+use untoil_model::{Hash, Mode};
 use untoil_world::World;
 
 use crate::bodies::{self, Says, Voice};
@@ -92,7 +92,7 @@ struct Stage {
 impl Stage {
     fn set(seed: u64, library: Library, mutation: Option<Mutation>, wanted: Wanted) -> Self {
         let dice = Dice::new(seed);
-        let mut plot = Plot::new(&dice.fork(), &library.names());
+        let plot = Plot::new(&dice.fork(), &library.names());
         let start: Timestamp = START.parse().expect("it is a time");
         let clock = Arc::new(VirtualClock::starting_at(start));
         let world = scenery::build(&clock, &dice.fork());
@@ -103,8 +103,9 @@ impl Stage {
         let weather = Arc::new(Weather::default());
         let odd = plot.odd;
         weather.change(|now| *now = odd);
+        let mut modes = plot.modes.clone();
         if mutation == Some(Mutation::ActsInShadow) {
-            plot.modes.values_mut().for_each(|mode| *mode = untoil_model::Mode::Auto);
+            modes.values_mut().for_each(|mode| *mode = Mode::Auto);
         }
         let common = Arc::new(Common {
             clock: Arc::clone(&clock),
@@ -115,7 +116,7 @@ impl Stage {
             channel: Arc::new(Channel::default()),
             trace: Arc::clone(&trace),
             deaths: Arc::new(Notify::new()),
-            book: SeedBook { library, modes: plot.modes.clone() },
+            book: SeedBook { library, modes },
             policy: plot.policy.clone(),
             mode: plot.mode,
             eyes: world.eyes(),
@@ -409,7 +410,7 @@ impl Stage {
             adoptions: self.common.heads.adoptions(),
             said: self.common.channel.said(),
             posting: self.senders.len(),
-            modes: self.common.book.modes.clone(),
+            modes: self.plot.modes.clone(),
             policy: self.plot.policy.clone(),
             mode: self.plot.mode,
             is_wild: self.plot.is_wild,
