@@ -116,10 +116,12 @@ pub(crate) fn intake(journal: Arc<dyn Journal>, folder: &Path) -> Result<Router>
     let secrets = vec![Secret::new("bench", SECRET)?];
     let generic = SourceAuth::SharedSecretHeader { header: SECRET_HEADER.to_owned(), secrets };
     let policy = SnsPolicy { topics: [TOPIC.parse()?].into(), ..SnsPolicy::default() };
-    let sources =
-        [("generic".parse()?, generic), ("sns".parse()?, SourceAuth::SnsSignature(policy))].into();
+    let sources = [
+        ("generic".parse()?, generic.into()),
+        ("sns".parse()?, SourceAuth::SnsSignature(policy).into()),
+    ];
     let config = IntakeConfig {
-        sources: sources.into_iter().map(|(source, auth)| (source, auth.into())).collect(),
+        sources: sources.into(),
         proxies: Vec::new(),
         body_bytes_max: BODY_BYTES_DEFAULT,
     };
