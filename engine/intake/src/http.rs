@@ -240,6 +240,7 @@ async fn accept(
         Judged::Sender(sender) => gate.pays(sender, parts.clock.ticks())?,
         Judged::BySignature => {}
     }
+    plain(headers)?;
     let Read { bytes, memory: _memory } = read(parts, headers, body).await?;
     if bytes.is_empty() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "the body is empty"));
@@ -361,6 +362,16 @@ fn refused(refusal: SnsRefusal, headers: &HeaderMap) -> Problem {
         ),
         SnsRefusal::Refused(why) => Problem::new(StatusCode::FORBIDDEN, why),
     }
+}
+
+/// Refuses a body that is packed: no sender that is read here packs what it sends, a packed body of
+/// some KiB can be gigabytes, and a signature could be meant of either.
+fn plain(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_plain = headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
+    if is_plain { Ok(()) } else { Err(Problem::packed()) }
 }
 
 /// The sender's own id of the message, or the body's hash: the same body is the same message.

@@ -1,16 +1,132 @@
 //! Reading outside JSON: what is not there is an error or `None`, never a default.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
 use untoil_model::Delivery;
 
 use crate::{DecodeError, bounds};
 
-/// Parses a body. `serde_json` refuses more than 128 levels, bare `NaN` and anything after the end.
+/// What some programs on Windows write before UTF-8. RFC 8259 lets a reader pass over it.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Parses a body. `serde_json` refuses more than 128 levels, bare `NaN` and anything after the end;
+/// here a key that stands twice in one object is refused too. Which of the two counts differs from
+/// reader to reader, and a template that splices a name into JSON can be made to write a second
+/// `state`.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
-    serde_json::from_slice(bytes).map_err(not_json)
+    let text = utf8(bytes)?;
+    serde_json::from_str(text).map(|Once(value)| value).map_err(not_json)
+}
+
+/// A body as the UTF-8 that JSON is written in, without a byte order mark. Another encoding is named
+/// and never guessed: bytes of EUC-KR are also legal in other encodings, as other names.
+pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
+    let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
+    let why = match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{' | b'[', 0, ..] | [0, b'{' | b'[', ..] => {
+            "it is UTF-16; send UTF-8".to_owned()
+        }
+        _ => match std::str::from_utf8(bytes) {
+            Ok(text) => return Ok(text),
+            Err(error) => {
+                format!(
+                    "byte {} is not UTF-8; send UTF-8, not EUC-KR or Latin-1",
+                    error.valid_up_to()
+                )
+            }
+        },
+    };
+    Err(DecodeError::NotJson(why))
+}
+
+/// The pairs of an object of texts, in which no key stands twice.
+pub(crate) fn pairs<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Pairs;
+    impl<'de> Visitor<'de> for Pairs {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of texts")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+            let mut all = BTreeMap::new();
+            while let Some((key, value)) = from.next_entry::<String, String>()? {
+                if all.contains_key(&key) {
+                    return Err(twice(&key));
+                }
+                all.insert(key, value);
+            }
+            Ok(all)
+        }
+    }
+    from.deserialize_map(Pairs)
+}
+
+/// Any JSON in which no object has a key twice.
+struct Once(Value);
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+            fn visit_bool<E>(self, it: bool) -> Result<Value, E> {
+                Ok(Value::Bool(it))
+            }
+            fn visit_i64<E>(self, it: i64) -> Result<Value, E> {
+                Ok(Value::Number(it.into()))
+            }
+            fn visit_u64<E>(self, it: u64) -> Result<Value, E> {
+                Ok(Value::Number(it.into()))
+            }
+            fn visit_f64<E>(self, it: f64) -> Result<Value, E> {
+                Ok(Number::from_f64(it).map_or(Value::Null, Value::Number))
+            }
+            fn visit_str<E>(self, it: &str) -> Result<Value, E> {
+                Ok(Value::String(it.to_owned()))
+            }
+            fn visit_string<E>(self, it: String) -> Result<Value, E> {
+                Ok(Value::String(it))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
+                let mut all = Vec::new();
+                while let Some(Once(item)) = from.next_element()? {
+                    all.push(item);
+                }
+                Ok(Value::Array(all))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
+                let mut all = Map::new();
+                while let Some(key) = from.next_key::<String>()? {
+                    if all.contains_key(&key) {
+                        return Err(twice(&key));
+                    }
+                    let Once(value) = from.next_value()?;
+                    all.insert(key, value);
+                }
+                Ok(Value::Object(all))
+            }
+        }
+        from.deserialize_any(Any).map(Once)
+    }
+}
+
+fn twice<E: serde::de::Error>(key: &str) -> E {
+    E::custom(format_args!("`{}` stands there twice", bounds::quote(key)))
 }
 
 /// A body that may also be a form, as its `content-type` says: each field is a text.
@@ -27,7 +143,17 @@ pub(crate) fn body(delivery: &Delivery) -> Result<Value, DecodeError> {
     let field = |(key, value): (Cow<'_, str>, Cow<'_, str>)| {
         (key.into_owned(), Value::String(value.into_owned()))
     };
-    Ok(Value::Object(pairs.into_iter().map(field).collect()))
+    let mut all = Map::new();
+    for (key, value) in pairs.into_iter().map(field) {
+        if all.contains_key(&key) {
+            return Err(DecodeError::Shape(format!(
+                "`{}` stands there twice",
+                bounds::quote(&key)
+            )));
+        }
+        all.insert(key, value);
+    }
+    Ok(Value::Object(all))
 }
 
 /// The error of a body that is not the JSON it should be.
@@ -97,6 +223,53 @@ pub(crate) fn moment(field: &'static str, text: &str) -> Result<Timestamp, Decod
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_read_as_serde_json_reads_it_but_for_keys_that_stand_there_twice() {
+        for text in [
+            "null",
+            " [true, false, -0, -0.0, 1e300, 18446744073709551615, -9223372036854775808] ",
+            r#"{"b":{"a":[{"a":"\u0000🔥"}]},"a":""}"#,
+            "184467440737095516150",
+        ] {
+            assert_eq!(
+                parse(text.as_bytes()).unwrap(),
+                serde_json::from_str::<Value>(text).unwrap()
+            );
+        }
+        for text in
+            ["", "1e400", "NaN", "Infinity", "01", "{} {}", "[1,]", r#""\ud83d""#, "\"\u{0}\""]
+        {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
+        for (text, says) in [
+            (r#"{"a":1,"a":1}"#, "not as documented: `a` stands there twice at line 1 column 10"),
+            (
+                r#"[{"b":{"\u0061":1,"a":2}}]"#,
+                "not as documented: `a` stands there twice at line 1 column 21",
+            ),
+        ] {
+            assert_eq!(parse(text.as_bytes()).unwrap_err().to_string(), says);
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_and_other_encodings_are_named() {
+        assert_eq!(parse(b"\xef\xbb\xbf{}").unwrap(), serde_json::json!({}));
+        let utf16 = "not JSON: it is UTF-16; send UTF-8";
+        let other =
+            |at| format!("not JSON: byte {at} is not UTF-8; send UTF-8, not EUC-KR or Latin-1");
+        for (bytes, says) in [
+            (&b"\xff\xfe{\0}\0"[..], utf16.to_owned()),
+            (b"\xfe\xff\0{\0}", utf16.to_owned()),
+            (b"{\0}\0", utf16.to_owned()),
+            (b"\0{\0}", utf16.to_owned()),
+            (b"{\"a\":\"\xb5\xf0\xbd\xba\xc5\xa9\"}", other(6)),
+            (b"\"caf\xe9\"", other(4)),
+        ] {
+            assert_eq!(parse(bytes).unwrap_err().to_string(), says);
+        }
+    }
 
     #[test]
     fn moments_are_read_with_and_without_a_colon_in_the_offset() {

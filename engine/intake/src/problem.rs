@@ -44,6 +44,15 @@ impl Problem {
         }
     }
 
+    /// The sender should send its body as it is (RFC 9110, 12.5.3).
+    pub(crate) fn packed() -> Self {
+        let detail = "the body has a `Content-Encoding`; send it without compression";
+        Self {
+            header: Some((header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
+            ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+        }
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }

@@ -34,9 +34,9 @@ struct Said {
     region: Option<String>,
     namespace: Option<String>,
     metric: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::pairs")]
     dimensions: BTreeMap<String, String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::pairs")]
     labels: BTreeMap<String, String>,
     value: Option<f64>,
     threshold: Option<f64>,
@@ -50,7 +50,7 @@ pub(crate) fn read(delivery: &Delivery, _detail: Detail) -> Result<Read, DecodeE
 }
 
 fn decode(delivery: &Delivery) -> Result<Decoded, DecodeError> {
-    let body: Body = serde_json::from_slice(&delivery.body).map_err(json::not_json)?;
+    let body: Body = serde_json::from_str(json::utf8(&delivery.body)?).map_err(json::not_json)?;
     if body.alarms.len() > ALARMS_MAX {
         return Err(DecodeError::TooMany { what: "alarms in one delivery", max: ALARMS_MAX });
     }
