@@ -48,25 +48,28 @@ pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
 pub(crate) fn pairs<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
-    struct Pairs;
-    impl<'de> Visitor<'de> for Pairs {
-        type Value = BTreeMap<String, String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object of texts")
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
-            let mut all = BTreeMap::new();
-            while let Some((key, value)) = from.next_entry::<String, String>()? {
-                if all.contains_key(&key) {
-                    return Err(twice(&key));
-                }
-                all.insert(key, value);
-            }
-            Ok(all)
-        }
-    }
     from.deserialize_map(Pairs)
+}
+
+struct Pairs;
+
+impl<'de> Visitor<'de> for Pairs {
+    type Value = BTreeMap<String, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of texts")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+        let mut all = BTreeMap::new();
+        while let Some((key, value)) = from.next_entry::<String, String>()? {
+            if all.contains_key(&key) {
+                return Err(twice(&key));
+            }
+            all.insert(key, value);
+        }
+        Ok(all)
+    }
 }
 
 /// Any JSON in which no object has a key twice.
@@ -74,54 +77,65 @@ struct Once(Value);
 
 impl<'de> Deserialize<'de> for Once {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Value;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
-            }
-            fn visit_unit<E>(self) -> Result<Value, E> {
-                Ok(Value::Null)
-            }
-            fn visit_bool<E>(self, it: bool) -> Result<Value, E> {
-                Ok(Value::Bool(it))
-            }
-            fn visit_i64<E>(self, it: i64) -> Result<Value, E> {
-                Ok(Value::Number(it.into()))
-            }
-            fn visit_u64<E>(self, it: u64) -> Result<Value, E> {
-                Ok(Value::Number(it.into()))
-            }
-            fn visit_f64<E>(self, it: f64) -> Result<Value, E> {
-                Ok(Number::from_f64(it).map_or(Value::Null, Value::Number))
-            }
-            fn visit_str<E>(self, it: &str) -> Result<Value, E> {
-                Ok(Value::String(it.to_owned()))
-            }
-            fn visit_string<E>(self, it: String) -> Result<Value, E> {
-                Ok(Value::String(it))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
-                let mut all = Vec::new();
-                while let Some(Once(item)) = from.next_element()? {
-                    all.push(item);
-                }
-                Ok(Value::Array(all))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
-                let mut all = Map::new();
-                while let Some(key) = from.next_key::<String>()? {
-                    if all.contains_key(&key) {
-                        return Err(twice(&key));
-                    }
-                    let Once(value) = from.next_value()?;
-                    all.insert(key, value);
-                }
-                Ok(Value::Object(all))
-            }
-        }
         from.deserialize_any(Any).map(Once)
+    }
+}
+
+struct Any;
+
+impl<'de> Visitor<'de> for Any {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, it: bool) -> Result<Value, E> {
+        Ok(Value::Bool(it))
+    }
+
+    fn visit_i64<E>(self, it: i64) -> Result<Value, E> {
+        Ok(Value::Number(it.into()))
+    }
+
+    fn visit_u64<E>(self, it: u64) -> Result<Value, E> {
+        Ok(Value::Number(it.into()))
+    }
+
+    fn visit_f64<E>(self, it: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(it).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, it: &str) -> Result<Value, E> {
+        Ok(Value::String(it.to_owned()))
+    }
+
+    fn visit_string<E>(self, it: String) -> Result<Value, E> {
+        Ok(Value::String(it))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(Once(item)) = from.next_element()? {
+            all.push(item);
+        }
+        Ok(Value::Array(all))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
+        let mut all = Map::new();
+        while let Some(key) = from.next_key::<String>()? {
+            if all.contains_key(&key) {
+                return Err(twice(&key));
+            }
+            let Once(value) = from.next_value()?;
+            all.insert(key, value);
+        }
+        Ok(Value::Object(all))
     }
 }
 

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its stand-ins fails")]
 
 mod corpus;
+mod entries;
 mod goldens;
+mod hostile;
 mod http;
 mod known;
 mod never_panics;

@@ -4,26 +4,14 @@ use std::path::Path;
 
 use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 use proptest::test_runner::Config;
-use untoil_intake::{Decoded, decode, sources};
+use untoil_intake::sources;
 
-use crate::goldens::delivery;
+use crate::entries::{decoded, decoded_as, taken, verified};
 
 /// Decodes as every source; what comes out is inside its bounds and JSON.
 fn check(body: &[u8]) {
     for source in sources() {
-        match decode(&delivery(source, body.to_vec())) {
-            Ok(Decoded::Alarms(alarms)) => {
-                assert!(!alarms.is_empty() && alarms.len() <= 2_000);
-                for alarm in alarms {
-                    assert!(alarm.name.len() <= 1_024 && alarm.reason.len() <= 4_096);
-                    assert!(!alarm.name.chars().any(char::is_control), "{:?}", alarm.name);
-                    let text = serde_json::to_string(&alarm).unwrap();
-                    assert_eq!(serde_json::from_str::<untoil_model::Alarm>(&text).unwrap(), alarm);
-                }
-            }
-            Ok(Decoded::Note(note)) => assert!(note.len() <= 2_048, "{note}"),
-            Err(error) => assert!(error.to_string().len() <= 2_048, "{error}"),
-        }
+        decoded_as(source, None, body);
     }
 }
 
@@ -98,6 +86,28 @@ fn replaced() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// The signed fixture, with a few bytes of it changed.
+fn changed_envelope() -> impl Strategy<Value = Vec<u8>> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/sns/notification-v1.json");
+    let base = std::fs::read(path).unwrap();
+    let splice = prop::sample::select(vec![
+        &b""[..],
+        b" ",
+        b"\n",
+        b",\"Subject\":null",
+        b",\"Message\":\"{}\"",
+        b"\\u0061",
+        b"\\/",
+        b"1",
+    ]);
+    (any::<prop::sample::Index>(), 0..3_usize, splice).prop_map(move |(at, cut, splice)| {
+        let mut bytes = base.clone();
+        let at = at.index(bytes.len());
+        bytes.splice(at..(at + cut).min(base.len()), splice.iter().copied());
+        bytes
+    })
+}
+
 fn walk(value: &serde_json::Value, at: String, paths: &mut Vec<String>) {
     match value {
         serde_json::Value::Object(map) => {
@@ -118,6 +128,26 @@ fn walk(value: &serde_json::Value, at: String, paths: &mut Vec<String>) {
     paths.push(at);
 }
 
+/// The lines before a body: a source and what proves its sender, or nearly so.
+fn heads() -> impl Strategy<Value = String> {
+    let header = prop_oneof![
+        "authorization: (Basic|Bearer|basic  )[ -~]{0,40}",
+        "authorization: Bearer 0123456789abcdef0123456789abcdef",
+        "(x-secret|x-api-key): [ -~]{0,40}",
+        "x-pagerduty-signature: (v1=[0-9a-f]{0,70},? ?){0,6}",
+        "sentry-hook-signature: [0-9a-fA-F]{60,66}",
+        "x-signature: t=[a-zA-Z0-9+/=]{0,90}",
+        "x-time: ([0-9]{9,20}|2026-12-02T03:0[0-9]:06Z|[ -~]{0,20})",
+        "content-(type|encoding|length): [ -~]{0,40}",
+        "x-amz-sns-(rawdelivery|message-id): [ -~]{0,140}",
+        "idempotency-key: [ -~]{0,140}",
+        "[a-z-]{1,10}: [\\x20-\\x7e\\x80-\\xff]{0,20}",
+    ];
+    let source = prop::sample::select(sources());
+    (source, prop::collection::vec(header, 0..4))
+        .prop_map(|(source, headers)| format!("{source}\n{}\n\n", headers.join("\n")))
+}
+
 proptest! {
     #![proptest_config(Config { cases: 256, failure_persistence: None, ..Config::default() })]
 
@@ -134,6 +164,18 @@ proptest! {
     #[test]
     fn fixtures_with_a_replaced_value_end_in_a_value(body in replaced()) {
         check(&body);
+    }
+
+    #[test]
+    fn any_request_is_answered_and_the_next_one_is_taken(head in heads(), body in mutated()) {
+        let input = [head.as_bytes(), &body].concat();
+        taken(&input);
+        decoded(&input);
+    }
+
+    #[test]
+    fn a_changed_envelope_is_refused_or_says_the_same(body in changed_envelope()) {
+        verified(&body);
     }
 
     #[test]
