@@ -19,7 +19,9 @@ mod service;
 #[expect(dead_code, reason = "shared with the tests against stand-ins of AWS")]
 mod stand_in;
 
+mod icinga;
 mod nagios;
 mod page;
+mod plugin;
 mod process;
 mod prometheus;

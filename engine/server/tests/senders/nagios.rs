@@ -1,12 +1,12 @@
-//! Debian's Nagios checks a service and runs the page's notification command.
+//! Debian's Nagios checks a host and a service, and runs the page's notification commands.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use tokio::process::Command;
 
 use crate::page::{block, sending_to};
+use crate::plugin::{DISK, HOST, says, trick};
 use crate::process::{Sender, installed};
 use crate::service::Untoil;
 
@@ -27,7 +27,8 @@ const FILES: [(&str, &str); 10] = [
     ("lock_file", "lock"),
     ("query_socket", "query"),
 ];
-/// One service of one host, checked each second; a problem is told at the second failure.
+/// A service of one host, and another host, checked each second; a problem of the service is told at
+/// its second failure.
 const OBJECTS: &str = "
 define timeperiod {
   timeperiod_name always
@@ -42,17 +43,27 @@ define timeperiod {
 }
 define contact {
   contact_name untoil
-  host_notifications_enabled 0
   service_notification_period always
   host_notification_period always
   service_notification_options w,u,c,r
-  host_notification_options n
-  host_notification_commands notify-service-by-untoil
+  host_notification_options d,u,r
+  host_notification_commands notify-host-by-untoil
   service_notification_commands notify-service-by-untoil
 }
 define host {
   host_name web-1
   address 192.0.2.7
+  max_check_attempts 1
+  check_period always
+  contacts untoil
+  notification_period always
+}
+define host {
+  host_name db-1
+  address 192.0.2.8
+  check_command check_host
+  check_interval 1
+  retry_interval 1
   max_check_attempts 1
   check_period always
   contacts untoil
@@ -62,7 +73,7 @@ define host {
 define service {
   host_name web-1
   service_description disk
-  check_command check
+  check_command check_disk
   check_interval 1
   retry_interval 1
   max_check_attempts 2
@@ -73,19 +84,11 @@ define service {
 }
 ";
 
-/// Writes what the next checks say, and their exit code, as one file.
-fn plugin_says(folder: &Path, text: &str, code: u8) {
-    let plugin = format!("#!/bin/sh\ncat <<'END'\n{text}\nEND\nexit {code}\n");
-    let new = folder.join("plugin.new");
-    fs::write(&new, plugin).unwrap();
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(new, folder.join("plugin")).unwrap();
-}
-
-/// Starts Nagios with the page's command, sending to a port.
+/// Starts Nagios with the page's commands, sending to a port.
 async fn nagios(folder: &Path, port: u16) -> Sender {
     let here = |name: &str| folder.join(name).display().to_string();
     fs::create_dir(folder.join("results")).unwrap();
+    // Started by root it becomes this user.
     let user = Command::new("id").arg("-un").output().await.unwrap().stdout;
     let group = Command::new("id").arg("-gn").output().await.unwrap().stdout;
     let (user, group) = (String::from_utf8(user).unwrap(), String::from_utf8(group).unwrap());
@@ -98,17 +101,20 @@ async fn nagios(folder: &Path, port: u16) -> Sender {
     );
     fs::write(folder.join("nagios.cfg"), main).unwrap();
     fs::write(folder.join("resource.cfg"), format!("$USER5$={SECRET}\n")).unwrap();
-    let command = sending_to(&block("nagios", "define command"), port);
-    let check =
-        format!("define command {{\n  command_name check\n  command_line {}\n}}\n", here("plugin"));
-    fs::write(folder.join("objects.cfg"), [&command, &check, OBJECTS].concat()).unwrap();
+    let commands = sending_to(&block("nagios", "define command"), port);
+    let check = |name: &str| {
+        let path = here(name);
+        format!("define command {{\n  command_name {name}\n  command_line {path}\n}}\n")
+    };
+    let objects = [&commands, &check(HOST), &check(DISK), OBJECTS].concat();
+    fs::write(folder.join("objects.cfg"), objects).unwrap();
     let mut command = Command::new("nagios4");
     command.arg(here("nagios.cfg"));
     Sender::start(command, folder, "nagios.out")
 }
 
 #[tokio::test]
-async fn nagios_tells_of_a_problem_and_of_its_recovery() {
+async fn nagios_tells_of_problems_and_of_recoveries() {
     if !installed("nagios4", "nagios4-core") {
         return;
     }
@@ -119,11 +125,9 @@ async fn nagios_tells_of_a_problem_and_of_its_recovery() {
     untoil.start().await;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let run = folder.join("run");
-    // Each of the three is run by a shell that sees it unquoted or within `"`.
-    let trick = format!("$(touch {0}) `touch {0}` '\"; touch {0} #", run.display());
-    let trick = format!("DISK CRITICAL - 디스크 95 % {trick}");
-    plugin_says(folder, &trick, 2);
+    let (text, tricked) = trick(folder);
+    says(folder, HOST, "PING OK", 0);
+    says(folder, DISK, &text, 2);
     let nagios = nagios(folder, untoil.port).await;
     let opened = untoil.until("opened", 1).await;
     let alarm = &opened[0]["alarm"];
@@ -133,11 +137,18 @@ async fn nagios_tells_of_a_problem_and_of_its_recovery() {
     assert_eq!(alarm["dimensions"]["address"], "192.0.2.7");
     let reason = alarm["reason"].as_str().unwrap();
     assert!(reason.starts_with("DISK CRITICAL - 디스크 95 % (touch /"), "{reason}");
-    assert!(!run.exists(), "what a plugin says is not run: {reason}");
-
-    plugin_says(folder, "DISK OK - 50 % used", 0);
+    assert!(!tricked.exists(), "what a plugin says is not run: {reason}");
+    says(folder, DISK, "DISK OK - 50 % used", 0);
     untoil.until("closed", 1).await;
-    assert_eq!(untoil.entries("received").await.len(), 2, "{}", nagios.said());
+
+    says(folder, HOST, "PING CRITICAL - no answer", 2);
+    let opened = untoil.until("opened", 2).await;
+    assert_eq!(opened[1]["alarm"]["key"], "nagios:db-1");
+    assert_eq!(opened[1]["alarm"]["severity"], "DOWN");
+    assert_eq!(opened[1]["alarm"]["reason"], "PING CRITICAL - no answer");
+    says(folder, HOST, "PING OK", 0);
+    untoil.until("closed", 2).await;
+    assert_eq!(untoil.entries("received").await.len(), 4, "{}", nagios.said());
     nagios.stop().await;
     assert_eq!(untoil.run(&["audit", "verify"]).await.status, 0);
 }

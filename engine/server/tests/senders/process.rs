@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 /// Set to skip these tests where the senders cannot be installed.
 const SKIP: &str = "UNTOIL_SKIP_STAND_INS";
 
-/// A running sender; it is killed when this is dropped.
+/// A running sender; it is killed, by its own id, when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Sender {
     child: Child,
@@ -43,7 +43,8 @@ impl Sender {
         let mut options = fs::OpenOptions::new();
         let out = options.create(true).append(true).open(&log).unwrap();
         command.current_dir(folder).kill_on_drop(true).stdin(Stdio::null());
-        command.stdout(out.try_clone().unwrap()).stderr(out);
+        // A group of its own, so that whatever it started ends with it.
+        command.stdout(out.try_clone().unwrap()).stderr(out).process_group(0);
         let child = command.spawn().unwrap_or_else(|error| {
             assert_ne!(error.kind(), ErrorKind::NotFound, "`installed` was not asked");
             panic!("{command:?} does not start: {error}")
@@ -63,5 +64,14 @@ impl Sender {
     /// What it has printed.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if let Some(id) = self.child.id() {
+            let group = format!("-{id}");
+            drop(std::process::Command::new("kill").args(["-KILL", "--", &group]).status());
+        }
     }
 }
