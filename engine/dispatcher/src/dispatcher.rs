@@ -231,7 +231,7 @@ impl Dispatcher {
     /// After a write that failed and may have happened: what is held is looked through again.
     async fn recover(&self, error: JournalError) -> Result<bool, DispatcherError> {
         self.rest(error).await?;
-        while let Err(error) = self.share.take_up().await {
+        while let Err(error) = self.share.look_through().await {
             self.rest(error).await?;
         }
         Ok(true)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use untoil_clock::Clock;
-use untoil_journal::{Journal, JournalError, Roster};
+use untoil_journal::{AppendError, Batch, Journal, JournalError, Roster};
 use untoil_model::{IncidentId, Seq};
 
 use crate::bell::Bell;
@@ -132,6 +132,18 @@ impl Share {
             let lost: Vec<_> =
                 page.iter().filter(|incident| !held.contains(incident)).cloned().collect();
             self.bell.dismiss(&lost);
+        }
+        self.look_through().await
+    }
+
+    /// Takes up what is held, also by a write of which the journal could not say that it happened.
+    ///
+    /// Such a write may still happen after it was given up. But writes happen in their order, so it
+    /// has happened before this one, or never does.
+    pub(crate) async fn look_through(&self) -> Result<(), JournalError> {
+        match self.journal.append(Batch::default()).await {
+            Ok(_) | Err(AppendError::Conflict { .. } | AppendError::Decided(_)) => {}
+            Err(AppendError::Journal(error)) => return Err(error),
         }
         self.take_up().await
     }

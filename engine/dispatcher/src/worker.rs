@@ -95,8 +95,12 @@ async fn turn(
                 let look =
                     (asks && !place.is_crowded()).then(|| after(tools.clock.now(), LOOK_EVERY));
                 let until = [lease_over, look].into_iter().flatten().min();
-                if until.is_none() && place.leave() {
-                    return Ok(());
+                if until.is_none() {
+                    if place.leave() {
+                        return Ok(());
+                    }
+                    // It has heard the ring by asking for it, so it must look and not wait for another.
+                    continue;
                 }
                 rest(tools, &place.worker, until).await;
                 let now = tools.clock.now();

@@ -21,6 +21,9 @@ pub struct Expect {
 }
 
 /// Drafts that are written together or not at all.
+///
+/// One instance's batches are written in the order in which they were given: when an empty one is
+/// answered, no earlier one that was given up can still be written.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
     /// The entries, in order; at most [`Batch::DRAFTS_MAX`].

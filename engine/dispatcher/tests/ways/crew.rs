@@ -1,7 +1,7 @@
 //! Several instances on one journal, with one simulated AWS, on virtual time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -69,7 +69,8 @@ impl Crew {
     pub(crate) async fn join(&mut self, closes_at: u64) -> usize {
         let gate = Gate::closing_at(closes_at);
         let kept = self.journal.join(self.clock.clone());
-        let journal = Arc::new(Gated { kept, gate: Arc::clone(&gate), newer: Mutex::default() });
+        let (newer, answers_late, late) = Default::default();
+        let journal = Arc::new(Gated { kept, gate: Arc::clone(&gate), newer, answers_late, late });
         let (engine, guard, bell) = Engine::start(Parts {
             journal: journal.clone(),
             roster: journal.clone(),

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -93,6 +94,22 @@ pub(crate) struct Gated {
     pub(crate) gate: Arc<Gate>,
     /// Streams in which a newer program has written.
     pub(crate) newer: Mutex<Vec<Stream>>,
+    /// How long the answer of a read is under way, in milliseconds.
+    pub(crate) answers_late: AtomicU64,
+    /// A write whose answer is lost, and which happens later.
+    pub(crate) late: Mutex<Late>,
+}
+
+/// A write that happens right before the next one, after its writer was told that nobody can say.
+#[derive(Debug, Default)]
+pub(crate) enum Late {
+    /// There is none.
+    #[default]
+    Never,
+    /// The next one that decides a delivery.
+    Next,
+    /// This one.
+    Under(Box<Batch>),
 }
 
 impl Gated {
@@ -100,6 +117,23 @@ impl Gated {
         let is_newer = self.newer.lock().unwrap().contains(of);
         let newer = || Broken::Newer { seq: Seq(1), why: "simulated".into() };
         if is_newer { Err(newer().into()) } else { Ok(()) }
+    }
+
+    /// The late write that now happens, before `batch`; an error when `batch` is to be late.
+    fn passed_by(&self, batch: &Batch) -> Result<Option<Batch>, JournalError> {
+        let mut late = self.late.lock().unwrap();
+        match std::mem::take(&mut *late) {
+            Late::Next if batch.decides.is_some() => {
+                *late = Late::Under(Box::new(batch.clone()));
+                Err(JournalError::Unavailable("simulated".into()))
+            }
+            Late::Next => {
+                *late = Late::Next;
+                Ok(None)
+            }
+            Late::Under(batch) => Ok(Some(*batch)),
+            Late::Never => Ok(None),
+        }
     }
 }
 
@@ -114,13 +148,21 @@ impl Journal for Gated {
     }
 
     async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
+        if let Some(late) = self.passed_by(&batch)? {
+            self.kept.append(late).await?;
+        }
         self.gate.around(&kinds(&batch), self.kept.append(batch)).await
     }
 
     async fn read(&self, of: &Stream, after: Seq, n: usize) -> Result<Vec<Entry>, JournalError> {
         self.gate.pass().await;
         self.readable(of)?;
-        self.kept.read(of, after, n).await
+        let answer = self.kept.read(of, after, n).await;
+        let late = self.answers_late.load(Ordering::SeqCst);
+        if late > 0 {
+            tokio::time::sleep(Duration::from_millis(late)).await;
+        }
+        answer
     }
 
     async fn latest(&self, of: &Stream, limit: usize) -> Result<Vec<Entry>, JournalError> {

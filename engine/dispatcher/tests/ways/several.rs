@@ -1,9 +1,12 @@
 //! Several instances share the work: one dies, leaves or is stopped for a while, and the others go on.
 
+use std::sync::atomic::Ordering;
+
 use untoil_journal::Journal as _;
 use untoil_model::{Body, Stream};
 
 use crate::crew::{Crew, LEASE_OVER_SECS};
+use crate::gate::Late;
 
 /// How long a story is told.
 const STORY_SECS: u64 = 14 * 60;
@@ -192,4 +195,26 @@ async fn what_a_newer_program_wrote_is_left_alone_and_all_else_goes_on() {
     crew.stop(1).await;
     crew.secs(10).await;
     assert_eq!(crew.journal.pending(9).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_word_that_comes_as_its_worker_turns_to_go_is_heard() {
+    for millis in 0..40 {
+        let mut crew = Crew::of(1).await;
+        crew.members[0].journal.answers_late.store(10, Ordering::SeqCst);
+        crew.says(0, "of no rule", "firing").await;
+        crew.millis(millis).await;
+        crew.says(0, "of no rule", "resolved").await;
+        crew.mins(10).await;
+        assert_eq!(crew.wrongs().await, [""; 0], "{millis} ms:\n{}", crew.tale().await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incident_whose_opening_happens_after_nobody_could_say_is_worked_on() {
+    let mut crew = Crew::of(2).await;
+    *crew.members[0].journal.late.lock().unwrap() = Late::Next;
+    crew.says(0, "disk", "firing").await;
+    crew.mins(1).await;
+    assert_eq!(crew.effects(), [RECLAIMED], "{}", crew.tale().await);
 }
