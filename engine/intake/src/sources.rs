@@ -4,6 +4,7 @@
 //! goldens, and a row in the table of `docs/sources/README.md`.
 
 pub(crate) mod alertmanager;
+pub(crate) mod aws;
 pub(crate) mod azure;
 pub(crate) mod cloudwatch;
 pub(crate) mod cloudwatch_event;
@@ -38,8 +39,9 @@ pub(crate) struct Reader {
 /// Every sender, in the order of their names.
 pub(crate) const ALL: &[Reader] = &[
     Reader { name: "alertmanager", read: alertmanager::read },
+    Reader { name: "aws", read: aws::read },
     Reader { name: "azure", read: azure::read },
-    Reader { name: "cloudwatch", read: cloudwatch::read },
+    Reader { name: "cloudwatch", read: aws::read },
     Reader { name: "datadog", read: datadog::read },
     Reader { name: "dynatrace", read: dynatrace::read },
     Reader { name: "elastic", read: elastic::read },
@@ -71,12 +73,17 @@ pub(crate) enum Repeats {
 /// How long the same bytes from a source are the same message.
 pub(crate) fn repeats(source: &str) -> Repeats {
     match source {
-        "sns" | "cloudwatch" | "generic" | "newrelic" | "pagerduty" => Repeats::Always,
+        "sns" | "aws" | "cloudwatch" | "generic" | "newrelic" | "pagerduty" => Repeats::Always,
         _ => Repeats::Lately,
     }
 }
 
-/// The reader of a name.
+/// The reader of a sender's name.
+pub(crate) fn sender(name: &str) -> Option<Reader> {
+    ALL.iter().find(|reader| reader.name == name).copied()
+}
+
+/// The reader of a name: a sender's, or that of the engine's own heartbeat.
 pub(crate) fn reader(name: &str) -> Option<Reader> {
     ALL.iter().chain([&OWN]).find(|reader| reader.name == name).copied()
 }

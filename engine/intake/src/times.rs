@@ -48,7 +48,6 @@ pub(crate) fn epoch(text: &str) -> Option<Timestamp> {
 
 /// RFC 2822 and 1123, with one-digit days and whatever weekday they claim: AWS Health writes wrong
 /// ones, and the date without the weekday is complete.
-#[cfg_attr(not(test), expect(dead_code, reason = "AWS Health writes it; it is read next"))]
 pub(crate) fn rfc2822(text: &str) -> Option<Timestamp> {
     let parser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
     whole(parser.parse_timestamp(text.trim()).ok()?)
@@ -60,10 +59,14 @@ pub(crate) fn any(text: &str) -> Option<Timestamp> {
 }
 
 /// A date and time without an offset, as [`jiff`] writes formats, which its sender says is UTC.
-#[cfg_attr(not(test), expect(dead_code, reason = "DMS writes it; it is read next"))]
 pub(crate) fn utc(format: &str, text: &str) -> Option<Timestamp> {
+    at_offset(format, Offset::UTC, text)
+}
+
+/// The same at an offset that somebody who knows the sender has written down.
+pub(crate) fn at_offset(format: &str, offset: Offset, text: &str) -> Option<Timestamp> {
     let civil = jiff::civil::DateTime::strptime(format, text.trim()).ok()?;
-    whole(Offset::UTC.to_timestamp(civil).ok()?)
+    whole(offset.to_timestamp(civil).ok()?)
 }
 
 /// The time at a place by one of the readings above; `None` where the place says nothing.

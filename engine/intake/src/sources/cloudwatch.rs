@@ -6,68 +6,17 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use untoil_model::{Alarm, AlarmState, Delivery};
+use untoil_model::{Alarm, AlarmState};
 
 use crate::json::{self, filled, required, text};
-use crate::reading::{Detail, Read};
-use crate::sources::cloudwatch_event;
 use crate::sources::sns::TopicArn;
-use crate::{DecodeError, Decoded, bounds};
+use crate::{DecodeError, bounds};
 
-/// Outside text shown in a note about a message that is no alarm.
-const NOTE_CHARS_MAX: usize = 200;
-
-/// What a message says that CloudWatch, or something else in AWS, published.
+/// The alarm in a message of SNS.
 ///
 /// `topic` is where it came by: an alarm older than 2018 does not name its Region, but SNS topics
 /// take alarms of their own Region only.
-pub(crate) fn read(delivery: &Delivery, _detail: Detail) -> Result<Read, DecodeError> {
-    decode(&String::from_utf8_lossy(&delivery.body), None).map(Read::from)
-}
-
-/// What a message of CloudWatch says, wherever it came from.
-pub(crate) fn decode(message: &str, topic: Option<&TopicArn>) -> Result<Decoded, DecodeError> {
-    let message = message.trim();
-    let value = match message.chars().next() {
-        Some('{') => json::parse(message.as_bytes())?,
-        // Prose may begin with a quote or a bracket; only if it is JSON is it more than prose.
-        Some('"' | '[') => serde_json::from_str(message).unwrap_or(Value::Null),
-        Some(_) | None => Value::Null,
-    };
-    // Some senders encode twice. Once is undone, no more.
-    let inner = value.as_str().filter(|inner| inner.trim_start().starts_with('{'));
-    let value = match inner {
-        Some(inner) => json::parse(inner.as_bytes())?,
-        None => value,
-    };
-    let Value::Object(object) = value else {
-        return Ok(Decoded::Note(format!("not an alarm but a text: {}", beginning(message))));
-    };
-    if ["NewStateValue", "AlarmName", "AlarmArn"].iter().any(|key| object.contains_key(*key)) {
-        return Ok(Decoded::Alarms(vec![alarm(&object, topic)?]));
-    }
-    if let Some(decoded) = cloudwatch_event::decode(&object)? {
-        return Ok(decoded);
-    }
-    if let Some(event) = filled(&object, "Event").filter(|event| event.starts_with("autoscaling:"))
-    {
-        return Ok(Decoded::Note(format!(
-            "not an alarm but an Auto Scaling notification: {} of group {}",
-            bounds::quote(event),
-            bounds::quote(text(&object, "AutoScalingGroupName").unwrap_or("unknown")),
-        )));
-    }
-    Ok(Decoded::Note(format!("not an alarm: {}", beginning(message))))
-}
-
-fn beginning(message: &str) -> String {
-    if message.is_empty() {
-        return "(empty)".to_owned();
-    }
-    bounds::name(&message.chars().take(NOTE_CHARS_MAX).collect::<String>())
-}
-
-fn alarm(said: &Map<String, Value>, topic: Option<&TopicArn>) -> Result<Alarm, DecodeError> {
+pub(crate) fn alarm(said: &Map<String, Value>, topic: Option<&TopicArn>) -> Result<Alarm, DecodeError> {
     let known = required(said, "AlarmName")?;
     let arn = filled(said, "AlarmArn");
     let place = arn.and_then(Place::of_arn);

@@ -1,7 +1,6 @@
 //! A CloudWatch alarm as `EventBridge` and the direct Lambda action carry it.
 //!
-//! Both say the same with other spellings. Other events of `EventBridge` are understood as what they
-//! are, and nothing is done about them.
+//! Both say the same with other spellings. Other events of `EventBridge` are read in `aws.rs`.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +11,11 @@ use crate::json::{self, filled, required, text};
 use crate::sources::cloudwatch::{self, EVENT_WORDS, Measured, Place};
 use crate::{DecodeError, Decoded, bounds};
 
-/// What an event says; `None` when it is no event of either shape.
+/// What an event says; `None` when it is no state change of an alarm.
 pub(crate) fn decode(event: &Map<String, Value>) -> Result<Option<Decoded>, DecodeError> {
-    let Some(source) = filled(event, "source") else {
+    if filled(event, "source").is_none() {
         return Ok(None);
-    };
+    }
     let kind = filled(event, "detail-type");
     if let Some(data) = json::object(event, "alarmData") {
         return Ok(Some(Decoded::Alarms(vec![alarm(event, data)?])));
@@ -28,11 +27,7 @@ pub(crate) fn decode(event: &Map<String, Value>) -> Result<Option<Decoded>, Deco
         "CloudWatch Alarm State Change" | "CloudWatch Alarm Contributor State Change" => {
             Ok(Some(Decoded::Alarms(vec![alarm(event, detail)?])))
         }
-        other => Ok(Some(Decoded::Note(format!(
-            "not an alarm but an event of `{}`: {}",
-            bounds::quote(source),
-            bounds::quote(other)
-        )))),
+        _ => Ok(None),
     }
 }
 

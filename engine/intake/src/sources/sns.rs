@@ -11,8 +11,8 @@ use serde::Deserialize;
 use untoil_model::Delivery;
 
 use crate::reading::{Detail, Read};
-use crate::sources::cloudwatch;
-use crate::{DecodeError, Decoded, bounds, json};
+use crate::sources::aws::{self, Letter};
+use crate::{DecodeError, bounds, json};
 
 /// An SNS topic, as configuration pins it and messages name it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +108,9 @@ pub(crate) struct Envelope {
     pub(crate) message: String,
     #[serde(rename = "Timestamp")]
     pub(crate) timestamp: String,
+    /// Not signed.
+    #[serde(rename = "MessageAttributes")]
+    pub(crate) message_attributes: Option<serde_json::Value>,
     #[serde(rename = "SignatureVersion")]
     pub(crate) signature_version: Option<String>,
     #[serde(rename = "Signature")]
@@ -162,30 +165,25 @@ impl Envelope {
 
 /// Whether a kept delivery is SNS's word that the subscription was deleted: a person must hear that,
 /// because nothing else arrives any more.
-#[must_use]
-pub fn says_unsubscribed(delivery: &Delivery) -> bool {
-    delivery.id.source.as_str() == "sns"
-        && Envelope::parse(&delivery.body)
-            .is_ok_and(|envelope| envelope.kind == Kind::UnsubscribeConfirmation)
+pub(crate) fn says_unsubscribed(delivery: &Delivery) -> bool {
+    Envelope::parse(&delivery.body)
+        .is_ok_and(|envelope| envelope.kind == Kind::UnsubscribeConfirmation)
 }
 
 /// What a kept envelope says. Its signature was verified before it was kept.
-pub(crate) fn read(delivery: &Delivery, _detail: Detail) -> Result<Read, DecodeError> {
-    decode(delivery).map(Read::from)
-}
-
-fn decode(delivery: &Delivery) -> Result<Decoded, DecodeError> {
+pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeError> {
     let envelope = Envelope::parse(&delivery.body)?;
     let topic = bounds::name(&envelope.topic_arn);
     match envelope.kind {
         Kind::Notification => {
-            cloudwatch::decode(&envelope.message, envelope.topic_arn.parse().ok().as_ref())
+            let letter = Letter { message: &envelope.message, envelope: Some(&envelope) };
+            aws::message((delivery, detail), &letter)
         }
-        Kind::SubscriptionConfirmation => Ok(Decoded::Note(format!(
+        Kind::SubscriptionConfirmation => Ok(Read::Note(format!(
             "SNS asks to confirm the subscription to `{topic}`: the intake answers at once, and SNS \
              asks again until it did"
         ))),
-        Kind::UnsubscribeConfirmation => Ok(Decoded::Note(format!(
+        Kind::UnsubscribeConfirmation => Ok(Read::Note(format!(
             "the subscription to `{topic}` was deleted: its alarms do not arrive any more; \
              subscribe again if that was not meant"
         ))),

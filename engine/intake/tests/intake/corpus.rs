@@ -183,7 +183,7 @@ fn certificate_addresses_are_taken_and_refused_as_the_table_says() {
 }
 
 /// A decoded delivery on one line: the telling fields of each alarm.
-fn line(source: &str, body: &[u8]) -> String {
+pub(crate) fn line(source: &str, body: &[u8]) -> String {
     let told = |alarm: &Alarm| {
         let dimensions: Vec<String> =
             alarm.dimensions.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -518,18 +518,6 @@ fn hostile_messages_end_in_a_value_and_mostly_unreadable() {
             firing `디스크 사용률 높음 "web-01"` at 2026-09-14T11:18:44.351Z | CWAgent/disk_used_percent [InstanceId=i-0123456789abcdef0, path=/data] | 93.41 of 90 | ap-northeast-2
         "#]],
     );
-}
-
-#[test]
-fn other_aws_messages_through_sns_are_understood_and_nothing_is_done() {
-    let Some(corpus) = corpus() else { return };
-    for path in bodies(&corpus, "aws-events") {
-        if path == "aws-events/signed" {
-            continue;
-        }
-        let found = check(&corpus, "cloudwatch", [path.clone()].into_iter());
-        assert!(found[&path].starts_with("note: not an alarm"), "{path}: {}", found[&path]);
-    }
 }
 
 #[test]

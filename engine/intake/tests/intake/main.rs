@@ -1,12 +1,15 @@
 //! The intake from outside: goldens, signatures, HTTP, the corpus, and whatever bytes there are.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its stand-ins fails")]
 
+mod aws;
 mod corpus;
 mod entries;
+mod enrichment;
 mod goldens;
 mod hostile;
 mod http;
 mod known;
+mod mapping;
 mod never_panics;
 mod outside;
 mod overload;

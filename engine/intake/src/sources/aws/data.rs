@@ -1,0 +1,162 @@
+//! Databases and jobs: RDS, AWS Backup, Glue and DMS.
+
+use untoil_model::AlarmState::{self, Firing, Resolved};
+
+use super::{Event, last_of};
+use crate::DecodeError;
+use crate::reading::{Read, Reading, Said};
+
+/// What an event about data says.
+pub(super) fn read(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
+    if event.at("/Event Source").is_filled() && event.at("/Event Message").is_filled() {
+        return dms_message(event);
+    }
+    let Some(kind) = event.kind() else { return Ok(None) };
+    match kind.as_str() {
+        "Glue Job State Change" => glue(event),
+        "Backup Job State Change" => backup(event),
+        "DMS Replication Task State Change" => dms_event(event),
+        _ if event.at("/detail/EventID").is_filled() && is_of_rds(event) => rds(event),
+        _ => Ok(None),
+    }
+}
+
+fn is_of_rds(event: &Event<'_>) -> bool {
+    event.at("/source").text().is_some_and(|source| source.as_str() == "aws.rds")
+}
+
+/// Trouble with an instance or cluster ends when it is available again, and with storage when that
+/// has grown. <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Events.Messages.html>
+fn rds(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
+    let id = event.at("/detail/EventID").required()?;
+    let categories = event.at("/detail/EventCategories").joined();
+    let has = |category: &str| {
+        categories.as_ref().is_some_and(|all| all.as_str().split(", ").any(|one| one == category))
+    };
+    let (what, state) = match id.as_str() {
+        // Shut down, error on restart; restarted, recovered, started, failed over.
+        "RDS-EVENT-0004" | "RDS-EVENT-0022" => ("availability", Firing),
+        "RDS-EVENT-0006" | "RDS-EVENT-0021" | "RDS-EVENT-0088" => ("availability", Resolved),
+        "RDS-EVENT-0049" | "RDS-EVENT-0071" => ("availability", Resolved),
+        // Storage has grown, by hand or by itself.
+        "RDS-EVENT-0017" | "RDS-EVENT-0218" => ("storage", Resolved),
+        _ if has("low storage") => ("storage", Firing),
+        _ if has("failure") => ("availability", Firing),
+        _ => {
+            let message = event.at("/detail/Message").text();
+            return Ok(event.note(&message.unwrap_or(id)));
+        }
+    };
+    let arn = event.root.first(&["/detail/SourceArn", "/resources/0"]).required()?;
+    let about = ("rds", what);
+    let mut reading = event.alarm(about, (&id, state), vec![arn.clone()], event.at("/time"))?;
+    reading.name(Some(arn.map(|arn| format!("RDS {what} {}", last_of(arn)).into())));
+    reading.reason(event.at("/detail/Message").text());
+    reading.label("EventCategories", categories)?;
+    if event.at("/detail/SourceType").text().is_some_and(|kind| kind.as_str() == "DB_INSTANCE") {
+        let name = arn.map(|arn| last_of(arn).into());
+        reading.dimension("DBInstanceIdentifier", Some(name))?;
+    }
+    reading.origin(Some(arn));
+    Ok(Some(Read::one(reading)))
+}
+
+/// The state of a job of AWS Backup.
+pub(super) fn backup_state(state: &Said<'_>) -> Option<AlarmState> {
+    match state.as_str() {
+        "COMPLETED" => Some(Resolved),
+        "FAILED" | "ABORTED" | "EXPIRED" | "PARTIAL" => Some(Firing),
+        _ => None,
+    }
+}
+
+/// A backup that failed is made good by the next of the same resource.
+fn backup(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
+    let said = event.at("/detail/state").required()?;
+    let Some(state) = backup_state(&said) else { return Ok(event.note(&said)) };
+    let arn = event.root.first(&["/detail/resourceArn", "/resources/0"]).required()?;
+    let about = ("backup", "backup_job");
+    let mut reading = event.alarm(about, (&said, state), vec![arn.clone()], event.at("/time"))?;
+    reading.name(Some(arn.map(|arn| format!("Backup of {}", last_of(arn)).into())));
+    let why = event.root.first(&["/detail/statusMessage", "/detail/state"]);
+    reading.reason(why.text());
+    reading.dimension("resource", Some(arn.clone()))?;
+    reading.label("backupJobId", event.at("/detail/backupJobId").scalar())?;
+    reading.origin(Some(arn));
+    Ok(Some(Read::one(reading)))
+}
+
+/// A job is trouble from a run that failed to one that succeeded.
+fn glue(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
+    let said = event.at("/detail/state").required()?;
+    let state = match said.as_str() {
+        "FAILED" | "TIMEOUT" | "ERROR" => Firing,
+        "SUCCEEDED" => Resolved,
+        _ => return Ok(event.note(&said)),
+    };
+    let job = event.at("/detail/jobName").required()?;
+    let identity = event.here(job.clone());
+    let mut reading = event.alarm(("glue", "job"), (&said, state), identity, event.at("/time"))?;
+    reading.name(Some(job.map(|job| format!("Glue job {job}").into())));
+    reading.severity(event.at("/detail/severity").text());
+    reading.reason(event.at("/detail/message").text());
+    reading.dimension("JobName", Some(job))?;
+    reading.label("jobRunId", event.at("/detail/jobRunId").scalar())?;
+    Ok(Some(Read::one(reading)))
+}
+
+/// DMS's words for a task or instance: what begins trouble and what ends it.
+fn dms_state(words: &str) -> Option<AlarmState> {
+    let words = words.to_ascii_lowercase();
+    let says = |any: &[&str]| any.iter().any(|word| words.contains(word));
+    if says(&["failed", "failure", "stopped", "low storage", "storage is full"]) {
+        Some(Firing)
+    } else if says(&["started", "restarted", "recovered"]) {
+        Some(Resolved)
+    } else {
+        None
+    }
+}
+
+/// DMS through SNS: keys with spaces in them, and a time in UTC that does not say so.
+fn dms_message(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
+    let said = event.at("/Event Message").required()?;
+    let Some(state) = dms_state(said.as_str()) else { return Ok(event.note(&said)) };
+    let id = event.root.first(&["/SourceId", "/Identifier Link"]).required()?;
+    let time = event.at("/Event Time");
+    let kind = event.at("/Event Source").required()?;
+    let mut reading = dms(event, (&said, state), (id, kind), time)?;
+    reading.reason(Some(said));
+    reading.label("Event ID", event.at("/Event ID").scalar())?;
+    reading.link(event.at("/Identifier Link").text());
+    Ok(Some(Read::one(reading)))
+}
+
+fn dms_event(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
+    let said = event.root.first(&["/detail/detailMessage", "/detail/eventType"]).required()?;
+    let word = event.at("/detail/eventType").required()?;
+    let Some(state) = dms_state(&word.as_str().replace('_', " ")) else {
+        return Ok(event.note(&word));
+    };
+    let arn = event.at("/resources/0").required()?;
+    let kind = event.at("/detail/type").text().unwrap_or_else(|| word.clone());
+    let id = arn.map(|arn| last_of(arn).into());
+    let mut reading = dms(event, (&word, state), (id, kind), event.at("/time"))?;
+    reading.reason(Some(said));
+    reading.origin(Some(arn));
+    Ok(Some(Read::one(reading)))
+}
+
+fn dms<'a>(
+    event: &Event<'a>,
+    (word, state): (&Said<'a>, AlarmState),
+    (id, kind): (Said<'a>, Said<'a>),
+    time: crate::reading::Place<'a>,
+) -> Result<Reading, DecodeError> {
+    let identity = event.here(id.clone());
+    let mut reading = event.alarm(("dms", "replication"), (word, state), identity, time)?;
+    reading.name(Some(id.map(|id| format!("DMS {id}").into())));
+    reading.dimension("SourceId", Some(id))?;
+    reading.label("Event Source", Some(kind))?;
+    Ok(reading)
+}
