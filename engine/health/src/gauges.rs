@@ -30,6 +30,8 @@ const LATE: Duration = Duration::from_secs(30);
 const STUCK: Duration = Duration::from_mins(2);
 /// The name under which it is tried whether the store can be written.
 const READER: &str = "readiness";
+/// Where it stands: behind every entry there can be, so that archiving never waits for it.
+const READ_ALL: Seq = Seq(u64::MAX);
 
 /// What is known of the telling of people, for the pulse.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -131,7 +133,7 @@ impl Pulse {
             if !self.readiness.state(Part::Store).is_fine() {
                 // Reading proves nothing of writing, and while this instance takes no deliveries
                 // nobody else may write. A cursor is a durable write that adds no entry.
-                self.journal.advance(READER, head, Vec::new()).await?;
+                self.journal.advance(READER, READ_ALL, Vec::new()).await?;
             }
             Ok(())
         };

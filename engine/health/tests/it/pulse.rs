@@ -137,10 +137,14 @@ async fn a_store_that_cannot_be_written_is_tried_until_it_can() {
         let scrape = Scrape::read(&scene.metrics.text());
         assert_eq!(scrape.value("untoil_part_ok", &[("part", "store")]), Some(0.0));
         fails.store(FINE, Ordering::SeqCst);
+        scene.journal.append(Batch::default()).await.unwrap();
+        assert!(!scene.readiness.is_ready(), "what writes nothing proves nothing");
         pulse.look().await;
         assert!(scene.readiness.is_ready(), "without anybody else having written");
         let head = *scene.journal.head().borrow();
         assert_eq!(head, Seq::START, "the try adds no entry");
+        let cursor = scene.journal.cursor("readiness").await.unwrap();
+        assert_eq!(cursor, Seq(u64::MAX), "archiving never waits for it");
     }
 }
 
