@@ -15,7 +15,7 @@ use crate::weather::{Odd, Odds};
 /// Most instances; one more than takes part in most deployments.
 const INSTANCES_MAX: u64 = 3;
 /// How long things go wrong, in seconds: long enough for limits to fill and leases to end.
-const CHAOS_SECS: (u64, u64) = (300, 1_200);
+const CHAOS_SECS: (u64, u64) = (200, 800);
 /// A clock that is this wrong is still believed by the engine (two minutes, less what messages take).
 const SKEW_SECS: u64 = 55;
 /// A clock that nobody looks after.
