@@ -8,12 +8,21 @@ use tokio::process::Command;
 use crate::page::{block, sending_to};
 use crate::plugin::{DISK, HOST, says, trick};
 use crate::process::{Sender, installed};
-use crate::service::Untoil;
+use crate::service::{Untoil, eventually};
 
 /// What the page puts into `$USER5$`.
 const SECRET: &str = "a-secret-of-nagios-itself";
 /// As Debian's own `nagios.cfg` has it, and the page says to keep.
 const ILLEGAL: &str = "illegal_macro_output_chars=`~$&|'<>\"";
+/// Seconds instead of minutes, and everything from the start on.
+const QUICK: &str = "
+interval_length=1
+service_inter_check_delay_method=n
+host_inter_check_delay_method=n
+check_result_reaper_frequency=1
+cached_host_check_horizon=0
+check_external_commands=0
+";
 /// Files and sockets that it wants beside it, by their setting.
 const FILES: [(&str, &str); 10] = [
     ("cfg_file", "objects.cfg"),
@@ -93,11 +102,10 @@ async fn nagios(folder: &Path, port: u16) -> Sender {
     let group = Command::new("id").arg("-gn").output().await.unwrap().stdout;
     let (user, group) = (String::from_utf8(user).unwrap(), String::from_utf8(group).unwrap());
     let files = FILES.map(|(key, name)| format!("{key}={}", here(name))).join("\n");
+    let (scratch, results) = (here(""), here("results"));
     let main = format!(
-        "{files}\ntemp_path={}\ncheck_result_path={}\ninterval_length=1\n\
-         check_external_commands=0\nnagios_user={user}nagios_group={group}{ILLEGAL}\n",
-        here(""),
-        here("results"),
+        "{files}\ntemp_path={scratch}\ncheck_result_path={results}{QUICK}\
+         nagios_user={user}nagios_group={group}{ILLEGAL}\n"
     );
     fs::write(folder.join("nagios.cfg"), main).unwrap();
     fs::write(folder.join("resource.cfg"), format!("$USER5$={SECRET}\n")).unwrap();
@@ -141,7 +149,12 @@ async fn nagios_tells_of_problems_and_of_recoveries() {
     says(folder, DISK, "DISK OK - 50 % used", 0);
     untoil.until("closed", 1).await;
 
+    // It is told while nobody listens.
+    untoil.kill().await;
     says(folder, HOST, "PING CRITICAL - no answer", 2);
+    let log = || fs::read_to_string(folder.join("log")).unwrap();
+    eventually("Nagios tells it", || log().contains("HOST NOTIFICATION: untoil;db-1;DOWN")).await;
+    untoil.start().await;
     let opened = untoil.until("opened", 2).await;
     assert_eq!(opened[1]["alarm"]["key"], "nagios:db-1");
     assert_eq!(opened[1]["alarm"]["severity"], "DOWN");
