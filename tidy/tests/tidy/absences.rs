@@ -60,10 +60,9 @@ fn unsafe_code(files: &[Text]) -> Vec<String> {
 
 /// Where a choice between things that are ready at once is made in the order they stand in, so that
 /// `trials/simulation` can repeat it. The rest talks to sockets, which nothing can repeat.
-const REPEATABLE: [&str; 6] = [
+const REPEATABLE: [&str; 5] = [
     "engine/dispatcher/src/",
     "engine/guard/src/",
-    "engine/intake/src/",
     "engine/journal/src/",
     "engine/notifier/src/",
     "engine/runner/src/",
