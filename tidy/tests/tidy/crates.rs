@@ -65,7 +65,14 @@ const PLACES: [Place; 20] = [
         path: "actions/aws",
         package: "untoil-aws",
         rank: 4,
-        may_name: &["untoil-actions", "untoil-clock", "untoil-guard", "untoil-model"],
+        may_name: &[
+            "untoil-actions",
+            "untoil-clock",
+            "untoil-guard",
+            // its `Queue`: a way in is a port of the intake's
+            "untoil-intake",
+            "untoil-model",
+        ],
     },
     Place {
         path: "engine/runner",
