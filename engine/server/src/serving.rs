@@ -43,6 +43,9 @@ impl Default for Limits {
 /// of senders that each keep theirs, the others would wait until they are idle for too long.
 const SCARCE_PART: usize = 4;
 
+/// What is kept of a connection before it is understood, so what its headers may be together. Senders
+/// write 2 KiB; hyper's own 408 KiB would be 200 MiB over all connections.
+const HEADERS_BYTES_MAX: usize = 64 * 1024;
 /// Between two tries when the system gives out no connections, which files that are freed cure.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
@@ -55,7 +58,11 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.headers);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.headers)
+        .max_buf_size(HEADERS_BYTES_MAX);
     let room = Arc::new(Semaphore::new(limits.connections));
     let scarce = (Arc::clone(&room), limits.connections / SCARCE_PART);
     let app = app.layer(axum::middleware::from_fn_with_state(scarce, let_go));

@@ -15,6 +15,7 @@ mod commands;
 mod crashes;
 mod heals;
 mod health;
+mod hostile;
 mod intake;
 mod proxy;
 mod retention;
