@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests may fail")]
 
+mod entries;
+
 use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
@@ -135,8 +137,45 @@ fn check(script: &str) {
     }
 }
 
+/// The shipped rules as the entry point takes them: manifest, a line `---`, script.
+fn shipped() -> Vec<Vec<u8>> {
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../rules");
+    let mut all: Vec<Vec<u8>> = std::fs::read_dir(rules)
+        .unwrap()
+        .filter_map(|entry| {
+            let folder = entry.unwrap().path();
+            let manifest = std::fs::read(folder.join("rule.yaml")).ok()?;
+            Some([manifest, std::fs::read(folder.join("rule.rhai")).ok()?].join(&b"\n---\n"[..]))
+        })
+        .collect();
+    all.sort();
+    assert!(!all.is_empty());
+    all
+}
+
+/// A shipped rule with bytes cut out, put in, or taken from elsewhere in it.
+fn changed() -> impl Strategy<Value = Vec<u8>> {
+    let index = any::<prop::sample::Index>;
+    let bytes = prop::collection::vec(any::<u8>(), 0..6);
+    let put = prop_oneof![bytes.prop_map(Ok), index().prop_map(Err)];
+    (prop::sample::select(shipped()), index(), 0..40_usize, put).prop_map(|(base, at, cut, put)| {
+        let mut all = base.clone();
+        let at = at.index(all.len());
+        let put = put.unwrap_or_else(|from: prop::sample::Index| {
+            base[from.index(base.len())..].iter().take(60).copied().collect()
+        });
+        all.splice(at..(at + cut).min(base.len()), put);
+        all
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn changed_rules_end_in_a_rule_or_in_findings(input in changed()) {
+        entries::built(&input);
+    }
 
     #[test]
     fn shuffled_tokens_never_panic_or_hang(lines in prop::collection::vec(tokens(), 1..4)) {
