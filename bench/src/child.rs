@@ -122,6 +122,7 @@ pub(crate) fn intake(journal: Arc<dyn Journal>, folder: &Path) -> Result<Router>
     ];
     let config = IntakeConfig {
         sources: sources.into(),
+        decoders: Arc::default(),
         proxies: Vec::new(),
         body_bytes_max: BODY_BYTES_DEFAULT,
     };

@@ -68,6 +68,7 @@ impl Engine {
             journal: journal_of,
             clock: clock_of,
             actor,
+            decoders: Arc::default(),
             rules,
             catalogue,
             guard,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
-use untoil_intake::{Decoded, decode, says_unsubscribed};
+use untoil_intake::{Decoded, Decoders};
 use untoil_journal::{AppendError, Batch, Expect, JournalError};
 use untoil_model::{
     Alarm, AlarmKey, Body, Delivery, Draft, IncidentId, Mode, Reason, Standing, Stream,
@@ -29,8 +29,8 @@ struct ReadOut {
 }
 
 impl ReadOut {
-    fn new(delivery: Delivery, tries: u32) -> Self {
-        let says = decode(&delivery).map_err(|e| cut(&e.to_string()));
+    fn new(decoders: &Decoders, delivery: Delivery, tries: u32) -> Self {
+        let says = decoders.decode(&delivery).map_err(|e| cut(&e.to_string()));
         Self { delivery, says, tries }
     }
 
@@ -78,7 +78,8 @@ pub(crate) async fn decide(
     page: Vec<Delivery>,
     touched: &mut Touched,
 ) -> Result<(), JournalError> {
-    let mut left: Vec<ReadOut> = page.into_iter().map(|one| ReadOut::new(one, 0)).collect();
+    let read = |one| ReadOut::new(&tools.decoders, one, 0);
+    let mut left: Vec<ReadOut> = page.into_iter().map(read).collect();
     while !left.is_empty() {
         learn(tools, known, &left).await?;
         let (round, later) = round(tools, known, left);
@@ -96,7 +97,7 @@ pub(crate) async fn decide(
                     continue;
                 }
                 Err(AppendError::Conflict { .. }) if tries < TRIES_MAX => {
-                    again.push(ReadOut::new(delivery, tries + 1));
+                    again.push(ReadOut::new(&tools.decoders, delivery, tries + 1));
                 }
                 Err(AppendError::Conflict { .. }) => failed = Some(JournalError::Overloaded),
                 // Another instance was faster; it opened or touched what there was to open or touch.
@@ -161,7 +162,7 @@ fn draft(tools: &Tools, known: &Known, read: ReadOut) -> Drafted {
         }
         Ok(Decoded::Note(what)) => {
             batch.drafts.push(plain(Body::Understood { delivery: id.clone(), what: cut(&what) }));
-            if says_unsubscribed(&delivery) {
+            if tools.decoders.says_unsubscribed(&delivery) {
                 let (code, detail) = ("subscription_deleted".to_owned(), cut(&what));
                 let reason = Reason::Other { code, detail };
                 batch.drafts.push(plain(Body::Escalated { reason, mention: None }));

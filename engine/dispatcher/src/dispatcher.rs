@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use untoil_actions::{Catalogue, Eyes};
 use untoil_clock::Clock;
 use untoil_guard::Guard;
+use untoil_intake::Decoders;
 use untoil_journal::{Journal, JournalError, Roster};
 use untoil_model::{Actor, Delivery};
 use untoil_runner::Runner;
@@ -35,6 +36,8 @@ pub struct Tools {
     pub clock: Arc<dyn Clock>,
     /// The name that entries carry.
     pub actor: Actor,
+    /// How deliveries are read.
+    pub decoders: Arc<Decoders>,
     /// The rule book.
     pub rules: Arc<dyn Rules>,
     /// The actions.

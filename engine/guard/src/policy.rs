@@ -1,10 +1,11 @@
 //! What holds for all rules: `rules/policy.yaml`.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use untoil_model::{Period, Rate, Target};
 
 /// The limits and exceptions over all rules.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// Limits over all rules together; every one must pass.
@@ -29,6 +30,9 @@ pub struct Policy {
     pub approval_d: Period,
     /// How long after it was allowed a call may still begin.
     pub call_within: Period,
+    /// What the intake derives from alarms. It is read there and means nothing here.
+    #[serde(skip_serializing)]
+    pub enrich: IgnoredAny,
 }
 
 impl Default for Policy {
@@ -51,6 +55,7 @@ impl Default for Policy {
             approval: Period::mins(15),
             approval_d: Period::mins(60),
             call_within: Period::mins(2),
+            enrich: IgnoredAny,
         }
     }
 }

@@ -1,11 +1,11 @@
-//! A kept delivery to alarms. Pure: the same bytes say the same every time.
+//! What a delivery says, or why it says nothing that can be understood.
 
 use std::borrow::Cow;
 
 use untoil_model::{Alarm, Delivery, Source};
 
-use crate::reading::{Detail, Origin, Read, Reading};
-use crate::{bounds, sources as senders};
+use crate::reading::Origin;
+use crate::{Decoders, bounds, sources as senders};
 
 /// What a delivery says.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +39,7 @@ pub enum DecodeError {
         /// What it holds, cut.
         found: String,
         /// What it should hold.
-        wanted: &'static str,
+        wanted: Cow<'static, str>,
     },
     /// More of something than is taken.
     #[error("more than {max} {what}")]
@@ -68,45 +68,32 @@ impl DecodeError {
     }
 
     pub(crate) fn wrong(field: &'static str, found: &str, wanted: &'static str) -> Self {
-        Self::Wrong { field: Cow::Borrowed(field), found: bounds::quote(found), wanted }
+        Self::Wrong {
+            field: Cow::Borrowed(field),
+            found: bounds::quote(found),
+            wanted: Cow::Borrowed(wanted),
+        }
     }
 }
 
-/// The sources that can be decoded, as they stand in the path `/v1/events/{source}`.
+/// The decoders that there are; a source of the same name needs no other word.
 #[must_use]
 pub fn sources() -> Vec<&'static str> {
     senders::ALL.iter().map(|reader| reader.name).collect()
 }
 
-/// Whether what comes under this name can be decoded: the senders, and the engine's own heartbeat.
-pub(crate) fn reads(source: &Source) -> bool {
-    senders::reader(source.as_str()).is_some()
-}
-
-/// What a kept delivery says. Needs nothing but the delivery, and repeats.
+/// What a kept delivery says, where every source is read by its own name: [`Decoders::decode`].
 ///
 /// # Errors
-/// [`DecodeError`] when it cannot be understood. It may be a whole body for one field of one alarm:
-/// half a delivery is never acted on.
+/// As there.
 pub fn decode(delivery: &Delivery) -> Result<Decoded, DecodeError> {
-    Ok(read(delivery, Detail::Alarms)?.decoded())
+    Decoders::default().decode(delivery)
 }
 
-/// The same, with where each value of each alarm came from, in the order of the alarms.
+/// The same, with where each value of each alarm came from: [`Decoders::explain`].
 ///
 /// # Errors
-/// As [`decode`].
+/// As there.
 pub fn explain(delivery: &Delivery) -> Result<(Decoded, Vec<Vec<Origin>>), DecodeError> {
-    let read = read(delivery, Detail::Origins)?;
-    let origins = match &read {
-        Read::Alarms(all) => all.iter().map(|Reading { origins, .. }| origins.clone()).collect(),
-        Read::Note(_) => Vec::new(),
-    };
-    Ok((read.decoded(), origins))
-}
-
-fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeError> {
-    let source = &delivery.id.source;
-    let reader = senders::reader(source.as_str());
-    (reader.ok_or_else(|| DecodeError::NoDecoder(source.clone()))?.read)(delivery, detail)
+    Decoders::default().explain(delivery)
 }

@@ -31,7 +31,7 @@ use crate::sns_ports::{Certificates, Subscriptions};
 use crate::sns_signature::{SnsRefusal, SnsVerifier, Verified};
 use crate::sns_url::SubscribeUrl;
 use crate::sources::Repeats;
-use crate::{bounds, decode, networks, patience, sources};
+use crate::{Decoders, bounds, decode, networks, patience};
 
 /// The largest body unless configured: SNS's 256 KiB are up to 1.5 MB once they are JSON in JSON.
 pub const BODY_BYTES_DEFAULT: usize = 2 * 1024 * 1024;
@@ -66,6 +66,8 @@ const KEPT_HEADER_BYTES_MAX: usize = 200;
 pub struct IntakeConfig {
     /// By the name in the path. A source that is not here answers 404.
     pub sources: BTreeMap<Source, SourceSetup>,
+    /// How they are read.
+    pub decoders: Arc<Decoders>,
     /// Networks of the proxies in front of the engine, whose `X-Forwarded-For` is believed.
     pub proxies: Vec<IpNet>,
     /// The largest body in bytes, from [`BODY_BYTES_MIN`] to 16 MiB.
@@ -122,6 +124,7 @@ struct Parts {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     sources: BTreeMap<Source, Gate>,
+    decoders: Arc<Decoders>,
     proxies: Vec<IpNet>,
     body_bytes_max: usize,
     subscriptions: Arc<dyn Subscriptions>,
@@ -153,7 +156,7 @@ impl IntakeState {
         }
         let mut sources = BTreeMap::new();
         for (source, SourceSetup { auth, networks, rate }) in config.sources {
-            if !decode::reads(&source) {
+            if !config.decoders.reads(&source) {
                 return Err(ConfigError::NoDecoder(source));
             }
             auth.check(source.as_str())?;
@@ -174,6 +177,7 @@ impl IntakeState {
             journal,
             clock,
             sources,
+            decoders: config.decoders,
             proxies: config.proxies,
             body_bytes_max: config.body_bytes_max,
             subscriptions: ports.subscriptions,
@@ -248,7 +252,7 @@ async fn accept(
     let received_at = parts.clock.now();
     let (sender, message, confirm) = match (judged, &gate.sns) {
         (Judged::Sender(sender), _) => {
-            (sender, message_id(&source, headers, (&bytes, received_at))?, None)
+            (sender, message_id((&source, &parts.decoders), headers, (&bytes, received_at))?, None)
         }
         (Judged::BySignature, Some(verifier)) => {
             let verified = verifier
@@ -265,7 +269,7 @@ async fn accept(
                 .verify(headers, &bytes, received_at)
                 .map_err(|why| Problem::new(StatusCode::UNAUTHORIZED, why))?;
             gate.pays(&sender, parts.clock.ticks())?;
-            (sender, message_id(&source, headers, (&bytes, received_at))?, None)
+            (sender, message_id((&source, &parts.decoders), headers, (&bytes, received_at))?, None)
         }
         (Judged::Unknown(_), _) => return Err(unknown()),
     };
@@ -376,7 +380,7 @@ fn plain(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// The sender's own id of the message, or the body's hash: the same body is the same message.
 fn message_id(
-    source: &Source,
+    (source, decoders): (&Source, &Decoders),
     headers: &HeaderMap,
     (body, received_at): (&[u8], Timestamp),
 ) -> Result<String, Problem> {
@@ -387,11 +391,12 @@ fn message_id(
     {
         return Ok(format!("sns:{id}"));
     }
-    if sources::repeats(source.as_str()) == Repeats::Lately {
+    if decoders.repeats(source) == Repeats::Lately {
         let bucket = received_at.as_second().div_euclid(SAME_BODY_SECS);
         return Ok(format!("{}@{bucket}", Hash::of(body)));
     }
-    let key = headers.get("idempotency-key").filter(|_| source.as_str() == "generic");
+    let is_generic = decoders.kind(source) == Some("generic");
+    let key = headers.get("idempotency-key").filter(|_| is_generic);
     let Some(key) = key else {
         return Ok(Hash::of(body).to_string());
     };

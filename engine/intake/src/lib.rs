@@ -1,7 +1,7 @@
 //! Bytes to alarms: one file per source, and the signatures that prove who sent them.
 //!
 //! Two halves that meet in the journal. [`routes`] authenticates a sender, keeps its delivery as it
-//! came and answers; [`decode()`] later turns the kept bytes into alarms, from the bytes alone, so that
+//! came and answers; [`Decoders`] later turn the kept bytes into alarms, from the bytes alone, so that
 //! it can be repeated. Nothing here decides what to do about an alarm.
 //!
 //! To add a source see `sources.rs`.
@@ -11,6 +11,9 @@ mod bounds;
 mod decode;
 mod json;
 
+mod decoders;
+mod enrichment;
+mod mapping;
 mod reading;
 mod sources;
 mod times;
@@ -29,13 +32,16 @@ mod sns_url;
 
 pub use auth::{AuthError, Secret, SourceAuth};
 pub use decode::{DecodeError, Decoded, decode, explain, sources};
+pub use decoders::{Decoders, DecodersError};
+pub use enrichment::{EnrichRule, Enrichment};
 pub use hmac::{Algorithm, Encoding, HmacAuth, Signed, SigningKey};
 pub use http::{
     BODY_BYTES_DEFAULT, BODY_BYTES_MIN, ConfigError, IntakeConfig, IntakeState, Ports, SourceSetup,
     routes,
 };
+pub use mapping::{Mapping, MappingError};
 pub use reading::Origin as ValueOrigin;
 pub use sns_ports::{AwsSns, Certificates, FetchError, Subscriptions};
 pub use sns_signature::{SnsPolicy, SnsRefusal, SnsVerifier, Verified};
 pub use sns_url::{CertificateUrl, Origin, SubscribeUrl, UrlRefused};
-pub use sources::sns::{TopicArn, TopicArnError, says_unsubscribed};
+pub use sources::sns::{TopicArn, TopicArnError};

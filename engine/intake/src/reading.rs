@@ -64,6 +64,17 @@ impl Read {
         Ok(Self::Alarms(places.into_iter().map(read).collect::<Result<_, _>>()?))
     }
 
+    /// What was read in a text of the body: its places are within that one.
+    pub(crate) fn within(mut self, outer: &str) -> Self {
+        if let Self::Alarms(all) = &mut self {
+            let origins = all.iter_mut().flat_map(|reading| &mut reading.origins);
+            for origin in origins.filter(|origin| origin.from.starts_with('/')) {
+                origin.from.insert_str(0, &format!("{outer} → "));
+            }
+        }
+        self
+    }
+
     /// Without where things came from.
     pub(crate) fn decoded(self) -> Decoded {
         match self {
@@ -73,25 +84,12 @@ impl Read {
     }
 }
 
-impl From<Decoded> for Read {
-    /// Of a decoder that does not tell where things came from.
-    fn from(decoded: Decoded) -> Self {
-        match decoded {
-            Decoded::Alarms(alarms) => {
-                let reading =
-                    |alarm| Reading { alarm, origins: Vec::new(), detail: Detail::Alarms };
-                Self::Alarms(alarms.into_iter().map(reading).collect())
-            }
-            Decoded::Note(note) => Self::Note(note),
-        }
-    }
-}
-
-/// The pointer to a value: at most one list with an index, a fixed pointer, and one free key.
+/// The pointer to a value: at most one list with an index, a fixed pointer, and one free key. What
+/// no single place says is told by words in the pointer's place.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Pointer<'a> {
-    list: Option<(&'static str, usize)>,
-    fixed: &'static str,
+    list: Option<(&'a str, usize)>,
+    fixed: &'a str,
     key: Option<&'a str>,
 }
 
@@ -124,6 +122,11 @@ pub(crate) struct Said<'a, T = Cow<'a, str>> {
 }
 
 impl<'a> Said<'a> {
+    /// What no single place says, with the words that tell how it came about.
+    pub(crate) fn made(value: impl Into<Cow<'a, str>>, words: &'a str) -> Self {
+        Said { value: value.into(), from: Pointer { fixed: words, ..Pointer::default() } }
+    }
+
     /// As a text.
     pub(crate) fn as_str(&self) -> &str {
         &self.value
@@ -135,11 +138,11 @@ impl<'a> Said<'a> {
     }
 
     /// That this text is not what it should be.
-    pub(crate) fn wrong(&self, wanted: &'static str) -> DecodeError {
+    pub(crate) fn wrong(&self, wanted: impl Into<Cow<'static, str>>) -> DecodeError {
         DecodeError::Wrong {
             field: self.from.to_string().into(),
             found: bounds::quote(&self.value),
-            wanted,
+            wanted: wanted.into(),
         }
     }
 }
@@ -151,14 +154,14 @@ impl<'a> Place<'a> {
     }
 
     /// What a pointer leads to, from a root or from an item of a list.
-    pub(crate) fn at(&self, pointer: &'static str) -> Self {
+    pub(crate) fn at(&self, pointer: &'a str) -> Self {
         let value = self.value.and_then(|value| value.pointer(pointer));
         Self { value, from: Pointer { fixed: pointer, key: None, ..self.from } }
     }
 
     /// The first of several pointers that leads to something that is not null or blank; senders
     /// rename their keys over time.
-    pub(crate) fn first(&self, pointers: &[&'static str]) -> Self {
+    pub(crate) fn first(&self, pointers: &[&'a str]) -> Self {
         let mut places = pointers.iter().map(|pointer| self.at(pointer));
         let none = Self { value: None, from: self.from };
         let first = places.clone().next().unwrap_or(none);
@@ -166,7 +169,7 @@ impl<'a> Place<'a> {
     }
 
     /// The items of the list at a pointer of the root.
-    pub(crate) fn items(&self, list: &'static str) -> Vec<Self> {
+    pub(crate) fn items(&self, list: &'a str) -> Vec<Self> {
         let items = self.value.and_then(|value| value.pointer(list)).and_then(Value::as_array);
         let place = |(n, value)| {
             let from = Pointer { list: Some((list, n)), ..Pointer::default() };
@@ -176,7 +179,7 @@ impl<'a> Place<'a> {
     }
 
     /// The pairs of the object at a pointer.
-    pub(crate) fn pairs(&self, pointer: &'static str) -> Vec<(&'a str, Self)> {
+    pub(crate) fn pairs(&self, pointer: &'a str) -> Vec<(&'a str, Self)> {
         let place = self.at(pointer);
         let object = place.value.and_then(Value::as_object);
         let pair = |(key, value): (&'a String, &'a Value)| {
@@ -184,6 +187,21 @@ impl<'a> Place<'a> {
             (key.as_str(), Self { value: Some(value), from })
         };
         object.map(|object| object.iter().map(pair).collect()).unwrap_or_default()
+    }
+
+    /// The pairs of a list of objects that each have a name (or key) and a value.
+    pub(crate) fn named_items(&self, pointer: &'a str) -> Vec<(&'a str, Self)> {
+        let place = self.at(pointer);
+        let items = place.value.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let any = |item: &'a Value, keys: [&str; 4]| {
+            keys.iter().find_map(|key| item.get(key)).filter(|value| !value.is_null())
+        };
+        let pair = |item: &'a Value| {
+            let key = any(item, ["name", "key", "Name", "Key"])?.as_str()?;
+            let value = any(item, ["value", "Value", "val", "content"])?;
+            Some((key, Self { value: Some(value), from: place.from }))
+        };
+        items.iter().filter_map(pair).collect()
     }
 
     /// What is there, if anything is.
@@ -234,7 +252,7 @@ impl<'a> Place<'a> {
             Some(other) => self.scalar().ok_or_else(|| DecodeError::Wrong {
                 field: self.from.to_string().into(),
                 found: bounds::quote(&other.to_string()),
-                wanted: "a text",
+                wanted: Cow::Borrowed("a text"),
             }),
         }
     }
@@ -268,7 +286,7 @@ pub(crate) struct Reading {
 /// Without which there is no alarm.
 pub(crate) struct Core<'a, 'b> {
     /// What kind of sender it is, such as `grafana`; the key begins with it.
-    pub(crate) source: &'static str,
+    pub(crate) source: &'b str,
     /// What identifies the alarm over time, in this order.
     pub(crate) identity: &'b [Said<'a>],
     /// Its state, and where that is said.
@@ -322,11 +340,38 @@ impl Reading {
         Ok(reading)
     }
 
+    /// An alarm that was read without the kit. Where each of its values stands is told afterwards,
+    /// by field, and only when it is asked for.
+    pub(crate) fn whole(
+        alarm: Alarm,
+        detail: Detail,
+        origin: impl Fn(&str) -> Option<String>,
+    ) -> Self {
+        let mut reading = Self { alarm, origins: Vec::new(), detail };
+        if detail == Detail::Origins {
+            for (field, said) in fields(&reading.alarm) {
+                if let Some(from) = origin(&field) {
+                    reading.origins.push(Origin { field, from, said: bounds::quote(&said) });
+                }
+            }
+        }
+        reading
+    }
+
     /// Notes something that no place of the body says.
     pub(crate) fn remark(&mut self, field: &str, from: &str) {
         if self.detail == Detail::Origins {
             let said = String::new();
             self.origins.push(Origin { field: field.to_owned(), from: from.to_owned(), said });
+        }
+    }
+
+    /// Notes a word that was derived; it takes the place of what the sender said.
+    pub(crate) fn derive(&mut self, field: &str, from: &str, said: &str) {
+        if self.detail == Detail::Origins {
+            self.origins.retain(|origin| origin.field != field);
+            let (field, from, said) = (field.to_owned(), from.to_owned(), bounds::quote(said));
+            self.origins.push(Origin { field, from, said });
         }
     }
 
@@ -436,5 +481,31 @@ impl Reading {
             self.note(&format!("labels.{key}"), said.from, &said.value);
         }
         Ok(())
+    }
+}
+
+/// The fields of an alarm that have a value: `name`, `labels.team`, ….
+fn fields(alarm: &Alarm) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    let Ok(Value::Object(all)) = serde_json::to_value(alarm) else { return fields };
+    for (field, value) in all {
+        match value {
+            Value::Object(pairs) => {
+                let pairs = pairs.into_iter().filter_map(|(key, value)| {
+                    Some((format!("{field}.{key}"), crate::json::scalar(&value)?))
+                });
+                fields.extend(pairs);
+            }
+            other => fields.extend(crate::json::scalar(&other).map(|value| (field, value))),
+        }
+    }
+    fields
+}
+
+/// A field's name, such as `labels.a/b`, as the pointer to it.
+pub(crate) fn pointer_of(field: &str) -> String {
+    match field.split_once('.') {
+        Some((pairs, key)) => format!("/{pairs}/{}", key.replace('~', "~0").replace('/', "~1")),
+        None => format!("/{field}"),
     }
 }

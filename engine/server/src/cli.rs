@@ -97,15 +97,28 @@ pub(crate) struct Rules {
 pub(crate) struct Try {
     /// A file with one event, as its sender would post it; `-` for standard input.
     pub(crate) event: PathBuf,
-    /// The kind of sender: `sns`, `newrelic`, `alertmanager`, `generic`.
+    /// The source: a decoder's name, such as `sns` or `grafana`, or a configured one of your own.
     #[arg(long, default_value = "sns")]
     pub(crate) source: String,
+    /// A header that it came with, such as `content-type=application/x-www-form-urlencoded`.
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
     /// The folder of rules; the configured one by default.
     #[arg(long)]
     pub(crate) rules: Option<PathBuf>,
     /// Read facts from AWS instead of answering that none can be read. Never writes.
     #[arg(long)]
     pub(crate) facts: bool,
+}
+
+/// `name=value`, with the name as a delivery keeps it.
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+        }
+        _ => Err("write such as `content-type=application/json`".to_owned()),
+    }
 }
 
 /// `incidents`

@@ -16,7 +16,7 @@ mod health;
 mod sources;
 
 pub(crate) use health::{DeadManSignal, LogConfig, OtlpConfig};
-pub(crate) use sources::{NamedSecrets, SourceConfig, intake};
+pub(crate) use sources::{NamedSecrets, SourceConfig, decoders, intake};
 
 /// The whole configuration. Every key has a default that is safe on a developer's machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -224,7 +224,7 @@ impl Config {
         })
     }
 
-    fn read(text: &str, overrides: &[(String, String)]) -> anyhow::Result<Self> {
+    pub(crate) fn read(text: &str, overrides: &[(String, String)]) -> anyhow::Result<Self> {
         let config = if text.trim().is_empty() { Self::default() } else { yaml(text)? };
         let mut tree = serde_json::to_value(&config)?;
         for (name, value) in overrides {
@@ -255,7 +255,8 @@ impl Config {
                 self.listen
             );
         }
-        health::check(self)
+        health::check(self)?;
+        decoders(self).map(drop)
     }
 
     /// What the journal says of the configuration: its hash. Secrets are not part of it.

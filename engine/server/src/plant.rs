@@ -111,6 +111,7 @@ impl Plant {
         let actor = Actor::Engine(config.instance.clone());
         let mode = if hands.is_some() { EngineMode::Live } else { EngineMode::DryRun };
         let policy = rules.policy.clone();
+        let decoders = rules.decoders(crate::config::decoders(config)?);
         let guard = Arc::new(Guard::new(Arc::clone(&journal), policy, mode, actor.clone()));
         let base = (Arc::clone(&journal), Arc::clone(&clock), actor.clone());
         let (watch, does) = (Arc::clone(&guard), Arc::clone(&catalogue));
@@ -120,6 +121,7 @@ impl Plant {
             roster: Arc::clone(&roster),
             clock: Arc::clone(&clock),
             actor: actor.clone(),
+            decoders,
             rules: Arc::new(rules.book(rule_mode)),
             catalogue,
             guard: Arc::clone(&guard),

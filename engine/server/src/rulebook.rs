@@ -11,6 +11,7 @@ use untoil_actions::Catalogue;
 use untoil_clock::Clock;
 use untoil_dispatcher::{Answer, Candidate, Prepared, Question, Rules};
 use untoil_guard::Policy;
+use untoil_intake::{Decoders, Enrichment};
 use untoil_journal::{Batch, Journal};
 use untoil_model::{Actor, Alarm, Body, Draft, Mode, RuleName};
 use untoil_sandbox::{ReloadEvent, Reloader, Rule, RuleBook, Sandbox};
@@ -94,6 +95,7 @@ pub(crate) struct Loaded {
     sandbox: Sandbox,
     pub(crate) events: Vec<ReloadEvent>,
     pub(crate) policy: Policy,
+    enrichment: Enrichment,
     policy_file: PathBuf,
     policy_text: String,
 }
@@ -105,8 +107,13 @@ impl Loaded {
         let (reloader, events) = Reloader::load(dir, sandbox.clone());
         let policy_file = dir.join("policy.yaml");
         let policy_text = policy_text(&policy_file)?;
-        let policy = policy(&policy_file, &policy_text)?;
-        Ok(Self { reloader, sandbox, events, policy, policy_file, policy_text })
+        let (policy, enrichment) = policy(&policy_file, &policy_text)?;
+        Ok(Self { reloader, sandbox, events, policy, enrichment, policy_file, policy_text })
+    }
+
+    /// What reads alarms, with the team's own words for them.
+    pub(crate) fn decoders(&self, decoders: Decoders) -> Arc<Decoders> {
+        Arc::new(decoders.enriched(self.enrichment.clone()))
     }
 
     /// The book for the dispatcher. With a `mode` every rule has that one: for demo and tests.
@@ -212,9 +219,18 @@ fn policy_text(path: &Path) -> anyhow::Result<String> {
     }
 }
 
-fn policy(path: &Path, text: &str) -> anyhow::Result<Policy> {
-    if text.is_empty() {
-        return Ok(Policy::default());
+/// The guard's keys and `enrich`, which is the intake's: each reads its own of the same text.
+fn policy(path: &Path, text: &str) -> anyhow::Result<(Policy, Enrichment)> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Enriching {
+        enrich: Enrichment,
     }
-    crate::config::yaml(text).with_context(|| format!("in `{}`", path.display()))
+    if text.is_empty() {
+        return Ok((Policy::default(), Enrichment::default()));
+    }
+    let place = || format!("in `{}`", path.display());
+    let policy = crate::config::yaml(text).with_context(place)?;
+    let Enriching { enrich } = crate::config::yaml(text).with_context(place)?;
+    Ok((policy, enrich))
 }

@@ -158,5 +158,6 @@ fn tools(
     let base = (Arc::clone(&journal), Arc::clone(&clock), actor.clone());
     let runner = Runner::new(base, Arc::clone(&guard), Arc::clone(&catalogue), ports.eyes(), hands);
     let rules: Arc<dyn Rules> = Arc::new(common.book.clone());
-    Tools { journal, roster, clock, actor, rules, catalogue, guard, eyes: ports.eyes(), runner }
+    let (decoders, eyes) = (Arc::default(), ports.eyes());
+    Tools { journal, roster, clock, actor, decoders, rules, catalogue, guard, eyes, runner }
 }

@@ -53,6 +53,7 @@ impl Engine {
             roster,
             clock,
             actor,
+            decoders: Arc::default(),
             rules: Arc::new(book),
             catalogue,
             guard: Arc::clone(&guard),

@@ -14,13 +14,13 @@ mod security;
 mod text;
 
 use serde_json::{Map, Value, json};
-use untoil_model::{AlarmState, Delivery};
+use untoil_model::{Alarm, AlarmState, Delivery};
 
 use crate::json::{filled, parse};
 use crate::reading::{Core, Detail, Place, Read, Reading, Said};
 use crate::sources::sns::{Envelope, Kind, TopicArn};
-use crate::sources::{cloudwatch, cloudwatch_event, sns};
-use crate::{DecodeError, Decoded, bounds, times};
+use crate::sources::{cloudwatch, cloudwatch_event, cloudwatch_origins, sns};
+use crate::{DecodeError, bounds, times};
 
 /// Outside text shown in a note about a message that is no alarm.
 const NOTE_CHARS_MAX: usize = 200;
@@ -78,16 +78,21 @@ pub(crate) fn message(
         }));
     };
     if ["NewStateValue", "AlarmName", "AlarmArn"].iter().any(|key| object.contains_key(*key)) {
-        return Ok(Decoded::Alarms(vec![cloudwatch::alarm(object, topic.as_ref())?]).into());
+        return Ok(cloudwatch(cloudwatch::alarm(object, topic.as_ref())?, &value, detail));
     }
-    if let Some(decoded) = cloudwatch_event::decode(object)? {
-        return Ok(decoded.into());
+    if let Some(alarm) = cloudwatch_event::decode(object)? {
+        return Ok(cloudwatch(alarm, &value, detail));
     }
     let event = Event { delivery, detail, root: Place::root(&value), topic: topic.as_ref() };
     Ok(match event.read()? {
         Some(read) => read,
         None => Read::Note(unknown(object, message)),
     })
+}
+
+fn cloudwatch(alarm: Alarm, root: &Value, detail: Detail) -> Read {
+    let origin = |field: &str| cloudwatch_origins::origin(root, field);
+    Read::one(Reading::whole(alarm, detail, origin))
 }
 
 /// What a message is that no reader knows.

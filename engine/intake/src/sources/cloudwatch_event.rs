@@ -9,23 +9,23 @@ use untoil_model::Alarm;
 
 use crate::json::{self, filled, required, text};
 use crate::sources::cloudwatch::{self, EVENT_WORDS, Measured, Place};
-use crate::{DecodeError, Decoded, bounds};
+use crate::{DecodeError, bounds};
 
 /// What an event says; `None` when it is no state change of an alarm.
-pub(crate) fn decode(event: &Map<String, Value>) -> Result<Option<Decoded>, DecodeError> {
+pub(crate) fn decode(event: &Map<String, Value>) -> Result<Option<Alarm>, DecodeError> {
     if filled(event, "source").is_none() {
         return Ok(None);
     }
     let kind = filled(event, "detail-type");
     if let Some(data) = json::object(event, "alarmData") {
-        return Ok(Some(Decoded::Alarms(vec![alarm(event, data)?])));
+        return alarm(event, data).map(Some);
     }
     let (Some(kind), Some(detail)) = (kind, json::object(event, "detail")) else {
         return Ok(None);
     };
     match kind {
         "CloudWatch Alarm State Change" | "CloudWatch Alarm Contributor State Change" => {
-            Ok(Some(Decoded::Alarms(vec![alarm(event, detail)?])))
+            alarm(event, detail).map(Some)
         }
         _ => Ok(None),
     }

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use untoil_model::{Alarm, AlarmState, Delivery};
 
 use crate::bounds::{self, ALARMS_MAX};
-use crate::reading::{Detail, Read};
-use crate::{DecodeError, Decoded, json};
+use crate::reading::{self, Detail, Read, Reading};
+use crate::{DecodeError, json};
 
 /// The body. Readers of this version refuse keys they do not know, so a new key needs a new reader
 /// before its first sender; every key but four may be left out, so old senders stay readable.
@@ -45,20 +45,21 @@ struct Said {
 }
 
 /// What a delivery in our own JSON says. Its fields have the names of the alarm's.
-pub(crate) fn read(delivery: &Delivery, _detail: Detail) -> Result<Read, DecodeError> {
-    decode(delivery).map(Read::from)
-}
-
-fn decode(delivery: &Delivery) -> Result<Decoded, DecodeError> {
+pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeError> {
     let body: Body = serde_json::from_str(json::utf8(&delivery.body)?).map_err(json::not_json)?;
     if body.alarms.len() > ALARMS_MAX {
         return Err(DecodeError::TooMany { what: "alarms in one delivery", max: ALARMS_MAX });
     }
     if body.alarms.is_empty() {
-        return Ok(Decoded::Note("a delivery without alarms".to_owned()));
+        return Ok(Read::Note("a delivery without alarms".to_owned()));
     }
-    let alarms = body.alarms.into_iter().map(|said| alarm(delivery, said));
-    Ok(Decoded::Alarms(alarms.collect::<Result<_, _>>()?))
+    let readings = body.alarms.into_iter().enumerate().map(|(n, said)| {
+        let origin = |field: &str| {
+            (field != "source").then(|| format!("/alarms/{n}{}", reading::pointer_of(field)))
+        };
+        Ok(Reading::whole(alarm(delivery, said)?, detail, origin))
+    });
+    Ok(Read::Alarms(readings.collect::<Result<_, _>>()?))
 }
 
 fn alarm(delivery: &Delivery, said: Said) -> Result<Alarm, DecodeError> {

@@ -177,7 +177,7 @@ pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeEr
     match envelope.kind {
         Kind::Notification => {
             let letter = Letter { message: &envelope.message, envelope: Some(&envelope) };
-            aws::message((delivery, detail), &letter)
+            aws::message((delivery, detail), &letter).map(|read| read.within("/Message"))
         }
         Kind::SubscriptionConfirmation => Ok(Read::Note(format!(
             "SNS asks to confirm the subscription to `{topic}`: the intake answers at once, and SNS \

@@ -20,7 +20,7 @@ pub(crate) fn delivery(source: &str, body: Vec<u8>) -> Delivery {
     }
 }
 
-fn fixtures(source: &str) -> Vec<PathBuf> {
+pub(crate) fn fixtures(source: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(source);
     let mut all: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()

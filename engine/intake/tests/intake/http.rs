@@ -90,6 +90,7 @@ impl Intake {
                 .chain(more)
                 .map(|(name, setup)| (name.parse().unwrap(), setup))
                 .collect(),
+            decoders: Arc::default(),
             proxies: vec!["10.0.0.0/8".parse().unwrap()],
             body_bytes_max: BODY_BYTES_DEFAULT,
         };

@@ -11,6 +11,7 @@ mod http;
 mod known;
 mod mapping;
 mod never_panics;
+mod origins;
 mod outside;
 mod overload;
 mod senders;

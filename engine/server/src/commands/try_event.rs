@@ -1,8 +1,8 @@
 //! `try EVENT`: what would happen, said step by step, with nothing done and nothing kept.
 
 mod judging;
+mod reading;
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use untoil_actions::Ask;
 use untoil_clock::{Clock as _, SystemClock};
 use untoil_dispatcher::{Prepared, Question, Rules as _};
-use untoil_intake::{Decoded, decode};
+use untoil_intake::Decoded;
 use untoil_model::{Alarm, Delivery, DeliveryId, Facts, Hash, Target};
 
 use crate::cli::{Format, Try};
@@ -27,9 +27,10 @@ const EVENT_BYTES_MAX: u64 = 16 << 20;
 pub(crate) async fn run(config: &Config, what: &Try, format: Format) -> anyhow::Result<ExitCode> {
     let loaded = rules::load(config, what.rules.as_deref())?;
     let delivery = delivery(what)?;
-    let alarms = match decode(&delivery) {
-        Ok(Decoded::Alarms(alarms)) => alarms,
-        Ok(Decoded::Note(note)) => {
+    let decoders = loaded.decoders(crate::config::decoders(config)?);
+    let (alarms, origins) = match decoders.explain(&delivery) {
+        Ok((Decoded::Alarms(alarms), origins)) => (alarms, origins),
+        Ok((Decoded::Note(note), _)) => {
             say(
                 format,
                 &json!({ "understood": note }),
@@ -43,9 +44,12 @@ pub(crate) async fn run(config: &Config, what: &Try, format: Format) -> anyhow::
             return Ok(ExitCode::FAILURE);
         }
     };
-    for alarm in &alarms {
-        let told = one(config, what, &loaded, alarm).await?;
-        let text = serde_json::to_string_pretty(&told)?;
+    for (alarm, origins) in alarms.iter().zip(&origins) {
+        let rows = reading::rows(alarm, origins)?;
+        let mut told = one(config, what, &loaded, alarm).await?;
+        let text = format!("{}\n{}", reading::table(&rows), serde_json::to_string_pretty(&told)?);
+        told["alarm"] = json!(alarm);
+        told["read"] = json!(rows);
         say(format, &told, &text);
     }
     Ok(ExitCode::SUCCESS)
@@ -71,7 +75,7 @@ fn delivery(what: &Try) -> anyhow::Result<Delivery> {
         id: DeliveryId { source: what.source.parse()?, message: Hash::of(&body).to_string() },
         sender: "try".into(),
         received_at: SystemClock.now(),
-        headers: BTreeMap::new(),
+        headers: what.headers.iter().cloned().collect(),
         body,
     })
 }
@@ -81,7 +85,6 @@ async fn one(config: &Config, what: &Try, loaded: &Loaded, alarm: &Alarm) -> any
     let book = loaded.book(None);
     let candidates = book.candidates(alarm);
     let mut told = json!({
-        "alarm": alarm,
         "rules": candidates.iter().map(|c| json!({ "rule": c.name, "mode": c.mode })).collect::<Vec<_>>(),
     });
     let Some(first) = candidates.first() else {

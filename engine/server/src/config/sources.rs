@@ -1,14 +1,15 @@
 //! `sources`: who may send what, and what proves it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use untoil_intake::{
-    Algorithm, Encoding, HmacAuth, IntakeConfig, Origin, Secret, Signed, SigningKey, SnsPolicy,
-    SourceAuth, SourceSetup, TopicArn,
+    Algorithm, Decoders, Encoding, HmacAuth, IntakeConfig, Mapping, Origin, Secret, Signed,
+    SigningKey, SnsPolicy, SourceAuth, SourceSetup, TopicArn,
 };
 use untoil_model::{Hash, Period, Rate, Source};
 
@@ -34,6 +35,10 @@ pub(crate) struct SourceConfig {
     pub(crate) sentry: Option<Secrets>,
     /// Another signature of the body with a shared secret.
     pub(crate) hmac: Option<HmacSource>,
+    /// The decoder that reads it; by default the one of its own name.
+    pub(crate) decoder: Option<String>,
+    /// How it is read without a decoder.
+    pub(crate) mapping: Option<Mapping>,
     /// The networks that may send; none for all.
     pub(crate) networks: Vec<IpNet>,
     /// How much each sender may send, such as `600 per 1m`.
@@ -148,8 +153,26 @@ pub(crate) fn intake(config: &Config) -> anyhow::Result<IntakeConfig> {
         let setup = setup(name, source).with_context(|| format!("in `sources.{name}`"))?;
         sources.insert(key, setup);
     }
-    let proxies = config.proxies.clone();
-    Ok(IntakeConfig { sources, proxies, body_bytes_max: config.body_bytes_max })
+    let decoders = Arc::new(decoders(config)?);
+    let (proxies, body_bytes_max) = (config.proxies.clone(), config.body_bytes_max);
+    Ok(IntakeConfig { sources, decoders, proxies, body_bytes_max })
+}
+
+/// How the configured sources are read.
+pub(crate) fn decoders(config: &Config) -> anyhow::Result<Decoders> {
+    let mut decoders = Decoders::default();
+    for (name, SourceConfig { decoder, mapping, .. }) in &config.sources {
+        let key: Source = name.parse()?;
+        let added = match (decoder, mapping) {
+            (Some(_), Some(_)) => {
+                bail!("`sources.{name}` has `decoder` and `mapping`; leave one of them out")
+            }
+            (decoder, None) => decoders.decoder(key, decoder.as_deref()),
+            (None, Some(mapping)) => decoders.mapping(key, mapping.clone()),
+        };
+        added.with_context(|| format!("in `sources.{name}`"))?;
+    }
+    Ok(decoders)
 }
 
 fn setup(name: &str, source: &SourceConfig) -> anyhow::Result<SourceSetup> {

@@ -14,6 +14,7 @@ use untoil_actions::Catalogue;
 use untoil_clock::{Clock, VirtualClock};
 use untoil_dispatcher::{Answer, Bell, Candidate, Dispatcher, Prepared, Question, Rules, Tools};
 use untoil_guard::{Guard, Policy, RUN_GATE};
+use untoil_intake::Decoders;
 use untoil_journal::{Batch, Journal, MemoryJournal, Sole, load};
 use untoil_model::{
     Actor, Alarm, AlarmState, Body, Draft, EngineMode, Entry, Incident, IncidentId, Reason,
@@ -51,6 +52,8 @@ pub(super) struct Cast {
     /// The folder's rules, with the test's mode.
     pub(super) book: Book,
     pub(super) policy: Policy,
+    /// What reads alarms, with the folder's `enrich`.
+    pub(super) decoders: Arc<Decoders>,
     pub(super) catalogue: Arc<Catalogue>,
 }
 
@@ -149,6 +152,7 @@ impl Stage {
             roster: Arc::new(Sole::new(Arc::clone(&journal))),
             clock: Arc::clone(&clock),
             actor,
+            decoders: Arc::clone(&cast.decoders),
             rules: Arc::new(rules),
             catalogue,
             guard: Arc::clone(&guard),

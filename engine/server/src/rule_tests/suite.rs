@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use untoil_actions::Catalogue;
+use untoil_intake::Decoders;
 use untoil_model::RuleName;
 
 use super::format::{self, Test};
@@ -104,6 +105,7 @@ fn rule(folder: &Path, loaded: &Loaded, catalogue: &Arc<Catalogue>) -> RuleRepor
                     rule: name.clone(),
                     book: loaded.book(test.mode),
                     policy: loaded.policy.clone(),
+                    decoders: loaded.decoders(Decoders::default()),
                     catalogue: Arc::clone(catalogue),
                 };
                 one(cast, test, &mut report);

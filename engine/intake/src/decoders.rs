@@ -1,0 +1,178 @@
+//! How each source is read: by the decoder of its own name, by another one, or by a mapping; and what
+//! the team's own words for it are.
+
+use std::collections::BTreeMap;
+
+use untoil_model::{Delivery, Source};
+
+use crate::bounds;
+use crate::decode::{self, DecodeError, Decoded};
+use crate::enrichment::Enrichment;
+use crate::mapping::{Mapping, MappingError};
+use crate::reading::{Detail, Origin, Read, Reading};
+use crate::sources::{self, Reader, Repeats};
+
+/// How the deliveries of each source are read. The default reads every source by its own name.
+#[derive(Debug, Clone, Default)]
+pub struct Decoders {
+    named: BTreeMap<Source, How>,
+    enrichment: Enrichment,
+}
+
+#[derive(Debug, Clone)]
+enum How {
+    Decoder(Reader),
+    Mapping(Box<Mapping>),
+}
+
+/// A source that cannot be read as it is configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodersError {
+    /// There is no such decoder.
+    #[error("no decoder `{0}`; there are {list}", list = decode::sources().join(", "))]
+    NoDecoder(String),
+    /// A source has the name of a decoder and is to be read otherwise.
+    #[error("`{0}` is a decoder's own name; call this source otherwise, such as `{0}-ours`")]
+    Taken(Source),
+    /// A source has no decoder.
+    #[error(
+        "`{0}` is no decoder's name; add `decoder: …` ({list}) or `mapping: …`",
+        list = decode::sources().join(", ")
+    )]
+    Unread(Source),
+    /// A mapping.
+    #[error("in `mapping`: {0}")]
+    Mapping(#[from] MappingError),
+}
+
+impl Decoders {
+    /// Adds a source that a decoder reads, its own or, under a name of its own, another's.
+    ///
+    /// # Errors
+    /// [`DecodersError`] when there is no such decoder or the name is another's.
+    pub fn decoder(&mut self, source: Source, decoder: Option<&str>) -> Result<(), DecodersError> {
+        let own = sources::sender(source.as_str());
+        let Some(decoder) = decoder else {
+            return if own.is_some() { Ok(()) } else { Err(DecodersError::Unread(source)) };
+        };
+        let reader = sources::sender(decoder)
+            .ok_or_else(|| DecodersError::NoDecoder(bounds::quote(decoder)))?;
+        match own {
+            Some(own) if own.name == reader.name => Ok(()),
+            Some(_) => Err(DecodersError::Taken(source)),
+            None => {
+                self.named.insert(source, How::Decoder(reader));
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds a source that a mapping reads.
+    ///
+    /// # Errors
+    /// [`DecodersError`] when the mapping cannot work or the name is a decoder's.
+    pub fn mapping(&mut self, source: Source, mapping: Mapping) -> Result<(), DecodersError> {
+        if sources::reader(source.as_str()).is_some() {
+            return Err(DecodersError::Taken(source));
+        }
+        mapping.check()?;
+        self.named.insert(source, How::Mapping(Box::new(mapping)));
+        Ok(())
+    }
+
+    /// The same with the team's own words.
+    #[must_use]
+    pub fn enriched(mut self, enrichment: Enrichment) -> Self {
+        self.enrichment = enrichment;
+        self
+    }
+
+    /// What a kept delivery says. Needs nothing but the delivery, and repeats.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when it cannot be understood. It may be a whole body for one field of one
+    /// alarm: half a delivery is never acted on.
+    pub fn decode(&self, delivery: &Delivery) -> Result<Decoded, DecodeError> {
+        Ok(self.read(delivery, Detail::Alarms)?.decoded())
+    }
+
+    /// The same, with where each value of each alarm came from, in the order of the alarms.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn explain(&self, delivery: &Delivery) -> Result<(Decoded, Vec<Vec<Origin>>), DecodeError> {
+        let read = self.read(delivery, Detail::Origins)?;
+        let origins = match &read {
+            Read::Alarms(all) => {
+                all.iter().map(|Reading { origins, .. }| origins.clone()).collect()
+            }
+            Read::Note(_) => Vec::new(),
+        };
+        Ok((read.decoded(), origins))
+    }
+
+    /// Whether a kept delivery is SNS's word that the subscription was deleted: a person must hear
+    /// that, because nothing else arrives any more.
+    #[must_use]
+    pub fn says_unsubscribed(&self, delivery: &Delivery) -> bool {
+        self.kind(&delivery.id.source) == Some("sns") && sources::sns::says_unsubscribed(delivery)
+    }
+
+    /// Whether what comes under this name can be read: the configured ones, the senders, and the
+    /// engine's own heartbeat.
+    pub(crate) fn reads(&self, source: &Source) -> bool {
+        self.named.contains_key(source) || sources::reader(source.as_str()).is_some()
+    }
+
+    /// How long the same bytes from a source are the same message.
+    pub(crate) fn repeats(&self, source: &Source) -> Repeats {
+        self.kind(source).map_or(Repeats::Lately, sources::repeats)
+    }
+
+    /// The name of the decoder that reads a source; none for a mapping.
+    pub(crate) fn kind(&self, source: &Source) -> Option<&'static str> {
+        match self.named.get(source) {
+            Some(How::Decoder(reader)) => Some(reader.name),
+            Some(How::Mapping(_)) => None,
+            None => sources::reader(source.as_str()).map(|reader| reader.name),
+        }
+    }
+
+    fn read(&self, delivery: &Delivery, detail: Detail) -> Result<Read, DecodeError> {
+        let source = &delivery.id.source;
+        let mut read = match self.named.get(source) {
+            Some(How::Mapping(mapping)) => mapping.read(source, delivery, detail)?,
+            Some(How::Decoder(reader)) => own((reader.read)(delivery, detail)?, reader, source)?,
+            None => {
+                let reader = sources::reader(source.as_str());
+                let reader = reader.ok_or_else(|| DecodeError::NoDecoder(source.clone()))?;
+                (reader.read)(delivery, detail)?
+            }
+        };
+        if let Read::Alarms(all) = &mut read {
+            for reading in all {
+                self.enrichment.apply(reading);
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// What a decoder read under a source's own name: its keys begin with that name, so that two
+/// installations never share one. What AWS names by ARN is one thing whichever path brought it.
+fn own(mut read: Read, reader: &Reader, source: &Source) -> Result<Read, DecodeError> {
+    if let Read::Alarms(all) = &mut read {
+        for Reading { alarm, .. } in all {
+            if alarm.source == *source {
+                alarm.source = reader.name.parse().expect("the readers' names are sources");
+            }
+            let identity = alarm.key.as_str().strip_prefix(reader.name);
+            if reader.name != "cloudwatch"
+                && let Some(identity) = identity.filter(|identity| identity.starts_with(':'))
+            {
+                alarm.key = bounds::key(&format!("{source}{identity}"))?;
+            }
+        }
+    }
+    Ok(read)
+}
