@@ -8,6 +8,7 @@ pub(crate) mod aws;
 pub(crate) mod azure;
 pub(crate) mod cloudwatch;
 pub(crate) mod cloudwatch_event;
+pub(crate) mod cloudwatch_origins;
 pub(crate) mod datadog;
 pub(crate) mod dynatrace;
 pub(crate) mod elastic;
