@@ -28,7 +28,9 @@ pub(crate) fn epoch(text: &str) -> Option<Timestamp> {
         None => (text, None),
     };
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_digits(digits) || !fraction.is_none_or(is_digits) {
+    // A number that is filled up with zeros is no time of these, whatever its length.
+    let is_whole = is_digits(digits) && !digits.starts_with('0');
+    if !is_whole || !fraction.is_none_or(|text| !text.is_empty() && is_digits(text)) {
         return None;
     }
     let number: i64 = digits.parse().ok()?;
@@ -116,6 +118,24 @@ mod tests {
             ("1733930133.5e3", "refused"),
             ("1e12", "refused"),
             ("123123123129312381923", "refused"),
+            ("0000000001", "refused"),
+            ("0733930133000", "refused"),
+            ("1733930133.", "refused"),
+            (".1733930133", "refused"),
+            ("1733930133.5.5", "refused"),
+            ("1733930133,5", "refused"),
+            ("1,733,930,133", "refused"),
+            ("1_733_930_133", "refused"),
+            ("+1733930133", "refused"),
+            ("0x6759b0f5aa", "refused"),
+            ("1733930133s", "refused"),
+            ("１７３３９３０１３３", "refused"),
+            ("١٧٣٣٩٣٠١٣٣", "refused"),
+            ("17339 30133", "refused"),
+            ("1733930133\u{0}", "refused"),
+            ("9999999999", "2286-11-20T17:46:39Z"),
+            ("9223372036854775807", "2262-04-11T23:47:16.854775Z"),
+            ("9999999999999999999", "refused"),
             ("", "refused"),
         ] {
             assert_eq!(shown(epoch(text)), expected, "{text}");
@@ -128,7 +148,29 @@ mod tests {
             ("2022-10-31T21:42:32.8794896Z", "2022-10-31T21:42:32.879489Z"),
             ("2015-06-03T17:43:27.123+0000", "2015-06-03T17:43:27.123Z"),
             ("2026-09-14 20:18:44+09:00", "2026-09-14T11:18:44Z"),
+            ("2026-09-14t11:18:44z", "2026-09-14T11:18:44Z"),
+            ("2026-09-14T20:18:44+09", "2026-09-14T11:18:44Z"),
+            ("20260914T201844+0900", "2026-09-14T11:18:44Z"),
+            ("2026-09-14T11:18:44,351Z", "2026-09-14T11:18:44.351Z"),
+            ("2026-09-14T11:18Z", "2026-09-14T11:18:00Z"),
+            ("2026-09-14T20:18:44+09:00[Asia/Seoul]", "2026-09-14T11:18:44Z"),
+            // A leap second is the second before it.
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
             ("2015-06-03T17:43:27", "refused"),
+            ("2026-09-14", "refused"),
+            ("2026-09-14T11:18:44 UTC", "refused"),
+            ("2026-09-14T11:18:44 KST", "refused"),
+            ("2026-09-14T24:00:00Z", "refused"),
+            ("2026-09-14T11:18:61Z", "refused"),
+            ("2026-02-29T00:00:00Z", "refused"),
+            ("2026-09-14T11:18:44+25:60", "refused"),
+            ("14/09/2026 11:18:44Z", "refused"),
+            ("2026년 9월 14일 20:18:44", "refused"),
+            ("２０２６-09-14T11:18:44Z", "refused"),
+            ("+12026-09-14T11:18:44Z", "refused"),
+            ("2026-09-14T11:18:44Z\u{0}", "refused"),
+            ("2026-09-14T11:18:44.0000000000000000001Z", "refused"),
             ("2026-13-01T00:00:00Z", "refused"),
             ("yesterday", "refused"),
             ("1733930133", "refused"),
