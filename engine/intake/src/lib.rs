@@ -21,9 +21,11 @@ mod times;
 mod auth;
 mod hmac;
 mod http;
+mod lambda;
 mod networks;
 mod patience;
 mod problem;
+mod queue;
 mod rates;
 mod sns_certificate;
 mod sns_ports;
@@ -39,7 +41,13 @@ pub use http::{
     BODY_BYTES_DEFAULT, BODY_BYTES_MIN, ConfigError, IntakeConfig, IntakeState, Ports, SourceSetup,
     routes,
 };
+pub use lambda::{
+    Invocation, LambdaError, LambdaMessages, LambdaRequest, LambdaSources, invocation,
+};
 pub use mapping::{Mapping, MappingError};
+pub use queue::{
+    Consumer, HIDDEN, MESSAGES_MAX, Queue, QueueError, QueueMessage, WAIT,
+};
 pub use reading::Origin as ValueOrigin;
 pub use sns_ports::{AwsSns, Certificates, FetchError, Subscriptions};
 pub use sns_signature::{SnsPolicy, SnsRefusal, SnsVerifier, Verified};

@@ -15,9 +15,10 @@ use jiff::{SignedDuration, Timestamp};
 use tower::ServiceExt as _;
 use untoil_clock::VirtualClock;
 use untoil_intake::{
-    Algorithm, BODY_BYTES_DEFAULT, CertificateUrl, Certificates, Decoded, Encoding, FetchError,
-    HmacAuth, IntakeConfig, IntakeState, Ports, Secret, Signed, SigningKey, SnsPolicy, SourceAuth,
-    SourceSetup, SubscribeUrl, Subscriptions, decode, explain, routes, sources,
+    Algorithm, BODY_BYTES_DEFAULT, CertificateUrl, Certificates, DecodeError, Decoded, Decoders,
+    Encoding, FetchError, HmacAuth, IntakeConfig, IntakeState, Mapping, Ports, Secret, Signed,
+    SigningKey, SnsPolicy, SourceAuth, SourceSetup, SubscribeUrl, Subscriptions, ValueOrigin,
+    decode, explain, routes, sources,
 };
 use untoil_journal::MemoryJournal;
 use untoil_model::{Delivery, DeliveryId};
@@ -91,9 +92,33 @@ pub(crate) fn decoded_as(source: &str, content_type: Option<&str>, body: &[u8]) 
         headers: kind.into_iter().collect(),
         body: body.to_vec(),
     };
-    let found = decode(&delivery);
-    assert_eq!(found, decode(&delivery), "decoding repeats");
-    match explain(&delivery) {
+    assert_eq!(decode(&delivery), decode(&delivery), "decoding repeats");
+    held(decode(&delivery), explain(&delivery));
+}
+
+/// Decodes by a mapping that is the input's text up to a line `---`; the rest is the body.
+pub(crate) fn mapped(input: &[u8]) {
+    let Some(at) = input.windows(5).position(|window| window == b"\n---\n") else { return };
+    let Ok(yaml) = std::str::from_utf8(&input[..at]) else { return };
+    let Ok(mapping) = serde_yaml::from_str::<Mapping>(yaml) else { return };
+    let mut decoders = Decoders::default();
+    if decoders.mapping("tool".parse().unwrap(), mapping).is_err() {
+        return;
+    }
+    let delivery = Delivery {
+        id: DeliveryId { source: "tool".parse().unwrap(), message: "m".to_owned() },
+        sender: "test".to_owned(),
+        received_at: NOW.parse().unwrap(),
+        headers: BTreeMap::new(),
+        body: input[at + 5..].to_vec(),
+    };
+    held(decoders.decode(&delivery), decoders.explain(&delivery));
+}
+
+type Explained = (Decoded, Vec<Vec<ValueOrigin>>);
+
+fn held(found: Result<Decoded, DecodeError>, explained: Result<Explained, DecodeError>) {
+    match explained {
         Ok((explained, origins)) => {
             assert_eq!(Ok(explained), found);
             assert!(origins.iter().flatten().all(|origin| origin.said.chars().count() <= 81));
@@ -189,6 +214,7 @@ fn intake() -> Router {
     let sources = sources();
     let sources = sources.iter().map(|name| (name.parse().unwrap(), setup(name).into()));
     let config = IntakeConfig {
+        decoders: std::sync::Arc::default(),
         sources: sources.collect::<BTreeMap<_, SourceSetup>>(),
         proxies: Vec::new(),
         body_bytes_max: BODY_BYTES_DEFAULT,

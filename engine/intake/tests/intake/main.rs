@@ -14,6 +14,7 @@ mod never_panics;
 mod origins;
 mod outside;
 mod overload;
+mod queue;
 mod senders;
 mod signatures;
 mod stand_in;
