@@ -4,9 +4,10 @@ use std::path::Path;
 
 use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 use proptest::test_runner::Config;
-use untoil_intake::sources;
+use untoil_intake::{Decoded, Decoders, sources};
 
-use crate::entries::{decoded, decoded_as, taken, verified};
+use crate::entries::{decoded, decoded_as, mapped, taken, verified};
+use crate::goldens::delivery;
 
 /// Decodes as every source; what comes out is inside its bounds and JSON.
 fn check(body: &[u8]) {
@@ -84,6 +85,25 @@ fn replaced() -> impl Strategy<Value = Vec<u8>> {
             body.to_string().into_bytes()
         },
     )
+}
+
+/// One that reads the fixtures of Alertmanager.
+const MAPPING: &str = "alarms: /alerts\nkey: [/fingerprint, /labels/alertname]\n\
+    name: /labels/alertname\nstate: { from: /status, firing: [firing, 1], resolved: [resolved] }\n\
+    changed_at: { from: /startsAt, format: any }\nlabels: { \"*\": /labels }\n";
+
+/// A mapping with a piece of it replaced.
+fn mapping() -> impl Strategy<Value = Vec<u8>> {
+    let put = prop::sample::select(vec![
+        "", "/", "/0", "/~1", "/~2", "\"*\"", "[]", "[/a, /b]", "null", "{}", "1e999", "\u{0}",
+        "한글",
+    ]);
+    (any::<prop::sample::Index>(), 0..12_usize, put).prop_map(|(at, cut, put)| {
+        let mut bytes = MAPPING.as_bytes().to_vec();
+        let at = at.index(bytes.len());
+        bytes.splice(at..(at + cut).min(MAPPING.len()), put.bytes());
+        bytes
+    })
 }
 
 /// The signed fixture, with a few bytes of it changed.
@@ -174,6 +194,11 @@ proptest! {
     }
 
     #[test]
+    fn any_mapping_of_any_body_ends_in_a_value(input in mapping(), body in replaced()) {
+        mapped(&[&input, &b"\n---\n"[..], &body].concat());
+    }
+
+    #[test]
     fn a_changed_envelope_is_refused_or_says_the_same(body in changed_envelope()) {
         verified(&body);
     }
@@ -187,6 +212,15 @@ proptest! {
         });
         check(body.to_string().as_bytes());
     }
+}
+
+#[test]
+fn the_mapping_that_is_changed_reads_a_fixture() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/alertmanager/mixed-group.json");
+    let mut decoders = Decoders::default();
+    decoders.mapping("tool".parse().unwrap(), serde_yaml::from_str(MAPPING).unwrap()).unwrap();
+    let read = decoders.decode(&delivery("tool", std::fs::read(path).unwrap()));
+    assert!(matches!(read, Ok(Decoded::Alarms(_))), "{read:?}");
 }
 
 #[test]
