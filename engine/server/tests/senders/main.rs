@@ -20,6 +20,7 @@ mod service;
 mod stand_in;
 
 mod icinga;
+mod monit;
 mod nagios;
 mod page;
 mod plugin;

@@ -29,3 +29,19 @@ pub(crate) fn with(block: &str, old: &str, new: &str) -> String {
 pub(crate) fn sending_to(block: &str, port: u16) -> String {
     with(block, EXAMPLE, &format!("http://127.0.0.1:{port}"))
 }
+
+/// The same with what it says instead behind `# or: `, in place of the line before.
+pub(crate) fn otherwise(block: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in block.lines() {
+        if let Some((space, other)) = line.split_once("# or: ") {
+            lines.pop();
+            lines.push(format!("{space}{other}"));
+        } else {
+            lines.push(line.to_owned());
+        }
+    }
+    let text = lines.join("\n") + "\n";
+    assert_ne!(text, block, "the page's settings say nothing else");
+    text
+}

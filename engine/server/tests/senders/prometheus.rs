@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
-use crate::page::{block, sending_to, with};
+use crate::page::{block, otherwise, sending_to, with};
 use crate::process::{Sender, installed};
 use crate::proxy::Proxy;
 use crate::service::{Untoil, eventually};
@@ -57,8 +57,13 @@ struct Watch {
 }
 
 impl Watch {
-    /// Watches no disks yet, and tells untoil at a port.
+    /// Watches no disks yet, and tells untoil at a port, by the page's first way.
     async fn telling(untoil: u16) -> Self {
+        Self::by(&block("alertmanager", "receivers:"), untoil).await
+    }
+
+    /// The same by a receiver of the page's.
+    async fn by(receiver: &str, untoil: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let disks = Disks::default();
         let mut page = JoinSet::new();
@@ -69,7 +74,7 @@ impl Watch {
         write("prometheus.yml", &prometheus(scraped, port).to_string());
         write("rules.yml", &rules().to_string());
         write("secret", SECRET);
-        let receiver = sending_to(&block("alertmanager", "receivers:"), untoil);
+        let receiver = sending_to(receiver, untoil);
         let secret = folder.path().join("secret").display().to_string();
         let receiver = with(&receiver, "/etc/alertmanager/untoil", &secret);
         let route = json!({ "receiver": "untoil", "group_by": ["alertname"], "group_wait": "500ms",
@@ -256,8 +261,12 @@ async fn what_changed_behind_a_balancer_without_a_service_is_told_afterwards() {
         return;
     }
     let mut untoil = untoil();
+    // By the page's other way to prove who sends.
+    let bearer = otherwise(&block("alertmanager", "sources:"));
+    fs::write(untoil.path("untoil.yaml"), bearer).unwrap();
     untoil.start().await;
     let before = Proxy::before(untoil.port).await;
-    let watch = Watch::telling(before.port).await;
+    let receiver = otherwise(&block("alertmanager", "receivers:"));
+    let watch = Watch::by(&receiver, before.port).await;
     outage(untoil, watch, "unexpected status code 502").await;
 }
