@@ -29,7 +29,7 @@ pub use chat::{Chat, ChatError, Found, Pace, Posted};
 pub use config::{NotifierConfig, NotifierHealth, Outlet};
 pub use notifier::Notifier;
 pub use slack::{SLACK_API, Slack, SlackConfig};
-pub use story::{Heard, Parent, Story};
+pub use story::{Heard, Parent, Story, team_words};
 pub use terminal::Terminal;
 pub use text::{Mention, Text};
 pub use voice::{Language, Voice};

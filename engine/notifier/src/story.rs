@@ -20,6 +20,13 @@ const REPEAT_EVERY: SignedDuration = SignedDuration::from_mins(10);
 const DONE_MAX: usize = 10;
 /// Dimensions that stand for the target until a plan names it.
 const DIMENSIONS_SHOWN: usize = 3;
+/// The labels that hold the team's own words for an alarm (`enrich` in `policy.yaml`).
+const TEAM_LABELS: [&str; 3] = ["service", "environment", "owner"];
+
+/// The team's own words for what an alarm is about and whose it is.
+pub fn team_words(alarm: &Alarm) -> impl Iterator<Item = &str> {
+    TEAM_LABELS.iter().filter_map(|label| alarm.labels.get(*label)).map(String::as_str)
+}
 
 /// What an entry adds to the thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -351,6 +358,9 @@ impl Story {
         let place = self.place();
         if !place.is_empty() {
             headline = headline.words(" · ").words(place);
+        }
+        for word in team_words(&incident.alarm) {
+            headline = headline.words(" · ").words(words::quote(word));
         }
         let mut body = vec![Text::new().words(status.line)];
         let next = voice.language.pick("다음: ", "Next: ");

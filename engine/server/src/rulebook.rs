@@ -234,3 +234,32 @@ fn policy(path: &Path, text: &str) -> anyhow::Result<(Policy, Enrichment)> {
     let Enriching { enrich } = crate::config::yaml(text).with_context(place)?;
     Ok((policy, enrich))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_in_enrich_is_shown_with_a_caret_as_any_other_of_the_policy() {
+        for (text, wanted) in [
+            (
+                "rest: 5m\nenrich:\n  - when: { name: '[P1' }\n    set: { severity: critical }\n",
+                "unclosed",
+            ),
+            ("enrich:\n  - when: { nam: a }\n    set: { owner: a }\n", "nam"),
+            ("enrich:\n  - when: { name: a }\n    set: { owner: '{1}' }\n", "`{1}` has no group"),
+            ("rests: 5m\nenrich: []\n", "rests"),
+        ] {
+            let error = format!("{:#}", policy(Path::new("policy.yaml"), text).unwrap_err());
+            assert!(error.contains(wanted) && error.contains('^'), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_shipped_example_of_enrich_is_one() {
+        let shipped = include_str!("../../../rules/policy.yaml");
+        let (_, example) = shipped.split_once("\n#enrich:").unwrap();
+        let example = format!("#enrich:{example}").replace("\n#", "\n");
+        policy(Path::new("policy.yaml"), example.trim_start_matches('#')).unwrap();
+    }
+}

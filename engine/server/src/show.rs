@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use untoil_health::TraceId;
 use untoil_journal::{Journal, JournalError, load};
 use untoil_model::{Body, Entry, Incident, IncidentId, Seq, StepOutcome, Stream, Verdict};
+use untoil_notifier::team_words;
 
 /// Entries of one incident that are shown; far more than any has.
 const STORY_MAX: usize = 5_000;
@@ -205,7 +206,9 @@ fn body(body: &Body) -> String {
         Body::Decoded { delivery, alarms } => format!("{delivery}: {alarms} alarm(s)"),
         Body::Opened { alarm, .. } => {
             let value = alarm.value.map(|value| format!(", value {value}")).unwrap_or_default();
-            format!("{} is {}{value}", alarm.name, alarm.state.as_str())
+            let said = alarm.severity.as_deref().into_iter().chain(team_words(alarm));
+            let said: String = said.map(|word| format!(", {word}")).collect();
+            format!("{} is {}{value}{said}", alarm.name, alarm.state.as_str())
         }
         Body::Observed { alarm, standing, .. } | Body::Looked { alarm, standing } => {
             format!("{} is {} ({})", alarm.name, alarm.state.as_str(), word(standing))

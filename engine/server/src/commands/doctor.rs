@@ -1,12 +1,14 @@
 //! `doctor`: is everything set up? It only reads.
 
+mod heard;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use untoil_aws::AwsConfig;
 use untoil_aws::doctor::{Checkup, Finding, Wanted, examine};
-use untoil_clock::SystemClock;
+use untoil_clock::{Clock as _, SystemClock};
 use untoil_model::{EngineMode, Mode};
 use untoil_notifier::{Slack, SlackConfig};
 
@@ -42,6 +44,7 @@ impl Lines {
 pub(crate) async fn run(config: &Config, format: Format) -> anyhow::Result<ExitCode> {
     let mut lines = Lines::default();
     settings(config, &mut lines);
+    heard::look(config, SystemClock.now(), &mut lines).await;
     let wanted = book(config, &mut lines);
     let aws = untoil_aws::connect(AwsConfig::new(Arc::new(SystemClock))).await;
     amazon(&examine(&aws, &wanted).await, &mut lines);
