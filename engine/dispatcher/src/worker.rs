@@ -55,7 +55,8 @@ pub(crate) async fn work(tools: Tools, place: Place) {
         }
         tracing::error!(incident.id = %place.incident, %error, "an incident waits for the journal");
         permit = None;
-        tools.clock.sleep(wait).await;
+        // A drain does not wait for a journal that is away.
+        place.worker.stop.run_until_cancelled(tools.clock.sleep(wait)).await;
         wait = wait.saturating_mul(2).min(AGAIN_MAX);
     }
 }

@@ -213,8 +213,11 @@ impl Runner {
                     .await;
             }
             // The services called here name no time to come back, so the wait is our own.
-            Err(CallError::Throttled { why, .. } | CallError::NotSent { why }) => {
-                return self.again(incident, placed, attempt, why).await;
+            Err(CallError::Throttled { why, .. }) => {
+                return self.again(incident, placed, attempt, ("throttled", why)).await;
+            }
+            Err(CallError::NotSent { why }) => {
+                return self.again(incident, placed, attempt, ("not_sent", why)).await;
             }
             // The step stays `started`: what comes next is to look for it.
             Err(CallError::Unknown { why }) => {
@@ -231,11 +234,11 @@ impl Runner {
         incident: &mut Incident,
         placed: &Placed,
         attempt: u32,
-        why: String,
+        (code, why): (&str, String),
     ) -> Result<(), RunnerError> {
         if attempt >= THROTTLED_TRIES_MAX {
             let why = format!("{why}; gave up after {attempt} tries");
-            return self.refused(incident, placed, attempt, ("throttled".into(), why)).await;
+            return self.refused(incident, placed, attempt, (code.to_owned(), why)).await;
         }
         let step = placed.at.clone();
         self.pen.write(incident, vec![Body::Backoff { step, attempt, why, lost: false }]).await
@@ -308,7 +311,7 @@ impl Runner {
             Ok(Found::Ended(outcome)) => self.finish(incident, &placed, attempt, outcome).await,
             Ok(Found::NotSent) if attempt < THROTTLED_TRIES_MAX => {
                 let why = "it provably did not go through".to_owned();
-                self.again(incident, &placed, attempt, why).await
+                self.again(incident, &placed, attempt, ("not_sent", why)).await
             }
             Ok(Found::Repeatable) if attempt < LOST_TRIES_MAX => {
                 let why = "it cannot be looked up, and its rule says it may be repeated".to_owned();
