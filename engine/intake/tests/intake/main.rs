@@ -9,6 +9,7 @@ mod goldens;
 mod hostile;
 mod http;
 mod known;
+mod lambda;
 mod mapping;
 mod never_panics;
 mod origins;
