@@ -38,8 +38,8 @@ impl RuleBook {
         let rules: Vec<Arc<Rule>> = by_name.into_values().collect();
         let mut index = Index::default();
         for (rule, at) in rules.iter().zip(0..) {
-            for (matcher, n) in rule.manifest.on.iter().zip(0..) {
-                index.add(at, n, matcher);
+            for matcher in &rule.manifest.on {
+                index.add(at, matcher);
             }
         }
         Self { rules, index }
@@ -71,16 +71,13 @@ impl RuleBook {
     /// A rule is as particular as the best of its matchers that match: first by the number of exact
     /// texts, then by the number of patterns. Rules that are `off` are among them.
     pub fn matching(&self, alarm: &Alarm) -> Vec<&Arc<Rule>> {
-        let mut best: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
-        for (rule, at) in self.index.candidates(alarm) {
-            let matcher = &self.rules[rule as usize].manifest.on[at as usize];
-            if matcher.matches(alarm) {
-                let known = best.entry(rule).or_default();
-                *known = (*known).max(matcher.specificity());
-            }
-        }
+        let candidates = self.index.candidates(alarm);
+        let matching = candidates.filter(|(_, matcher)| matcher.matches(alarm));
         let mut found: Vec<_> =
-            best.into_iter().map(|(rule, rank)| (Reverse(rank), rule)).collect();
+            matching.map(|(rule, matcher)| (Reverse(matcher.specificity()), rule)).collect();
+        // Of each rule the best matcher counts.
+        found.sort_unstable_by_key(|(rank, rule)| (*rule, *rank));
+        found.dedup_by_key(|(_, rule)| *rule);
         // Rules are in the order of their names.
         found.sort_unstable();
         found.into_iter().map(|(_, rule)| &self.rules[rule as usize]).collect()
