@@ -12,12 +12,14 @@ use aws_smithy_http_client::{Builder, ConnectorBuilder};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use untoil_actions::{AsgWrites, EcsWrites, Eyes, SsmWrites};
 use untoil_clock::Clock;
+use untoil_intake::WAIT;
 
 use crate::asg::{AsgEyes, AsgHands};
 use crate::cloudwatch::MetricEyes;
 use crate::ecs::{EcsEyes, EcsHands};
 use crate::gate::{Flow, Gate};
 use crate::limits::{Limits, Priority};
+use crate::sqs::SqsQueue;
 use crate::ssm::{SsmEyes, SsmHands};
 
 /// How long a request may take. Defaults suit a region next door.
@@ -126,6 +128,7 @@ pub(crate) struct Shared {
 pub struct Aws {
     pub(crate) shared: Shared,
     pub(crate) sts: aws_sdk_sts::Client,
+    sqs: aws_sdk_sqs::Client,
     readers: Readers,
     writes: Writes,
 }
@@ -180,7 +183,8 @@ pub async fn connect(config: AwsConfig) -> Aws {
             shared: shared.clone(),
         }),
     };
-    Aws { shared, sts: aws_sdk_sts::Client::new(&reading), readers, writes }
+    let sqs = aws_sdk_sqs::Client::new(&waiting(&sdk, timeouts));
+    Aws { shared, sts: aws_sdk_sts::Client::new(&reading), sqs, readers, writes }
 }
 
 /// One pool of connections and one TLS configuration for all clients. Otherwise as the SDK makes it
@@ -208,6 +212,11 @@ fn writing(sdk: &SdkConfig, timeouts: Timeouts) -> SdkConfig {
     once(sdk, timeouts.connect, timeouts.write)
 }
 
+/// A queue is asked to answer only when there is something, or after a while.
+fn waiting(sdk: &SdkConfig, timeouts: Timeouts) -> SdkConfig {
+    once(sdk, timeouts.connect, WAIT + timeouts.read_try)
+}
+
 fn once(sdk: &SdkConfig, connect: Duration, whole: Duration) -> SdkConfig {
     let limits = TimeoutConfig::builder().connect_timeout(connect).operation_timeout(whole);
     sdk.to_builder().retry_config(RetryConfig::disabled()).timeout_config(limits.build()).build()
@@ -231,6 +240,12 @@ impl Aws {
             asg: Arc::new(AsgEyes { client: asg, shared: shared(), priority }),
             metrics: Arc::new(MetricEyes { client: metrics, shared: shared(), priority }),
         }
+    }
+
+    /// A queue, by its address.
+    #[must_use]
+    pub fn queue(&self, url: &str) -> SqsQueue {
+        SqsQueue { client: self.sqs.clone(), url: url.to_owned() }
     }
 
     /// How each API that was called so far is used now.

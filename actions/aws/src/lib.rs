@@ -1,4 +1,4 @@
-//! The ports of [`untoil_actions`] over the AWS SDK. Nothing else names an AWS crate.
+//! The ports of [`untoil_actions`], and the queues of [`untoil_intake`], over the AWS SDK. Nothing else names an AWS crate.
 //!
 //! [`connect()`] makes an [`Aws`] from the usual credential chain. Its [`Aws::eyes`] only read and may
 //! repeat a call; its [`Aws::writes`] send every request at most once, because nearly none of the
@@ -20,6 +20,7 @@ mod gate;
 mod identity;
 mod limits;
 mod missing;
+mod sqs;
 mod ssm;
 mod ssm_automation;
 mod ssm_command;
@@ -28,3 +29,4 @@ pub use connect::{Aws, AwsConfig, Credentials, Timeouts, Writes, connect};
 pub use gate::Flow;
 pub use identity::Identity;
 pub use limits::{Limits, PUBLISHED, Priority, Published, Rate};
+pub use sqs::SqsQueue;

@@ -14,6 +14,7 @@ mod operator;
 mod pace;
 mod permissions;
 mod proxy;
+mod queues;
 mod scripted;
 mod server;
 mod shared;
