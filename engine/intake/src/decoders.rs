@@ -12,6 +12,9 @@ use crate::mapping::{Mapping, MappingError};
 use crate::reading::{Detail, Origin, Read, Reading};
 use crate::sources::{self, Reader, Repeats};
 
+/// Decoders of what AWS names: one alarm is one alarm, whichever path brought it.
+const BY_ARN: [&str; 3] = ["aws", "cloudwatch", "sns"];
+
 /// How the deliveries of each source are read. The default reads every source by its own name.
 #[derive(Debug, Clone, Default)]
 pub struct Decoders {
@@ -120,7 +123,8 @@ impl Decoders {
 
     /// Whether what comes under this name can be read: the configured ones, the senders, and the
     /// engine's own heartbeat.
-    pub(crate) fn reads(&self, source: &Source) -> bool {
+    #[must_use]
+    pub fn reads(&self, source: &Source) -> bool {
         self.named.contains_key(source) || sources::reader(source.as_str()).is_some()
     }
 
@@ -167,7 +171,7 @@ fn own(mut read: Read, reader: &Reader, source: &Source) -> Result<Read, DecodeE
                 alarm.source = reader.name.parse().expect("the readers' names are sources");
             }
             let identity = alarm.key.as_str().strip_prefix(reader.name);
-            if reader.name != "cloudwatch"
+            if !BY_ARN.contains(&reader.name)
                 && let Some(identity) = identity.filter(|identity| identity.starts_with(':'))
             {
                 alarm.key = bounds::key(&format!("{source}{identity}"))?;

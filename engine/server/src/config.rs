@@ -16,7 +16,7 @@ mod health;
 mod sources;
 
 pub(crate) use health::{DeadManSignal, LogConfig, OtlpConfig};
-pub(crate) use sources::{NamedSecrets, SourceConfig, decoders, intake};
+pub(crate) use sources::{NamedSecrets, SourceConfig, decoders, intake, queues};
 
 /// The whole configuration. Every key has a default that is safe on a developer's machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) body_bytes_max: usize,
     /// Who may send what.
     pub(crate) sources: BTreeMap<String, SourceConfig>,
+    /// Queues of SQS that messages are taken from.
+    pub(crate) queues: Vec<QueueConfig>,
     /// Networks of the proxies in front of the engine, whose `X-Forwarded-For` is believed.
     pub(crate) proxies: Vec<ipnet::IpNet>,
     /// Slack; without a token the threads are printed.
@@ -72,6 +74,7 @@ impl Default for Config {
             drain: Period::secs(25),
             body_bytes_max: 2 << 20,
             sources: BTreeMap::new(),
+            queues: Vec::new(),
             proxies: Vec::new(),
             slack: SlackConfig::default(),
             http_hosts: Vec::new(),
@@ -82,6 +85,25 @@ impl Default for Config {
         }
     }
 }
+
+/// A queue of SQS that messages are taken from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct QueueConfig {
+    /// Its address.
+    pub(crate) url: String,
+    /// The source that its messages are read as.
+    #[serde(default = "default_queue_source")]
+    pub(crate) source: String,
+}
+
+/// What AWS publishes, wrapped by SNS or not.
+fn default_queue_source() -> String {
+    "aws".into()
+}
+
+/// Most queues: each has a connection that waits.
+const QUEUES_MAX: usize = 16;
 
 /// What the journal is kept in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -245,6 +267,9 @@ impl Config {
         if !matches!(self.slack.language.as_str(), "ko" | "en") {
             bail!("`slack.language` is `{}`: use `ko` or `en`", self.slack.language);
         }
+        if self.queues.len() > QUEUES_MAX {
+            bail!("`queues` has {}; at most {QUEUES_MAX} are taken from", self.queues.len());
+        }
         if self.slack.token.is_some() && self.slack.channel.is_empty() {
             bail!("`slack.token` is set but `slack.channel` is not: give the channel's id");
         }
@@ -303,6 +328,7 @@ fn overrides() -> anyhow::Result<Vec<(String, String)>> {
         "DRAIN",
         "BODY_BYTES_MAX",
         "SOURCES",
+        "QUEUES",
         "SLACK",
         "HTTP_HOSTS",
         "ADMIN",

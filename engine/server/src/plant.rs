@@ -13,9 +13,11 @@ use untoil_actions::{Catalogue, Hands};
 use untoil_clock::Clock;
 use untoil_dispatcher::{Bell, Dispatcher, Tools};
 use untoil_guard::Guard;
-use untoil_intake::{AwsSns, IntakeConfig, IntakeState, Origin, Ports, SourceAuth};
+use untoil_intake::{
+    AwsSns, Consumer, IntakeConfig, IntakeState, Origin, Ports, Queue, SourceAuth,
+};
 use untoil_journal::{Archiver, Batch, Journal, Roster};
-use untoil_model::{Actor, Body, Draft, EngineMode, Mode};
+use untoil_model::{Actor, Body, Draft, EngineMode, Mode, Source};
 use untoil_notifier::{Chat, Notifier, NotifierConfig};
 use untoil_runner::Runner;
 
@@ -43,6 +45,8 @@ pub(crate) struct Parts {
     pub(crate) hands: Option<Hands>,
     pub(crate) chat: Arc<dyn Chat>,
     pub(crate) notify: NotifierConfig,
+    /// The queues that messages are taken from, with the source that each is read as.
+    pub(crate) queues: Vec<(Source, Arc<dyn Queue>)>,
 }
 
 /// How long a stopping service waits for senders to end their requests. What they have not been
@@ -104,6 +108,7 @@ impl Plant {
             hands,
             chat,
             notify,
+            queues,
         } = parts;
         let health = Health::new(config, &clock)?;
         let journal = health.watch(journal);
@@ -146,6 +151,12 @@ impl Plant {
         let Shifts { mut serving, mut dispatching, mut deciding, mut telling } = Shifts::default();
         let serve = serving::serve(listener, app, Limits::default(), serving.stop.clone());
         serving.parts.spawn(serve);
+        for (source, queue) in queues {
+            let decoders = Arc::new(crate::config::decoders(config)?);
+            let (journal, clock) = (Arc::clone(&journal), Arc::clone(&clock));
+            let consumer = Consumer { queue, source, decoders, journal, clock };
+            serving.parts.spawn(consumer.run(serving.stop.clone()).map(Ok));
+        }
         let end = End::default();
         dispatching.parts.spawn(dispatch(dispatcher, dispatching.stop.clone(), end.clone()));
         let keeping = rules.keep(base, deciding.stop.clone());

@@ -170,6 +170,7 @@ fn parts(
         hands: Some(world.hands()),
         chat: Arc::new(Terminal::new(Box::new(std::io::stdout()))),
         notify: NotifierConfig::terminal(Voice::of(language)),
+        queues: Vec::new(),
     })
 }
 

@@ -40,6 +40,9 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     }
     let aws = aws().await;
     let hands = hands(config, &aws)?;
+    let queues = crate::config::queues(config)?;
+    let queues = queues.into_iter().map(|(source, url)| (source, Arc::new(aws.queue(&url)) as _));
+    let queues = queues.collect();
     let (chat, notify) = chat(config)?;
     let parts = Parts {
         journal,
@@ -53,6 +56,7 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
         hands,
         chat,
         notify,
+        queues,
     };
     // Before the first delivery: a signal that comes early must not end the process halfway.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
