@@ -25,7 +25,7 @@ pub const MESSAGES_MAX: usize = 10;
 pub const WAIT: Duration = Duration::from_secs(20);
 /// How long a received message is hidden from others. Keeping one takes milliseconds; after a crash
 /// in between another instance has it after a minute.
-pub const HIDDEN: Duration = Duration::from_secs(60);
+pub const HIDDEN: Duration = Duration::from_mins(1);
 /// Hidden messages that are still held are hidden anew after this: two more tries fit before they
 /// would be seen by others.
 const HIDE_AGAIN: Duration = Duration::from_secs(20);

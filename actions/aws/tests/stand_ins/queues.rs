@@ -17,7 +17,7 @@ use untoil_model::{Body, DeliveryId, Seq, Stream};
 use crate::server::{REGION, ministack, moto, reach};
 
 /// A wait for something that a stand-in does by itself; on a busy machine it takes seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The operator's own calls, in plain HTTP.
 struct Broker {
@@ -99,15 +99,15 @@ impl Broker {
 }
 
 fn escaped(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut all, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
-                all.push(char::from(byte))
-            }
-            other => write!(all, "%{other:02X}").unwrap(),
+    let mut all = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
+            all.push(char::from(byte));
+        } else {
+            write!(all, "%{byte:02X}").unwrap();
         }
-        all
-    })
+    }
+    all
 }
 
 fn alarm(n: usize) -> String {
@@ -122,9 +122,9 @@ fn alarm(n: usize) -> String {
 
 async fn kept(journal: &MemoryJournal) -> Vec<DeliveryId> {
     let entries = journal.read(&Stream::All, Seq(0), 10_000).await.unwrap();
-    let received = entries.into_iter().filter_map(|entry| match entry.body {
-        Body::Received { delivery, .. } => Some(delivery),
-        _ => None,
+    let received = entries.into_iter().filter_map(|entry| {
+        let Body::Received { delivery, .. } = entry.body else { return None };
+        Some(delivery)
     });
     received.collect()
 }

@@ -149,14 +149,14 @@ impl<'a> Event<'a> {
     }
 
     /// That it was understood, and says nothing that ends or begins an alarm.
-    fn note(&self, said: &Said<'_>) -> Option<Read> {
+    fn note(&self, said: &Said<'_>) -> Read {
         let source = self.at("/source").text();
         let source = source.as_ref().map_or("AWS", Said::as_str);
-        Some(Read::Note(format!(
+        Read::Note(format!(
             "not an alarm but an event of `{}`: {}",
             bounds::quote(source),
             bounds::quote(said.as_str())
-        )))
+        ))
     }
 
     /// The account, Region and another text: what identifies things that have no ARN.
@@ -236,7 +236,7 @@ fn last_of(arn: &str) -> String {
 }
 
 /// What SNS wrote on an envelope, beside its message: a value to read from like any other.
-fn envelope_of(letter: &Letter<'_>, lines: Map<String, Value>) -> Value {
+fn envelope_of(letter: &Letter<'_>, lines: &Map<String, Value>) -> Value {
     let envelope = letter.envelope;
     json!({
         "Subject": envelope.and_then(|envelope| envelope.subject.clone()),

@@ -80,7 +80,7 @@ fn lost(count: &AtomicU32) -> bool {
 
 #[async_trait]
 impl Queue for Simulated {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "simulated"
     }
 
@@ -158,9 +158,9 @@ impl Stage {
     /// The deliveries of the journal, in order.
     async fn kept(&self) -> Vec<DeliveryId> {
         let entries = self.journal.read(&Stream::All, Seq(0), 10_000).await.unwrap();
-        let id = |entry: untoil_model::Entry| match entry.body {
-            Body::Received { delivery, .. } => Some(delivery),
-            _ => None,
+        let id = |entry: Entry| {
+            let Body::Received { delivery, .. } = entry.body else { return None };
+            Some(delivery)
         };
         entries.into_iter().filter_map(id).collect()
     }

@@ -32,7 +32,7 @@ fn instance(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
         _ if is_spot => Firing,
         "stopped" => Firing,
         "running" | "terminated" => Resolved,
-        _ => return Ok(event.note(&word)),
+        _ => return Ok(Some(event.note(&word))),
     };
     let id = event.at("/detail/instance-id").required()?;
     let mut reading =
@@ -60,7 +60,7 @@ fn group(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
         | "EC2 Auto Scaling Instance Refresh Rollback Failed" => ("refresh", Firing),
         "EC2 Auto Scaling Instance Refresh Succeeded"
         | "EC2 Auto Scaling Instance Refresh Rollback Succeeded" => ("refresh", Resolved),
-        _ => return Ok(event.note(&kind)),
+        _ => return Ok(Some(event.note(&kind))),
     };
     let name = event.at("/detail/AutoScalingGroupName").required()?;
     let identity = event.here(name.clone());
@@ -85,7 +85,7 @@ fn notification(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
         "autoscaling:EC2_INSTANCE_LAUNCH" => ("launch", Resolved),
         "autoscaling:EC2_INSTANCE_TERMINATE_ERROR" => ("terminate", Firing),
         "autoscaling:EC2_INSTANCE_TERMINATE" => ("terminate", Resolved),
-        _ => return Ok(event.note(&word)),
+        _ => return Ok(Some(event.note(&word))),
     };
     let name = event.at("/AutoScalingGroupName").required()?;
     let identity = event.here(name.clone());

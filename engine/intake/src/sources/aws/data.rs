@@ -44,7 +44,7 @@ fn rds(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
         _ if has("failure") => ("availability", Firing),
         _ => {
             let message = event.at("/detail/Message").text();
-            return Ok(event.note(&message.unwrap_or(id)));
+            return Ok(Some(event.note(&message.unwrap_or(id))));
         }
     };
     let arn = event.root.first(&["/detail/SourceArn", "/resources/0"]).required()?;
@@ -73,7 +73,7 @@ pub(super) fn backup_state(state: &Said<'_>) -> Option<AlarmState> {
 /// A backup that failed is made good by the next of the same resource.
 fn backup(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let said = event.at("/detail/state").required()?;
-    let Some(state) = backup_state(&said) else { return Ok(event.note(&said)) };
+    let Some(state) = backup_state(&said) else { return Ok(Some(event.note(&said))) };
     let arn = event.root.first(&["/detail/resourceArn", "/resources/0"]).required()?;
     let about = ("backup", "backup_job");
     let mut reading = event.alarm(about, (&said, state), vec![arn.clone()], event.at("/time"))?;
@@ -92,7 +92,7 @@ fn glue(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let state = match said.as_str() {
         "FAILED" | "TIMEOUT" | "ERROR" => Firing,
         "SUCCEEDED" => Resolved,
-        _ => return Ok(event.note(&said)),
+        _ => return Ok(Some(event.note(&said))),
     };
     let job = event.at("/detail/jobName").required()?;
     let identity = event.here(job.clone());
@@ -121,7 +121,7 @@ fn dms_state(words: &str) -> Option<AlarmState> {
 /// DMS through SNS: keys with spaces in them, and a time in UTC that does not say so.
 fn dms_message(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let said = event.at("/Event Message").required()?;
-    let Some(state) = dms_state(said.as_str()) else { return Ok(event.note(&said)) };
+    let Some(state) = dms_state(said.as_str()) else { return Ok(Some(event.note(&said))) };
     let id = event.root.first(&["/SourceId", "/Identifier Link"]).required()?;
     let time = event.at("/Event Time");
     let kind = event.at("/Event Source").required()?;
@@ -136,7 +136,7 @@ fn dms_event(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let said = event.root.first(&["/detail/detailMessage", "/detail/eventType"]).required()?;
     let word = event.at("/detail/eventType").required()?;
     let Some(state) = dms_state(&word.as_str().replace('_', " ")) else {
-        return Ok(event.note(&word));
+        return Ok(Some(event.note(&word)));
     };
     let arn = event.at("/resources/0").required()?;
     let kind = event.at("/detail/type").text().unwrap_or_else(|| word.clone());

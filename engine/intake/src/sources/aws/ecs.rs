@@ -26,7 +26,7 @@ fn deployment(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let state = match name.as_str() {
         "SERVICE_DEPLOYMENT_COMPLETED" => AlarmState::Resolved,
         "SERVICE_DEPLOYMENT_FAILED" => AlarmState::Firing,
-        _ => return Ok(event.note(&name)),
+        _ => return Ok(Some(event.note(&name))),
     };
     let mut reading = of_service(event, "deployment", (&name, state))?;
     reading.label("deploymentId", event.at("/detail/deploymentId").scalar())?;
@@ -39,7 +39,7 @@ fn service(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let state = match (kind.as_str(), name.as_str()) {
         (_, "SERVICE_STEADY_STATE") => AlarmState::Resolved,
         ("WARN" | "ERROR", _) => AlarmState::Firing,
-        ("INFO", _) => return Ok(event.note(&name)),
+        ("INFO", _) => return Ok(Some(event.note(&name))),
         _ => return Err(kind.wrong("`INFO`, `WARN` or `ERROR`")),
     };
     Ok(Some(Read::one(of_service(event, "service", (&name, state))?)))
@@ -80,9 +80,9 @@ fn task(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
         "STOPPED" => match stopped(event) {
             Some(word) => (word, AlarmState::Firing),
             None if !is_service && ended_well(event) => (status, AlarmState::Resolved),
-            None => return Ok(event.note(&status)),
+            None => return Ok(Some(event.note(&status))),
         },
-        _ => return Ok(event.note(&status)),
+        _ => return Ok(Some(event.note(&status))),
     };
     let cluster = event.at("/detail/clusterArn").required()?;
     let identity = vec![cluster.clone(), group.clone()];

@@ -14,7 +14,7 @@ pub(super) fn read(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let arn = event.root.first(&["/detail/eventArn", "/detail/arn"]).required()?;
     let code = event.at("/detail/eventTypeCode").required()?;
     if category.as_str() == "accountNotification" {
-        return Ok(event.note(&code));
+        return Ok(Some(event.note(&code)));
     }
     let (word, state) = state(event, &category)?;
     // One event of Health, public ones too, is told to each account that it concerns.

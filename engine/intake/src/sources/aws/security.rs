@@ -39,7 +39,7 @@ fn guardduty(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
         _ => "critical",
     };
     if severity.value < MEDIUM {
-        return Ok(event.note(&title));
+        return Ok(Some(event.note(&title)));
     }
     let id = event.at("/detail/id").required()?;
     let at = ["/detail/updatedAt", "/detail/service/eventLastSeen", "/time"];
@@ -67,7 +67,7 @@ fn malware(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let state = match word.as_str() {
         "THREATS_FOUND" => Firing,
         "NO_THREATS_FOUND" => Resolved,
-        _ => return Ok(event.note(&word)),
+        _ => return Ok(Some(event.note(&word))),
     };
     let bucket = event.at("/detail/s3ObjectDetails/bucketName").required()?;
     let object = event.at("/detail/s3ObjectDetails/objectKey").required()?;
@@ -86,7 +86,7 @@ fn macie(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let word = event.at("/detail/severity/description").required()?;
     let title = event.root.first(&["/detail/title", "/detail/type"]).required()?;
     if word.as_str() == "Low" {
-        return Ok(event.note(&title));
+        return Ok(Some(event.note(&title)));
     }
     let id = event.at("/detail/id").required()?;
     let at = event.root.first(&["/detail/updatedAt", "/time"]);
@@ -106,7 +106,7 @@ fn macie(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
 fn macie_classic(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let word = event.at("/detail/notification-type").required()?;
     if !matches!(word.as_str(), "ALERT_CREATED" | "ALERT_UPDATED") {
-        return Ok(event.note(&word));
+        return Ok(Some(event.note(&word)));
     }
     let arn = event.at("/detail/alert-arn").required()?;
     let about = ("macie", "finding");
@@ -127,7 +127,7 @@ fn trusted_advisor(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let state = match word.as_str() {
         "ERROR" => Firing,
         "OK" => Resolved,
-        _ => return Ok(event.note(&check)),
+        _ => return Ok(Some(event.note(&check))),
     };
     let item = event.root.first(&["/detail/resource_id", "/detail/uuid"]).required()?;
     let mut identity: Vec<Said<'_>> = event.here(check.clone());

@@ -20,7 +20,7 @@ pub(super) fn written(message: &str, letter: &Letter<'_>) -> Value {
         .filter(|(key, _)| key.len() <= bounds::NAME_BYTES_MAX)
         .map(|(key, value)| (key.trim().to_owned(), Value::from(value.trim())))
         .collect();
-    envelope_of(letter, lines)
+    envelope_of(letter, &lines)
 }
 
 /// What a text says; `None` when it is not known.
@@ -32,9 +32,7 @@ pub(super) fn read(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     }
     // A lifecycle hook, or what else the older Auto Scaling writes: its errors come as JSON.
     let word = event.root.first(&["/Lines/LifecycleTransition", "/Lines/Event"]).text();
-    Ok(word
-        .filter(|word| word.as_str().starts_with("autoscaling:"))
-        .and_then(|word| event.note(&word)))
+    Ok(word.filter(|word| word.as_str().starts_with("autoscaling:")).map(|word| event.note(&word)))
 }
 
 /// AWS Backup: the state is in an attribute, the resource in the prose. Attributes are not signed, so
@@ -43,7 +41,7 @@ fn backup(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let kind = event.at("/MessageAttributes/EventType/Value").text();
     let Some(kind) = kind.filter(|kind| kind.as_str().ends_with("_JOB")) else { return Ok(None) };
     let said = event.at("/MessageAttributes/State/Value").required()?;
-    let Some(state) = data::backup_state(&said) else { return Ok(event.note(&said)) };
+    let Some(state) = data::backup_state(&said) else { return Ok(Some(event.note(&said))) };
     let message = event.at("/Message").required()?;
     let is_good = message.as_str().contains("completed successfully");
     if is_good != (state == Resolved) {
@@ -81,7 +79,7 @@ fn beanstalk(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
         "Ok" | "Info" => Resolved,
         "Warning" | "Degraded" | "Severe" => Firing,
         "No" | "Unknown" | "Pending" | "Suspended" => NoData,
-        _ => return Ok(event.note(&message)),
+        _ => return Ok(Some(event.note(&message))),
     };
     let word = message.map(|_| to.into());
     let identity = event.here(environment.clone());
