@@ -496,7 +496,13 @@ fn fields(alarm: &Alarm) -> Vec<(String, String)> {
                 });
                 fields.extend(pairs);
             }
-            other => fields.extend(crate::json::scalar(&other).map(|value| (field, value))),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => {
+                fields.extend(crate::json::scalar(&value).map(|value| (field, value)));
+            }
         }
     }
     fields

@@ -101,8 +101,8 @@ pub(crate) struct Try {
     #[arg(long, default_value = "sns")]
     pub(crate) source: String,
     /// A header that it came with, such as `content-type=application/x-www-form-urlencoded`.
-    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
-    pub(crate) headers: Vec<(String, String)>,
+    #[arg(long, value_name = "NAME=VALUE", value_parser = named)]
+    pub(crate) header: Vec<(String, String)>,
     /// The folder of rules; the configured one by default.
     #[arg(long)]
     pub(crate) rules: Option<PathBuf>,
@@ -112,7 +112,7 @@ pub(crate) struct Try {
 }
 
 /// `name=value`, with the name as a delivery keeps it.
-fn header(text: &str) -> Result<(String, String), String> {
+fn named(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))

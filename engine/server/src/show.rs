@@ -207,8 +207,8 @@ fn body(body: &Body) -> String {
         Body::Opened { alarm, .. } => {
             let value = alarm.value.map(|value| format!(", value {value}")).unwrap_or_default();
             let said = alarm.severity.as_deref().into_iter().chain(team_words(alarm));
-            let said: String = said.map(|word| format!(", {word}")).collect();
-            format!("{} is {}{value}{said}", alarm.name, alarm.state.as_str())
+            let is = format!("{} is {}{value}", alarm.name, alarm.state.as_str());
+            said.fold(is, |line, word| line + ", " + word)
         }
         Body::Observed { alarm, standing, .. } | Body::Looked { alarm, standing } => {
             format!("{} is {} ({})", alarm.name, alarm.state.as_str(), word(standing))
@@ -278,6 +278,20 @@ fn body(body: &Body) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_teams_own_words_stand_beside_the_alarm() {
+        let alarm = json!({
+            "key": "k", "source": "cloudwatch", "name": "[P1] card-api", "state": "firing",
+            "changed_at": "2026-11-02T03:04:05Z", "severity": "critical", "value": 7.5,
+            "labels": { "owner": "cards", "environment": "prod", "team": "a" }
+        });
+        let alarm = Box::new(serde_json::from_value(alarm).unwrap());
+        let source = "sns".parse().unwrap();
+        let delivery = untoil_model::DeliveryId { source, message: "m".into() };
+        let opened = Body::Opened { delivery, alarm, skewed_from: None };
+        assert_eq!(body(&opened), "[P1] card-api is firing, value 7.5, critical, prod, cards");
+    }
 
     #[test]
     fn details_are_cut_when_long_and_harmless_for_a_terminal() {

@@ -132,6 +132,14 @@ impl Choice {
         Ok(Self { text: text.to_owned(), parts })
     }
 
+    /// Its place, if it is nothing else.
+    fn place(&self) -> Option<&At> {
+        match &self.parts[..] {
+            [Part::At(at)] => Some(at),
+            _ => None,
+        }
+    }
+
     fn said<'a>(&'a self, scope: Scope<'a>) -> Option<Said<'a>> {
         match &self.parts[..] {
             [Part::At(at)] => said(at, scope),
@@ -221,15 +229,7 @@ impl Expression {
 
     /// Its places, if it is nothing but places.
     pub(super) fn places(&self) -> Option<Vec<&At>> {
-        let place = |choice: &'_ Choice| matches!(choice.parts[..], [Part::At(_)]);
-        let all = self.0.iter().all(place);
-        let at = |choice| match choice {
-            &Choice { ref parts, .. } => match parts.first() {
-                Some(Part::At(at)) => Some(at),
-                Some(Part::Text(_)) | None => None,
-            },
-        };
-        all.then(|| self.0.iter().filter_map(at).collect())
+        self.0.iter().map(Choice::place).collect()
     }
 
     /// Whether it may say something that does not come from the body.

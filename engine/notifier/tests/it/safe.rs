@@ -118,6 +118,7 @@ fn poisoned(text: &str) -> Vec<Entry> {
                 alarm.reason = text.into();
                 alarm.description = text.into();
                 alarm.severity = Some(text.into());
+                alarm.labels.insert("owner".into(), text.into());
                 alarm.region = Some(text.into());
                 alarm.metric = Some(text.into());
                 alarm.dimensions = (0..20).map(|n| (format!("{n}{text}"), text.into())).collect();

@@ -75,7 +75,7 @@ fn delivery(what: &Try) -> anyhow::Result<Delivery> {
         id: DeliveryId { source: what.source.parse()?, message: Hash::of(&body).to_string() },
         sender: "try".into(),
         received_at: SystemClock.now(),
-        headers: what.headers.iter().cloned().collect(),
+        headers: what.header.iter().cloned().collect(),
         body,
     })
 }

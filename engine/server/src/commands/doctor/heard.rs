@@ -123,6 +123,8 @@ fn ago(now: Timestamp, at: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::needless_raw_string_hashes, reason = "`expect-test` writes them")]
+
     use untoil_journal::{Batch, MemoryJournal};
     use untoil_model::{Delivery, DeliveryId, Draft};
 

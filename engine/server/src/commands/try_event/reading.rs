@@ -7,6 +7,8 @@ use serde_json::Value;
 use untoil_intake::ValueOrigin;
 use untoil_model::Alarm;
 
+use crate::show;
+
 /// Widest value in the table; `--format json` has all of it.
 const VALUE_MAX: usize = 60;
 /// The fields in the order in which people ask for them.
@@ -70,16 +72,13 @@ pub(super) fn rows(alarm: &Alarm, origins: &[ValueOrigin]) -> anyhow::Result<Vec
 
 /// Where a value comes from that the body does not say.
 fn unsaid(field: &str) -> &'static str {
-    match field {
-        "source" => "the decoder",
-        "name" => "the key",
-        _ => "the decoder",
-    }
+    if field == "name" { "the key" } else { "the decoder" }
 }
 
 /// The rows as a table with aligned columns.
 pub(super) fn table(rows: &[Row]) -> String {
-    let shown = |row: &Row| [row.field.clone(), short(&row.value), row.from.clone()];
+    // Names of labels come from outside too.
+    let shown = |row: &Row| [show::clean(&row.field), short(&row.value), show::clean(&row.from)];
     let head = ["field", "value", "from"].map(str::to_owned);
     let lines: Vec<[String; 3]> = std::iter::once(head).chain(rows.iter().map(shown)).collect();
     let width = |n: usize| lines.iter().map(|line| columns(&line[n])).max();
@@ -105,7 +104,7 @@ fn columns(text: &str) -> usize {
 
 /// One line, cut.
 fn short(value: &str) -> String {
-    let line: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line = show::clean(value);
     match line.char_indices().nth(VALUE_MAX) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
