@@ -151,12 +151,7 @@ impl Plant {
         let Shifts { mut serving, mut dispatching, mut deciding, mut telling } = Shifts::default();
         let serve = serving::serve(listener, app, Limits::default(), serving.stop.clone());
         serving.parts.spawn(serve);
-        for (source, queue) in queues {
-            let decoders = Arc::new(crate::config::decoders(config)?);
-            let (journal, clock) = (Arc::clone(&journal), Arc::clone(&clock));
-            let consumer = Consumer { queue, source, decoders, journal, clock };
-            serving.parts.spawn(consumer.run(serving.stop.clone()).map(Ok));
-        }
+        serving.take_from(config, queues, (&journal, &clock))?;
         let end = End::default();
         dispatching.parts.spawn(dispatch(dispatcher, dispatching.stop.clone(), end.clone()));
         let keeping = rules.keep(base, deciding.stop.clone());
@@ -165,8 +160,7 @@ impl Plant {
             let archiving = archiving::run(archiver, posts, deciding.stop.clone());
             deciding.parts.spawn(archiving.map(Ok));
         }
-        let words = notifier.run(telling.stop.clone());
-        telling.parts.spawn(words.map(Ok));
+        telling.parts.spawn(notifier.run(telling.stop.clone()).map(Ok));
         health.watch_over(&journal, (config, told), flows, (&mut telling.parts, &telling.stop));
         health.is_up(address, (&mut serving.parts, &serving.stop));
         let shifts = Shifts { serving, dispatching, deciding, telling };
@@ -236,6 +230,23 @@ async fn dispatch(dispatcher: Dispatcher, stop: CancellationToken, end: End) -> 
 }
 
 impl Shift {
+    /// Takes messages from queues, too.
+    fn take_from(
+        &mut self,
+        config: &Config,
+        queues: Vec<(Source, Arc<dyn Queue>)>,
+        (journal, clock): (&Arc<dyn Journal>, &Arc<dyn Clock>),
+    ) -> anyhow::Result<()> {
+        let decoders = Arc::new(crate::config::decoders(config)?);
+        for (source, queue) in queues {
+            let (journal, clock) = (Arc::clone(journal), Arc::clone(clock));
+            let decoders = Arc::clone(&decoders);
+            let consumer = Consumer { queue, source, decoders, journal, clock };
+            self.parts.spawn(consumer.run(self.stop.clone()).map(Ok));
+        }
+        Ok(())
+    }
+
     /// Tells the parts to stop and waits until they have.
     async fn end(&mut self) {
         self.stop.cancel();
