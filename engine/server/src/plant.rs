@@ -140,10 +140,7 @@ impl Plant {
             Notifier::new(Arc::clone(&journal), chat, Arc::clone(&clock), notify).sharing(roster);
         let told = notifier.health();
 
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", config.listen))?;
-        let address = listener.local_addr()?;
+        let (listener, address) = listen(config).await?;
         let app = app(config, (&journal, &clock), (&guard, bell), &health)?;
         let started = Draft::new(clock.now(), actor.clone(), started(config, mode));
         let started = journal.append(Batch::of(vec![started])).await;
@@ -156,10 +153,7 @@ impl Plant {
         dispatching.parts.spawn(dispatch(dispatcher, dispatching.stop.clone(), end.clone()));
         let keeping = rules.keep(base, deciding.stop.clone());
         deciding.parts.spawn(keeping.map(Ok));
-        if let Some(archiver) = archiver {
-            let archiving = archiving::run(archiver, posts, deciding.stop.clone());
-            deciding.parts.spawn(archiving.map(Ok));
-        }
+        deciding.archive(archiver, posts);
         telling.parts.spawn(notifier.run(telling.stop.clone()).map(Ok));
         health.watch_over(&journal, (config, told), flows, (&mut telling.parts, &telling.stop));
         health.is_up(address, (&mut serving.parts, &serving.stop));
@@ -229,7 +223,24 @@ async fn dispatch(dispatcher: Dispatcher, stop: CancellationToken, end: End) -> 
     Ok(())
 }
 
+/// Takes the address that senders are told.
+async fn listen(config: &Config) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
 impl Shift {
+    /// Archives what is old, where that is configured.
+    fn archive(&mut self, archiver: Option<Archiver>, posts: (Arc<dyn Roster>, Arc<dyn Clock>)) {
+        if let Some(archiver) = archiver {
+            let archiving = archiving::run(archiver, posts, self.stop.clone());
+            self.parts.spawn(archiving.map(Ok));
+        }
+    }
+
     /// Takes messages from queues, too.
     fn take_from(
         &mut self,
