@@ -12,8 +12,8 @@ use crate::checker::Functions;
 use crate::pool::{Pool, PoolError};
 use crate::rule::Rule;
 use crate::script::{Fault, Script, ScriptError};
-use crate::views::{AlarmView, Record};
 use crate::turns::Turns;
+use crate::views::{AlarmView, Record};
 use crate::{meter, steps};
 
 /// A script's time for one asking. Shipped rules need less than a millisecond.

@@ -45,9 +45,7 @@ pub use lambda::{
     Invocation, LambdaError, LambdaMessages, LambdaRequest, LambdaSources, invocation,
 };
 pub use mapping::{Mapping, MappingError};
-pub use queue::{
-    Consumer, HIDDEN, MESSAGES_MAX, Queue, QueueError, QueueMessage, WAIT,
-};
+pub use queue::{Consumer, HIDDEN, MESSAGES_MAX, Queue, QueueError, QueueMessage, WAIT};
 pub use reading::Origin as ValueOrigin;
 pub use sns_ports::{AwsSns, Certificates, FetchError, Subscriptions};
 pub use sns_signature::{SnsPolicy, SnsRefusal, SnsVerifier, Verified};

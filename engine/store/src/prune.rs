@@ -64,7 +64,6 @@ pub(crate) const DELETE_INCIDENT: &str = "DELETE FROM incident \
     WHERE id = ?1 AND closed_seq IS NOT NULL \
     AND NOT EXISTS (SELECT 1 FROM entry WHERE incident = ?1)";
 /// The readers are few, and memos are found by reader and key.
-const DELETE_MEMO: &str =
-    "DELETE FROM memo WHERE reader IN (SELECT name FROM reader) AND key = ?1";
+const DELETE_MEMO: &str = "DELETE FROM memo WHERE reader IN (SELECT name FROM reader) AND key = ?1";
 const OLDEST_PENDING: &str = "SELECT min(seq) FROM pending";
 const LAST_READER: &str = "SELECT name, at FROM reader ORDER BY at LIMIT 1";

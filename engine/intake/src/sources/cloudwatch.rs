@@ -16,7 +16,10 @@ use crate::{DecodeError, bounds};
 ///
 /// `topic` is where it came by: an alarm older than 2018 does not name its Region, but SNS topics
 /// take alarms of their own Region only.
-pub(crate) fn alarm(said: &Map<String, Value>, topic: Option<&TopicArn>) -> Result<Alarm, DecodeError> {
+pub(crate) fn alarm(
+    said: &Map<String, Value>,
+    topic: Option<&TopicArn>,
+) -> Result<Alarm, DecodeError> {
     let known = required(said, "AlarmName")?;
     let arn = filled(said, "AlarmArn");
     let place = arn.and_then(Place::of_arn);

@@ -3,8 +3,8 @@
 
 mod aws;
 mod corpus;
-mod entries;
 mod enrichment;
+mod entries;
 mod goldens;
 mod hostile;
 mod http;
