@@ -105,7 +105,9 @@ impl Stage {
         weather.change(|now| *now = odd);
         let mut modes = plot.modes.clone();
         if mutation == Some(Mutation::ActsInShadow) {
-            modes.values_mut().for_each(|mode| *mode = Mode::Auto);
+            for mode in modes.values_mut() {
+                *mode = Mode::Auto;
+            }
         }
         let common = Arc::new(Common {
             clock: Arc::clone(&clock),
