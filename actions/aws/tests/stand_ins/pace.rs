@@ -136,6 +136,10 @@ async fn throttled_answers_slow_down_for_all_and_good_ones_speed_up_again() {
     assert!(flow(&aws).per_sec > 999.0, "{:?}", flow(&aws));
 }
 
+/// What takes messages from queues, deletes and hides them; `sqs.rs` says why it needs no turn. It
+/// can make no other call than these three.
+const QUEUES: (&str, usize) = ("sqs.rs", 3);
+
 /// Whatever is awaited at once was not given its turn.
 #[test]
 fn no_call_goes_round_the_gate() {
@@ -144,6 +148,10 @@ fn no_call_goes_round_the_gate() {
     for file in std::fs::read_dir(source).unwrap() {
         let path = file.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
+        if path.ends_with(QUEUES.0) {
+            assert_eq!(text.matches(".send()").count(), QUEUES.1, "{}", path.display());
+            continue;
+        }
         assert!(!text.contains(".send().await"), "{}", path.display());
         n_calls += text.matches(".interceptor(watch).send()").count();
         assert_eq!(
