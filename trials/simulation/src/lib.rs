@@ -4,7 +4,7 @@
 //! what goes wrong. Several instances of the real engine (dispatcher, guard, runner, notifier, and
 //! the decoders of the intake) share a journal in memory and a simulated AWS, all on virtual time in
 //! one thread, so that the same seed gives the same journal, byte for byte. After each seed the
-//! record of the simulated AWS is compared with the journal ([`play`]).
+//! record of the simulated AWS is compared with the journal ([`play()`]).
 #![forbid(unsafe_code)]
 
 mod dice;
