@@ -482,6 +482,16 @@ impl Reading {
         }
         Ok(())
     }
+
+    /// Tags in one text, `env:prod, disk`: each is a label, split at its first colon.
+    pub(crate) fn tags(&mut self, said: Option<Said<'_>>) -> Result<(), DecodeError> {
+        let Some(tags) = said else { return Ok(()) };
+        for tag in tags.as_str().split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
+            let (key, value) = tag.split_once(':').unwrap_or((tag, ""));
+            self.label(key, Some(tags.map(|_| value.to_owned().into())))?;
+        }
+        Ok(())
+    }
 }
 
 /// The fields of an alarm that have a value: `name`, `labels.team`, ….

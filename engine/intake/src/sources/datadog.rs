@@ -53,12 +53,7 @@ pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeEr
     reading.metric(event.first(&["/alert_metric", "/alert_query"]).text());
     reading.label("transition", Some(said))?;
     reading.label("scopes", scopes.clone())?;
-    if let Some(tags) = event.at("/tags").text() {
-        for tag in tags.as_str().split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
-            let (key, value) = tag.split_once(':').unwrap_or((tag, ""));
-            reading.label(key, Some(tags.map(|_| value.to_owned().into())))?;
-        }
-    }
+    reading.tags(event.at("/tags").text())?;
     reading.link(event.first(&["/url", "/link"]).text());
     reading.origin(Some(monitor));
     Ok(Read::one(reading))

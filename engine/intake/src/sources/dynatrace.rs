@@ -41,12 +41,7 @@ pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeEr
     reading.label("ImpactedEntity", problem.at("/ImpactedEntity").text())?;
     reading.label("ProblemID", problem.at("/ProblemID").scalar())?;
     reading.label("state", Some(said))?;
-    if let Some(tags) = problem.at("/Tags").text() {
-        for tag in tags.as_str().split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
-            let (key, value) = tag.split_once(':').unwrap_or((tag, ""));
-            reading.label(key, Some(tags.map(|_| value.to_owned().into())))?;
-        }
-    }
+    reading.tags(problem.at("/Tags").text())?;
     reading.link(problem.first(&["/ProblemURL", "/Problem URL"]).text());
     reading.origin(Some(id));
     Ok(Read::one(reading))

@@ -47,12 +47,7 @@ pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeEr
     reading.dimension("host", event.first(&["/host_host", "/host_name"]).text())?;
     reading.value(event.at("/item_value").number());
     reading.label("event_id", event.at("/event_id").scalar())?;
-    if let Some(tags) = event.at("/event_tags").text() {
-        for tag in tags.as_str().split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
-            let (key, value) = tag.split_once(':').unwrap_or((tag, ""));
-            reading.label(key, Some(tags.map(|_| value.to_owned().into())))?;
-        }
-    }
+    reading.tags(event.at("/event_tags").text())?;
     reading.link(event.first(&["/event_url", "/zabbix_url"]).text());
     reading.origin(Some(trigger));
     Ok(Read::one(reading))
