@@ -42,6 +42,8 @@ pub enum Did {
     Archived(Segment),
     /// Went through rows that are in files; deleted so many of them.
     Pruned(u64),
+    /// Moved a reader that is out of service to this place, past what is old.
+    Passed(String, Seq),
     /// There is nothing to do; says who holds it up, if somebody does.
     Nothing(Option<Held>),
 }
@@ -91,6 +93,7 @@ pub struct Archiver {
     sweep: Option<Sweep>,
     swept_at: Option<Timestamp>,
     halt: Option<Step>,
+    retired: Vec<String>,
 }
 
 /// Going through all rows that are in files, in their order.
@@ -118,8 +121,15 @@ impl Archiver {
         if keep < KEEP_MIN {
             return Err(ArchiveError::TooShort(KEEP_MIN));
         }
-        let (sweep, swept_at, halt) = (None, None, None);
-        Ok(Self { journal, retention, archive, keep, actor, sweep, swept_at, halt })
+        let (sweep, swept_at, halt, retired) = (None, None, None, Vec::new());
+        Ok(Self { journal, retention, archive, keep, actor, sweep, swept_at, halt, retired })
+    }
+
+    /// The same, which does not wait for readers that are out of service: their cursors are moved
+    /// past what is older than is kept. Should one come back, it goes on with what is younger.
+    #[must_use]
+    pub fn not_waiting_for(self, retired: Vec<String>) -> Self {
+        Self { retired, ..self }
     }
 
     /// Its folder of files.
@@ -154,12 +164,38 @@ impl Archiver {
         }
         let (entries, held) = self.next(newest.as_ref(), now, haste).await?;
         if entries.is_empty() {
-            return Ok(Did::Nothing(held));
+            return self.pass(held, now).await;
         }
         let segment = self.write(entries).await?;
         let segment = self.record(newest, segment, now).await?;
         self.swept_at = None;
         Ok(Did::Archived(segment))
+    }
+
+    /// Nothing can be archived: at most a reader that is out of service can be moved on.
+    async fn pass(&self, held: Option<Held>, now: Timestamp) -> Result<Did, ArchiveError> {
+        let Some(Held::Reader(name, at)) = &held else { return Ok(Did::Nothing(held)) };
+        if !self.retired.contains(name) {
+            return Ok(Did::Nothing(held));
+        }
+        let old = self.journal.raw(*at, PAGE).await?;
+        let mut to = *at;
+        for raw in &old {
+            if self.due(raw, Seq(u64::MAX), now)?.is_none() {
+                break;
+            }
+            to = raw.seq;
+        }
+        if to == *at {
+            // What it has not seen is not old, so it holds nothing up.
+            return Ok(Did::Nothing(None));
+        }
+        match self.journal.advance(name, to, Vec::new()).await {
+            Ok(()) => Ok(Did::Passed(name.clone(), to)),
+            // Another instance, which is not updated yet, has it in service still.
+            Err(JournalError::TakenOver(_)) => Ok(Did::Nothing(held)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The newest record, with what it tells.

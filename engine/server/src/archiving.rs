@@ -51,7 +51,7 @@ async fn step(
     }
     let did = archiver.step(clock.now(), Haste::Patient).await?;
     match did {
-        Did::Archived(_) | Did::Pruned(_) => Ok(Some(did)),
+        Did::Archived(_) | Did::Pruned(_) | Did::Passed(..) => Ok(Some(did)),
         Did::Nothing(held) => {
             if let Some(held) = held {
                 tracing::warn!(?held, "old entries cannot be archived before this is done");

@@ -47,6 +47,7 @@ pub async fn retention(make: impl AsyncFn() -> Keeper) {
         what_the_ledger_needs_stays,
         the_last_word_about_an_alarm_that_did_not_clear_stays,
         who_is_not_done_yet_holds_it_up,
+        who_is_out_of_service_does_not_hold_it_up,
         a_store_refuses_to_delete_what_is_needed,
         stopped_after_any_step_nothing_is_lost_and_the_next_run_goes_on,
         of_two_that_archive_at_once_one_does,
@@ -352,6 +353,26 @@ async fn who_is_not_done_yet_holds_it_up(keeper: Keeper) {
         keeper.journal.delivery(&delivery_id("sns", "waits")).await.expect("readable").is_some()
     );
     assert_eq!(keeper.journal.pending(9).await.expect("it can be read").len(), 1);
+    keeper.assert_whole().await;
+}
+
+async fn who_is_out_of_service_does_not_hold_it_up(keeper: Keeper) {
+    for n in 0..10 {
+        keeper.receive(&format!("old/{n}"), 0, b"old").await;
+    }
+    keeper.go_on(100).await;
+    keeper.journal.advance("terminal", Seq(8), vec![]).await.expect("it is kept");
+    keeper.journal.advance("slack", Seq(12), vec![]).await.expect("it is kept");
+    let mut archiver = keeper.archiver().not_waiting_for(vec!["terminal".into()]);
+    let held = run(&mut archiver, day_of(100)).await.expect("it goes on");
+    assert_eq!(held, Some(Held::Reader("slack".into(), Seq(12))));
+    assert_eq!(keeper.places().await.first(), Some(&13));
+    keeper.journal.advance("slack", Seq(26), vec![]).await.expect("it is kept");
+    let held = run(&mut archiver, day_of(100)).await.expect("it goes on");
+    assert_eq!(held, None);
+    assert_eq!(keeper.places().await.first(), Some(&21));
+    // What is younger it still finds, should it come back.
+    assert_eq!(keeper.journal.cursor("terminal").await.expect("readable"), Seq(20));
     keeper.assert_whole().await;
 }
 

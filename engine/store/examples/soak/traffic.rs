@@ -81,7 +81,7 @@ impl Soak {
         let midnight = moment(day + 1, 0)?;
         loop {
             match self.archiver.step(midnight, Haste::Patient).await? {
-                Did::Archived(_) | Did::Pruned(_) => {}
+                Did::Archived(_) | Did::Pruned(_) | Did::Passed(..) => {}
                 Did::Nothing(_) => return Ok(()),
             }
         }
