@@ -5,9 +5,8 @@
 //! else in the workspace may name `SystemTime`, `Instant` or `sleep`; a lint enforces it.
 #![forbid(unsafe_code)]
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -18,7 +17,8 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     /// The time of day, to the microsecond.
     fn now(&self) -> Timestamp;
 
-    /// Time since some fixed moment of this process. It goes on evenly: nobody can set it.
+    /// Time since some fixed moment. It goes on evenly: nobody can set it. On Linux it also counts
+    /// while the machine is suspended, since the leases that others see run out meanwhile.
     fn ticks(&self) -> Duration;
 
     /// Waits for `duration` of this clock's time. Cancel-safe: dropping the future has no effect.
@@ -44,10 +44,18 @@ impl Clock for SystemClock {
         truncated(Timestamp::now())
     }
 
+    #[cfg(target_os = "linux")]
+    fn ticks(&self) -> Duration {
+        // `CLOCK_MONOTONIC`, which `Instant` reads, stands still in a suspended machine: clock_gettime(2).
+        let at = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::try_from(at).expect("the time since the machine was started is not negative")
+    }
+
+    #[cfg(not(target_os = "linux"))]
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     fn ticks(&self) -> Duration {
-        static BEGAN: OnceLock<Instant> = OnceLock::new();
-        BEGAN.get_or_init(Instant::now).elapsed()
+        static BEGAN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        BEGAN.get_or_init(std::time::Instant::now).elapsed()
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -144,6 +152,17 @@ mod tests {
         clock.sleep(Duration::from_secs(2)).await;
         assert_eq!(clock.now().as_second(), 3_602);
         assert_eq!(clock.ticks(), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn the_machines_ticks_never_go_back() {
+        let mut before = SystemClock.ticks();
+        assert!(before > Duration::ZERO);
+        for _ in 0..1_000 {
+            let after = SystemClock.ticks();
+            assert!(after >= before, "{after:?} comes after {before:?}");
+            before = after;
+        }
     }
 
     #[tokio::test(start_paused = true)]
