@@ -92,14 +92,47 @@ impl Cloud {
     }
 
     pub(crate) async fn subscribe(&self, topic: &str, endpoint: &str) {
+        self.subscribe_by("http", topic, endpoint).await;
+    }
+
+    /// Subscribes a queue, by its ARN.
+    pub(crate) async fn subscribe_queue(&self, topic: &str, arn: &str) {
+        self.subscribe_by("sqs", topic, arn).await;
+    }
+
+    async fn subscribe_by(&self, protocol: &str, topic: &str, endpoint: &str) {
         let pairs = [
             ("Action", "Subscribe"),
             ("TopicArn", topic),
-            ("Protocol", "http"),
+            ("Protocol", protocol),
             ("Endpoint", endpoint),
             ("ReturnSubscriptionArn", "true"),
         ];
         self.query("sns", &pairs).await;
+    }
+
+    /// A call of SQS.
+    pub(crate) async fn sqs(&self, operation: &str, body: Value) -> Value {
+        self.json("sqs", &format!("AmazonSQS.{operation}"), body).await
+    }
+
+    /// Makes a queue; answers its address and ARN.
+    pub(crate) async fn queue(&self, name: &str, attributes: Value) -> (String, String) {
+        let made = json!({ "QueueName": name, "Attributes": attributes });
+        let url = self.sqs("CreateQueue", made).await["QueueUrl"].as_str().unwrap().to_owned();
+        let wanted = json!({ "QueueUrl": url, "AttributeNames": ["QueueArn"] });
+        let told = self.sqs("GetQueueAttributes", wanted).await;
+        let arn = told["Attributes"]["QueueArn"].as_str().unwrap().to_owned();
+        (url, arn)
+    }
+
+    /// How many messages a queue has, visible or hidden.
+    pub(crate) async fn waiting(&self, url: &str) -> u64 {
+        let names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
+        let wanted = json!({ "QueueUrl": url, "AttributeNames": names });
+        let told = self.sqs("GetQueueAttributes", wanted).await;
+        let number = |name: &&str| told["Attributes"][*name].as_str().unwrap().parse::<u64>();
+        names.iter().map(|name| number(name).unwrap()).sum()
     }
 
     /// Publishes without a subject; answers the message's id.

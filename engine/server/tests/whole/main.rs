@@ -18,6 +18,7 @@ mod health;
 mod hostile;
 mod intake;
 mod proxy;
+mod queues;
 mod retention;
 mod road;
 mod service;

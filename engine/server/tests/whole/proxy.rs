@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     Withheld,
     /// It is applied, and its answer comes late.
     Slow(Duration),
+    /// It never gets there, and nothing is answered.
+    Lost,
 }
 
 #[derive(Debug)]
@@ -28,6 +30,7 @@ struct Shared {
     asked: Mutex<Vec<String>>,
     answers: Mutex<Vec<u16>>,
     fault: Mutex<Option<(String, Fault)>>,
+    instead: Mutex<Option<(String, String)>>,
 }
 
 /// A running proxy. It ends when this is dropped.
@@ -48,6 +51,7 @@ impl Proxy {
             asked: Mutex::default(),
             answers: Mutex::default(),
             fault: Mutex::default(),
+            instead: Mutex::default(),
         });
         let app = Router::new().fallback(pass).with_state(Arc::clone(&shared));
         let mut task = JoinSet::new();
@@ -63,6 +67,11 @@ impl Proxy {
     /// From now on everything passes.
     pub(crate) fn clear(&self) {
         *self.shared.fault.lock().unwrap() = None;
+    }
+
+    /// From now on requests have a text in place of another.
+    pub(crate) fn replace(&self, text: &str, instead: &str) {
+        *self.shared.instead.lock().unwrap() = Some((text.to_owned(), instead.to_owned()));
     }
 
     /// The operations that were asked for, in order.
@@ -111,6 +120,15 @@ async fn pass(
     let name = operation(&headers, &uri, &body);
     let fault = shared.fault.lock().unwrap().clone();
     let fault = fault.filter(|(of, _)| *of == name).map(|(_, fault)| fault);
+    if fault == Some(Fault::Lost) {
+        shared.asked.lock().unwrap().push(name);
+        return std::future::pending().await;
+    }
+    let instead = shared.instead.lock().unwrap().clone();
+    let body = match (instead, std::str::from_utf8(&body)) {
+        (Some((text, instead)), Ok(said)) => said.replace(&text, &instead).into(),
+        (None, _) | (_, Err(_)) => body,
+    };
     let url = format!("http://127.0.0.1:{}{uri}", shared.upstream);
     let mut request = shared.client.request(method, url).body(body);
     for (key, value) in &headers {
@@ -126,7 +144,7 @@ async fn pass(
     shared.answers.lock().unwrap().push(status.as_u16());
     match fault {
         None => {}
-        Some(Fault::Withheld) => std::future::pending().await,
+        Some(Fault::Withheld | Fault::Lost) => std::future::pending().await,
         Some(Fault::Slow(by)) => tokio::time::sleep(by).await,
     }
     let mut answer = (status, bytes).into_response();
