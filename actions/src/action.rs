@@ -143,8 +143,9 @@ pub struct Order<'a> {
     pub marker: &'a str,
     /// When the intent was recorded.
     pub started_at: Timestamp,
-    /// When it is now.
-    pub now: Timestamp,
+    /// How long ago the intent was recorded, at least. Who looks for a call must be sure of it, and the
+    /// times of day of two machines differ: see [`Order::LANDS_WITHIN`].
+    pub age: Duration,
 }
 
 impl Order<'_> {
@@ -153,16 +154,10 @@ impl Order<'_> {
     /// repeat would find its own effect and take it for somebody else's.
     pub const LANDS_WITHIN: Duration = Duration::from_mins(1);
 
-    /// How long ago the intent was recorded.
-    #[must_use]
-    pub fn age(&self) -> Duration {
-        Duration::try_from(self.now.duration_since(self.started_at)).unwrap_or(Duration::ZERO)
-    }
-
     /// What it means that no trace of the call is there.
     #[must_use]
     pub fn no_trace(&self) -> Found {
-        if self.age() < Self::LANDS_WITHIN { Found::NotSeen } else { Found::NotSent }
+        if self.age < Self::LANDS_WITHIN { Found::NotSeen } else { Found::NotSent }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::Order;
 
 /// When to look again: soon at first, seldom later. SSM's own reads are limited per Region.
 fn next_look(order: &Order<'_>) -> Duration {
-    match order.age().as_secs() {
+    match order.age.as_secs() {
         0..10 => Duration::from_secs(1),
         10..60 => Duration::from_secs(3),
         _ => Duration::from_secs(10),

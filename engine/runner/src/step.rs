@@ -22,7 +22,10 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const LOST_TRIES_MAX: u32 = 2;
 /// How long to look for a lost call. SSM's lists lag by up to about a minute (`GetCommandInvocation`'s
 /// official waiter retries for 100 s).
-const FIND_FOR: SignedDuration = SignedDuration::from_secs(90);
+const FIND_FOR: Duration = Duration::from_secs(90);
+/// By how much the time of day of whoever recorded an intent may differ from ours: AWS refuses what is
+/// signed by a clock that is off by five minutes, in either direction.
+const CLOCKS_DIFFER_MAX: Duration = Duration::from_mins(10);
 /// Wait between two looks for a lost call.
 const FIND_EVERY: Duration = Duration::from_secs(5);
 /// Wait before following again after a failed read.
@@ -164,15 +167,25 @@ impl Runner {
         }
         let may = cleared.may;
         let marker = may.marker();
-        let order =
-            Order { step: &placed.step, at: &placed.at, marker: &marker, started_at: now, now };
-        tokio::select! {
+        let order = Order {
+            step: &placed.step,
+            at: &placed.at,
+            marker: &marker,
+            started_at: now,
+            age: Duration::ZERO,
+        };
+        self.begun.note(&marker, self.pen.clock.ticks());
+        let answer = tokio::select! {
             biased;
             answer = action.call(hands, may, &order) => answer,
             () = self.pen.clock.sleep(CALL_MAX) => Err(CallError::Unknown {
                 why: format!("no answer within {} s", CALL_MAX.as_secs()),
             }),
+        };
+        if !matches!(answer, Err(CallError::Unknown { .. })) {
+            self.begun.take(&marker);
         }
+        answer
     }
 
     /// Why a call must not begin any more although its intent is recorded.
@@ -294,13 +307,17 @@ impl Runner {
             return Ok(());
         };
         let action = self.action(&placed.step, incident)?;
-        let give_up = started_at.saturating_add(FIND_FOR).unwrap_or(started_at);
-        let mut seen = self.look(action, &placed, (&marker, started_at)).await;
+        // That nothing was done is only proven by time, so only time that surely passed counts: what
+        // is left of the times of day when both clocks were wrong, and what we have waited ourselves.
+        let before = passed(started_at, self.pen.clock.now()).saturating_sub(CLOCKS_DIFFER_MAX);
+        let began = self.begun.take(&marker).unwrap_or_else(|| self.pen.clock.ticks());
+        let age = || before + self.pen.clock.ticks().saturating_sub(began);
+        let mut seen = self.look(action, &placed, (&marker, started_at), age()).await;
         while matches!(seen, Ok(Found::NotSeen) | Err(ReadError::Unavailable { .. }))
-            && self.pen.clock.now() < give_up
+            && age() < FIND_FOR
         {
             self.pen.clock.sleep(FIND_EVERY).await;
-            seen = self.look(action, &placed, (&marker, started_at)).await;
+            seen = self.look(action, &placed, (&marker, started_at), age()).await;
         }
         let repeatable = action.spec().repeat == Repeat::Safe && attempt < LOST_TRIES_MAX;
         let step = placed.at.clone();
@@ -339,9 +356,9 @@ impl Runner {
         action: &dyn Action,
         placed: &Placed,
         (marker, started_at): (&str, Timestamp),
+        age: Duration,
     ) -> Result<Found, ReadError> {
-        let now = self.pen.clock.now();
-        let order = Order { step: &placed.step, at: &placed.at, marker, started_at, now };
+        let order = Order { step: &placed.step, at: &placed.at, marker, started_at, age };
         action.find(&self.eyes, &order).await
     }
 
@@ -358,13 +375,12 @@ impl Runner {
         let settle = SignedDuration::try_from(placed.step.settle.duration()).unwrap_or_default();
         let give_up = sent_at.saturating_add(settle).unwrap_or(sent_at);
         let outcome = loop {
-            let now = self.pen.clock.now();
             let order = Order {
                 step: &placed.step,
                 at: &placed.at,
                 marker: &marker,
                 started_at: sent_at,
-                now,
+                age: passed(sent_at, self.pen.clock.now()),
             };
             let (wait, last) = match action.follow(&self.eyes, &order, &handle).await {
                 Ok(Following::Ended(outcome)) => break outcome,
@@ -379,6 +395,11 @@ impl Runner {
         };
         self.finish(incident, &placed, attempt, outcome).await
     }
+}
+
+/// How much later `now` is; nothing when it is earlier.
+fn passed(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or(Duration::ZERO)
 }
 
 /// Whether the guard says that this step is not what comes next, rather than that it may not be done.

@@ -99,8 +99,8 @@ impl Lab {
         action.look_again(&eyes, step).await?;
         let may = self.world.cleared(step).await;
         let (at, marker, started_at) = (may.at().clone(), may.marker(), self.clock.now());
-        let order = |now| Order { step, at: &at, marker: &marker, started_at, now };
-        let handle = match action.call(&self.world.hands(), may, &order(started_at)).await {
+        let order = |age| Order { step, at: &at, marker: &marker, started_at, age };
+        let handle = match action.call(&self.world.hands(), may, &order(Duration::ZERO)).await {
             Ok(handle) => handle,
             Err(CallError::Unknown { .. }) => match self.find(step, &at, &marker, started_at).await
             {
@@ -114,7 +114,7 @@ impl Lab {
             }
         };
         for _ in 0..400 {
-            match action.follow(&eyes, &order(self.clock.now()), &handle).await.unwrap() {
+            match action.follow(&eyes, &order(self.since(started_at)), &handle).await.unwrap() {
                 Following::Ended(outcome) => return Ok(outcome),
                 Following::Going(time) => self.clock.sleep(time).await,
             }
@@ -122,9 +122,13 @@ impl Lab {
         panic!("`{}` never settles", step.says);
     }
 
+    fn since(&self, started_at: Timestamp) -> Duration {
+        Duration::try_from(self.clock.now().duration_since(started_at)).unwrap()
+    }
+
     async fn find(&self, step: &Step, at: &StepRef, marker: &str, started_at: Timestamp) -> Found {
         let action = self.catalogue.of(&step.action).unwrap();
-        let order = Order { step, at, marker, started_at, now: self.clock.now() };
+        let order = Order { step, at, marker, started_at, age: self.since(started_at) };
         action.find(&self.world.eyes(), &order).await.unwrap()
     }
 
@@ -138,7 +142,7 @@ impl Lab {
         let may = self.world.cleared(step).await;
         let (at, marker, started_at) = (may.at().clone(), may.marker(), self.clock.now());
         self.world.lose_answer(api);
-        let order = Order { step, at: &at, marker: &marker, started_at, now: started_at };
+        let order = Order { step, at: &at, marker: &marker, started_at, age: Duration::ZERO };
         let error = action.call(&self.world.hands(), may, &order).await.unwrap_err();
         assert!(matches!(error, CallError::Unknown { .. }), "{error:?}");
         self.pass(2).await;
@@ -214,7 +218,8 @@ async fn the_courier_is_not_restarted_while_it_carries_another_command() {
     let action = lab.catalogue.of(&look.action).unwrap();
     let may = lab.world.cleared(&look).await;
     let (at, marker, now) = (may.at().clone(), may.marker(), lab.clock.now());
-    let order = Order { step: &look, at: &at, marker: &marker, started_at: now, now };
+    let order =
+        Order { step: &look, at: &at, marker: &marker, started_at: now, age: Duration::ZERO };
     action.call(&lab.world.hands(), may, &order).await.unwrap();
     lab.pass(3).await;
     let reason = lab.run(&restart).await.unwrap_err();
@@ -245,7 +250,7 @@ async fn a_command_that_was_not_delivered_is_of_unknown_outcome() {
     let may = lab.world.cleared(&step).await;
     let (at, marker, started_at) = (may.at().clone(), may.marker(), lab.clock.now());
     lab.world.set_online(HOST, "ConnectionLost");
-    let order = Order { step: &step, at: &at, marker: &marker, started_at, now: started_at };
+    let order = Order { step: &step, at: &at, marker: &marker, started_at, age: Duration::ZERO };
     let handle = action.call(&lab.world.hands(), may, &order).await.unwrap();
     lab.pass(70).await;
     lab.world.set_online(HOST, "Online");
@@ -265,7 +270,8 @@ async fn a_step_sent_twice_acts_once() {
     for _ in 0..2 {
         let may = untoil_world::cleared_at(&step, now).await;
         let (at, marker) = (may.at().clone(), may.marker());
-        let order = Order { step: &step, at: &at, marker: &marker, started_at: now, now };
+        let order =
+            Order { step: &step, at: &at, marker: &marker, started_at: now, age: Duration::ZERO };
         action.call(&lab.world.hands(), may, &order).await.unwrap();
         lab.pass(40).await;
     }
@@ -282,7 +288,7 @@ async fn a_lost_command_is_found_by_its_comment_once_ssm_shows_it() {
     let may = lab.world.cleared(&step).await;
     let (at, marker, started_at) = (may.at().clone(), may.marker(), lab.clock.now());
     lab.world.lose_answer("ssm:SendCommand");
-    let order = Order { step: &step, at: &at, marker: &marker, started_at, now: started_at };
+    let order = Order { step: &step, at: &at, marker: &marker, started_at, age: Duration::ZERO };
     action.call(&lab.world.hands(), may, &order).await.unwrap_err();
     assert_eq!(lab.find(&step, &at, &marker, started_at).await, Found::NotSeen);
     lab.pass(15).await;
@@ -474,7 +480,8 @@ async fn a_runbook_started_again_is_the_same_execution() {
     for _ in 0..2 {
         let may = untoil_world::cleared_at(&step, now).await;
         let (at, marker) = (may.at().clone(), may.marker());
-        let order = Order { step: &step, at: &at, marker: &marker, started_at: now, now };
+        let order =
+            Order { step: &step, at: &at, marker: &marker, started_at: now, age: Duration::ZERO };
         handles.push(action.call(&lab.world.hands(), may, &order).await.unwrap());
     }
     assert_eq!(handles[0], handles[1]);
@@ -513,7 +520,8 @@ async fn a_refusal_names_what_is_missing_and_nothing_happens() {
     for _ in 0..3 {
         let may = lab.world.cleared(&step).await;
         let (at, marker, now) = (may.at().clone(), may.marker(), lab.clock.now());
-        let order = Order { step: &step, at: &at, marker: &marker, started_at: now, now };
+        let order =
+            Order { step: &step, at: &at, marker: &marker, started_at: now, age: Duration::ZERO };
         said.push(action.call(&lab.world.hands(), may, &order).await.unwrap_err());
     }
     assert!(

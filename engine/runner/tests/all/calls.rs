@@ -1,5 +1,8 @@
 //! Between the last look and the call: whatever is heard by then counts, and one instance calls.
 
+use std::time::Duration;
+
+use untoil_clock::Clock as _;
 use untoil_model::*;
 
 use crate::lab::Lab;
@@ -151,4 +154,28 @@ async fn a_throttled_call_is_not_made_again_for_an_alarm_that_cleared() {
     assert_eq!(lab.told().await[3..], ["finished refused resolved_before_act"]);
     assert!(lab.effects().is_empty());
     assert_eq!(incident.lease, None, "nothing was lent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_forward_does_not_prove_that_a_call_was_lost() {
+    for (forward, waits) in [
+        (Duration::ZERO, 60),
+        // As much as the clocks of two machines that both act at AWS can differ.
+        (Duration::from_mins(9), 60),
+        // More than that is really long ago.
+        (Duration::from_mins(20), 0),
+    ] {
+        let lab = Lab::new();
+        let (_, runner) = lab.instance("first");
+        let (mut incident, _) = lab.allowed().await;
+        let [started, _] = lost(&incident);
+        let started = lab.draft(&incident, started);
+        lab.write(&mut incident, vec![started]).await;
+        lab.clock.step_by(forward.as_micros().try_into().unwrap());
+        let began = lab.clock.ticks();
+        runner.find(&mut incident, 0).await.unwrap();
+        assert_eq!(lab.clock.ticks().saturating_sub(began).as_secs(), waits, "{forward:?} forward");
+        assert_eq!(lab.told().await, ["started", "backoff"]);
+        assert_eq!(incident.work(), Work::Call { step: 0 });
+    }
 }
