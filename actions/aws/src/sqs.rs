@@ -3,13 +3,14 @@
 //! A queue is a way in and changes nothing in the account but itself, so a dry run has it too. Calls
 //! go past the gate: SQS has no rate that a few queues could reach, and a receipt waits by design.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sqs::error::{DisplayErrorContext, SdkError};
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
-    MessageSystemAttributeName,
+    MessageAttributeValue, MessageSystemAttributeName,
 };
 use untoil_intake::{HIDDEN, MESSAGES_MAX, Queue, QueueError, QueueMessage, WAIT};
 
@@ -31,7 +32,9 @@ impl Queue for SqsQueue {
         let call = call.max_number_of_messages(i32::try_from(MESSAGES_MAX).unwrap_or(10));
         let call = call.wait_time_seconds(seconds(WAIT)).visibility_timeout(seconds(HIDDEN));
         let count = MessageSystemAttributeName::ApproximateReceiveCount;
-        let answer = call.message_system_attribute_names(count.clone()).send().await;
+        let call = call.message_system_attribute_names(count.clone());
+        // Ten at most, within the message's size: some senders say in them what the body is about.
+        let answer = call.message_attribute_names("All").send().await;
         let messages = answer.map_err(|error| failed(&error))?.messages.unwrap_or_default();
         let message = |message: aws_sdk_sqs::types::Message| {
             let receipts =
@@ -41,6 +44,7 @@ impl Queue for SqsQueue {
                 receipt: message.receipt_handle?,
                 body: message.body.unwrap_or_default(),
                 receipts: receipts.unwrap_or(1),
+                attributes: texts(message.message_attributes),
             })
         };
         Ok(messages.into_iter().filter_map(message).collect())
@@ -67,6 +71,15 @@ impl Queue for SqsQueue {
         let answer = call.send().await.map_err(|error| failed(&error))?;
         all(answer.failed())
     }
+}
+
+/// The attributes that are texts.
+fn texts<A>(attributes: Option<A>) -> BTreeMap<String, String>
+where
+    A: IntoIterator<Item = (String, MessageAttributeValue)>,
+{
+    let texts = attributes.into_iter().flatten();
+    texts.filter_map(|(name, value)| Some((name, value.string_value?))).collect()
 }
 
 fn seconds(duration: Duration) -> i32 {

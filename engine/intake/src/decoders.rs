@@ -10,7 +10,7 @@ use crate::decode::{self, DecodeError, Decoded};
 use crate::enrichment::Enrichment;
 use crate::mapping::{Mapping, MappingError};
 use crate::reading::{Detail, Origin, Read, Reading};
-use crate::sources::{self, Reader, Repeats};
+use crate::sources::{self, Reader, Repeats, cloudevents};
 
 /// Decoders of what AWS names: one alarm is one alarm, whichever path brought it.
 const BY_ARN: [&str; 3] = ["aws", "cloudwatch", "sns"];
@@ -26,6 +26,8 @@ pub struct Decoders {
 enum How {
     Decoder(Reader),
     Mapping(Box<Mapping>),
+    /// What comes are CloudEvents, and their data, or the whole event, is read so.
+    InEvents(Box<How>),
 }
 
 /// A source that cannot be read as it is configured.
@@ -43,6 +45,9 @@ pub enum DecodersError {
         list = decode::sources().join(", ")
     )]
     Unread(Source),
+    /// CloudEvents in CloudEvents.
+    #[error("`decoder: cloudevents` reads events by itself; leave `envelope` out")]
+    EventsInEvents,
     /// A mapping.
     #[error("in `mapping`: {0}")]
     Mapping(#[from] MappingError),
@@ -80,6 +85,26 @@ impl Decoders {
         }
         mapping.check()?;
         self.named.insert(source, How::Mapping(Box::new(mapping)));
+        Ok(())
+    }
+
+    /// Says that what comes from a source are CloudEvents: what was added under its name reads their data
+    /// (a decoder) or the whole event (a mapping). Where nothing was added, the data is one alarm in our
+    /// own words, or what the decoder of that name reads.
+    ///
+    /// # Errors
+    /// [`DecodersError::EventsInEvents`].
+    pub fn in_events(&mut self, source: Source) -> Result<(), DecodersError> {
+        let own = sources::sender(source.as_str()).map(How::Decoder);
+        let events = sources::sender("cloudevents").expect("it is a sender");
+        let how = match self.named.remove(&source).or(own) {
+            None => How::Decoder(events),
+            Some(How::Decoder(reader)) if reader.name == events.name => {
+                return Err(DecodersError::EventsInEvents);
+            }
+            Some(how) => How::InEvents(Box::new(how)),
+        };
+        self.named.insert(source, how);
         Ok(())
     }
 
@@ -138,6 +163,7 @@ impl Decoders {
         match self.named.get(source) {
             Some(How::Decoder(reader)) => Some(reader.name),
             Some(How::Mapping(_)) => None,
+            Some(How::InEvents(_)) => Some("cloudevents"),
             None => sources::reader(source.as_str()).map(|reader| reader.name),
         }
     }
@@ -145,8 +171,7 @@ impl Decoders {
     fn read(&self, delivery: &Delivery, detail: Detail) -> Result<Read, DecodeError> {
         let source = &delivery.id.source;
         let mut read = match self.named.get(source) {
-            Some(How::Mapping(mapping)) => mapping.read(source, delivery, detail)?,
-            Some(How::Decoder(reader)) => own((reader.read)(delivery, detail)?, reader, source)?,
+            Some(how) => how.read(source, delivery, detail)?,
             None => {
                 let reader = sources::reader(source.as_str());
                 let reader = reader.ok_or_else(|| DecodeError::NoDecoder(source.clone()))?;
@@ -159,6 +184,26 @@ impl Decoders {
             }
         }
         Ok(read)
+    }
+}
+
+impl How {
+    fn read(
+        &self,
+        source: &Source,
+        delivery: &Delivery,
+        detail: Detail,
+    ) -> Result<Read, DecodeError> {
+        match self {
+            Self::Mapping(mapping) => mapping.read(source, delivery, detail),
+            Self::Decoder(reader) => own((reader.read)(delivery, detail)?, reader, source),
+            Self::InEvents(how) => match &**how {
+                Self::Mapping(mapping) => cloudevents::mapped(delivery, detail, mapping),
+                inner @ (Self::Decoder(_) | Self::InEvents(_)) => {
+                    cloudevents::carried(delivery, |data| inner.read(source, data, detail))
+                }
+            },
+        }
     }
 }
 

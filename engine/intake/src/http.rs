@@ -30,8 +30,10 @@ use crate::rates::Rates;
 use crate::sns_ports::{Certificates, Subscriptions};
 use crate::sns_signature::{SnsRefusal, SnsVerifier, Verified};
 use crate::sns_url::SubscribeUrl;
-use crate::sources::Repeats;
+use crate::sources::{Repeats, cloudevents};
 use crate::{Decoders, bounds, decode, networks, patience};
+
+mod handshake;
 
 /// The largest body unless configured: SNS's 256 KiB are up to 1.5 MB once they are JSON in JSON.
 pub const BODY_BYTES_DEFAULT: usize = 2 * 1024 * 1024;
@@ -190,7 +192,7 @@ impl IntakeState {
 pub fn routes(state: IntakeState) -> Router {
     // Our own limit stands in `read`; it counts what was read rather than what was announced.
     Router::new()
-        .route("/v1/events/{source}", post(receive))
+        .route("/v1/events/{source}", post(receive).options(handshake::answer))
         .layer(DefaultBodyLimit::disable())
         .with_state(state)
 }
@@ -209,7 +211,8 @@ async fn receive(
     request: Request,
 ) -> Response {
     match accept(&parts, &source, request).await {
-        Ok((status, accepted)) => {
+        Ok((status, None)) => status.into_response(),
+        Ok((status, Some(accepted))) => {
             let json = serde_json::to_string(&accepted).expect("texts and a number are JSON");
             (status, [(header::CONTENT_TYPE, "application/json")], json).into_response()
         }
@@ -230,7 +233,7 @@ async fn accept(
     parts: &Parts,
     source: &str,
     request: Request,
-) -> Result<(StatusCode, Accepted), Problem> {
+) -> Result<(StatusCode, Option<Accepted>), Problem> {
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "no such source is configured");
     let source: Source = source.parse().map_err(|_| unknown())?;
     let gate = parts.sources.get(&source).ok_or_else(unknown)?;
@@ -246,44 +249,69 @@ async fn accept(
     }
     plain(headers)?;
     let Read { bytes, memory: _memory } = read(parts, headers, body).await?;
-    if bytes.is_empty() {
+    let is_events = parts.decoders.kind(&source) == Some("cloudevents");
+    // An event may be all in its headers.
+    if bytes.is_empty() && !(is_events && headers.contains_key("ce-id")) {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "the body is empty"));
     }
     let received_at = parts.clock.now();
-    let (sender, message, confirm) = match (judged, &gate.sns) {
-        (Judged::Sender(sender), _) => {
-            (sender, message_id((&source, &parts.decoders), headers, (&bytes, received_at))?, None)
-        }
-        (Judged::BySignature, Some(verifier)) => {
-            let verified = verifier
-                .verify(&bytes, received_at)
-                .await
-                .map_err(|refusal| refused(refusal, headers))?;
-            let Verified { topic, message_id, confirm } = verified;
-            gate.pays(topic.as_str(), parts.clock.ticks())?;
-            (topic.to_string(), message_id, confirm)
-        }
-        (Judged::BySignature, None) => {
-            let SourceAuth::Hmac(hmac) = &gate.auth else { return Err(unknown()) };
-            let sender = hmac
-                .verify(headers, &bytes, received_at)
-                .map_err(|why| Problem::new(StatusCode::UNAUTHORIZED, why))?;
-            gate.pays(&sender, parts.clock.ticks())?;
-            (sender, message_id((&source, &parts.decoders), headers, (&bytes, received_at))?, None)
-        }
-        (Judged::Unknown(_), _) => return Err(unknown()),
+    let ticks = parts.clock.ticks();
+    let Proven { sender, message, confirm } =
+        gate.proves(judged, headers, (&bytes, received_at, ticks)).await?;
+    let mut kept = kept(headers);
+    if is_events {
+        kept.append(&mut cloudevents::attributes(headers).map_err(attributes)?);
+    }
+    let id = DeliveryId { source, message: String::new() };
+    let mut delivery = Delivery { id, sender, received_at, headers: kept, body: bytes };
+    delivery.id.message = match message {
+        Some(message) => message,
+        None => message_id(&parts.decoders, headers, &delivery)?,
     };
-    let delivery = Delivery {
-        id: DeliveryId { source, message },
-        sender,
-        received_at,
-        headers: kept(headers),
-        body: bytes,
-    };
-    keep(parts, delivery, confirm).await
+    let (status, accepted) = keep(parts, delivery, confirm).await?;
+    // A sender of events takes what is answered for an event: Knative's broker counts other words as a
+    // failure.
+    Ok((status, (!is_events).then_some(accepted)))
+}
+
+/// A sender who is known now.
+struct Proven {
+    sender: String,
+    /// The sender's own id of the message, where that was proven too.
+    message: Option<String>,
+    confirm: Option<SubscribeUrl>,
 }
 
 impl Gate {
+    /// Who sent a body, by its signature where its headers alone do not say.
+    async fn proves(
+        &self,
+        judged: Judged,
+        headers: &HeaderMap,
+        (body, received_at, ticks): (&[u8], Timestamp, Duration),
+    ) -> Result<Proven, Problem> {
+        let unknown = || Problem::new(StatusCode::NOT_FOUND, "no such source is configured");
+        match (judged, &self.sns) {
+            (Judged::Sender(sender), _) => Ok(Proven { sender, message: None, confirm: None }),
+            (Judged::BySignature, Some(verifier)) => {
+                let verified = verifier.verify(body, received_at).await;
+                let Verified { topic, message_id, confirm } =
+                    verified.map_err(|refusal| refused(refusal, headers))?;
+                self.pays(topic.as_str(), ticks)?;
+                Ok(Proven { sender: topic.to_string(), message: Some(message_id), confirm })
+            }
+            (Judged::BySignature, None) => {
+                let SourceAuth::Hmac(hmac) = &self.auth else { return Err(unknown()) };
+                let sender = hmac
+                    .verify(headers, body, received_at)
+                    .map_err(|why| Problem::new(StatusCode::UNAUTHORIZED, why))?;
+                self.pays(&sender, ticks)?;
+                Ok(Proven { sender, message: None, confirm: None })
+            }
+            (Judged::Unknown(_), _) => Err(unknown()),
+        }
+    }
+
     /// Refuses what comes from elsewhere than it should.
     fn lets_in(&self, head: &Head, proxies: &[IpNet]) -> Result<(), Problem> {
         if self.networks.is_empty() {
@@ -380,10 +408,11 @@ fn plain(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// The sender's own id of the message, or the body's hash: the same body is the same message.
 fn message_id(
-    (source, decoders): (&Source, &Decoders),
+    decoders: &Decoders,
     headers: &HeaderMap,
-    (body, received_at): (&[u8], Timestamp),
+    delivery: &Delivery,
 ) -> Result<String, Problem> {
+    let Delivery { id: DeliveryId { source, .. }, received_at, body, .. } = delivery;
     // Without its envelope, a message of SNS is told by its header alone.
     if headers.contains_key("x-amz-sns-rawdelivery")
         && let Some(id) = headers.get("x-amz-sns-message-id").and_then(|id| id.to_str().ok())
@@ -391,12 +420,22 @@ fn message_id(
     {
         return Ok(format!("sns:{id}"));
     }
+    let kind = decoders.kind(source);
+    if kind == Some("cloudevents")
+        && let Some(message) = cloudevents::message(delivery)
+    {
+        return Ok(message);
+    }
     if decoders.repeats(source) == Repeats::Lately {
         let bucket = received_at.as_second().div_euclid(SAME_BODY_SECS);
-        return Ok(format!("{}@{bucket}", Hash::of(body)));
+        let hash = match kind {
+            // The same body under other headers is another event.
+            Some("cloudevents") => Hash::of_json(&(&delivery.headers, Hash::of(body))),
+            Some(_) | None => Hash::of(body),
+        };
+        return Ok(format!("{hash}@{bucket}"));
     }
-    let is_generic = decoders.kind(source) == Some("generic");
-    let key = headers.get("idempotency-key").filter(|_| is_generic);
+    let key = headers.get("idempotency-key").filter(|_| kind == Some("generic"));
     let Some(key) = key else {
         return Ok(Hash::of(body).to_string());
     };
@@ -418,6 +457,17 @@ fn kept(headers: &HeaderMap) -> BTreeMap<String, String> {
         (value.len() <= KEPT_HEADER_BYTES_MAX).then(|| ((*name).to_owned(), value.to_owned()))
     });
     kept.collect()
+}
+
+/// An event whose headers cannot be kept as they are.
+fn attributes(error: cloudevents::AttributeError) -> Problem {
+    let status = match error {
+        cloudevents::AttributeError::TooMany => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        cloudevents::AttributeError::Twice(_) | cloudevents::AttributeError::NotText(_) => {
+            StatusCode::BAD_REQUEST
+        }
+    };
+    Problem::new(status, error.to_string())
 }
 
 /// A body and its share of the memory.

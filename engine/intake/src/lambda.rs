@@ -212,7 +212,8 @@ fn records(
                 text(record, "/eventSourceARN").ok_or(LambdaError::Shape("eventSourceARN"))?;
             let source = sources.queues.get(arn).cloned().unwrap_or_else(aws);
             let from = (&source, arn);
-            deliveries.push(queue::delivery(decoders, from, (id, body.to_owned()), received_at));
+            let said = (id, body.to_owned(), attributes(record));
+            deliveries.push(queue::delivery(decoders, from, said, received_at));
             ids.push(id.to_owned());
         }
         return Ok(messages(deliveries, Some(ids), decoders));
@@ -228,10 +229,20 @@ fn records(
         let topic = text(record, "/Sns/TopicArn").ok_or(LambdaError::Shape("TopicArn"))?;
         let body = record["Sns"].to_string();
         let from = (&aws(), topic);
-        Ok(queue::delivery(decoders, from, ("", body), received_at))
+        Ok(queue::delivery(decoders, from, ("", body, BTreeMap::new()), received_at))
     };
     let deliveries = records.iter().map(delivery).collect::<Result<_, _>>()?;
     Ok(messages(deliveries, None, decoders))
+}
+
+/// The attributes of a message of SQS that are texts.
+fn attributes(record: &Value) -> BTreeMap<String, String> {
+    let all = record.get("messageAttributes").and_then(Value::as_object).into_iter().flatten();
+    let texts = all.filter_map(|(name, said)| {
+        let text = said.get("stringValue")?.as_str()?;
+        Some((name.clone(), text.to_owned()))
+    });
+    texts.collect()
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {

@@ -123,15 +123,24 @@ impl Mapping {
         delivery: &Delivery,
         detail: Detail,
     ) -> Result<Read, DecodeError> {
-        let outer = json::body(delivery)?;
+        self.read_value(source, (delivery, detail), &json::body(delivery)?)
+    }
+
+    /// What a delivery says by this mapping, of whose body this was made.
+    pub(crate) fn read_value(
+        &self,
+        source: &Source,
+        (delivery, detail): (&Delivery, Detail),
+        outer: &Value,
+    ) -> Result<Read, DecodeError> {
         let inner = match &self.json_in {
             Some(at) => {
-                let said = Place::root(&outer).at(at.as_str()).required()?;
+                let said = Place::root(outer).at(at.as_str()).required()?;
                 Some(json::parse(said.as_str().as_bytes())?)
             }
             None => None,
         };
-        let body = Place::root(inner.as_ref().unwrap_or(&outer));
+        let body = Place::root(inner.as_ref().unwrap_or(outer));
         let items = self.items(body)?;
         if items.len() > ALARMS_MAX {
             return Err(DecodeError::TooMany { what: "alarms in one delivery", max: ALARMS_MAX });

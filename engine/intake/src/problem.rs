@@ -53,6 +53,14 @@ impl Problem {
         }
     }
 
+    /// Deliveries are posted.
+    pub(crate) fn posted() -> Self {
+        Self {
+            header: Some((header::ALLOW, HeaderValue::from_static("POST"))),
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "deliveries are posted")
+        }
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }

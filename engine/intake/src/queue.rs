@@ -4,19 +4,21 @@
 //! read is kept too, so that a person sees it, and is left in the queue, whose redrive policy moves
 //! it to the dead-letter queue. A message that is seen again changes nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use untoil_clock::Clock;
 use untoil_journal::Journal;
 use untoil_model::{Delivery, DeliveryId, Source};
 
-use crate::sources::aws;
 use crate::sources::sns::Envelope;
+use crate::sources::{aws, cloudevents};
 use crate::{Decoders, bounds, patience};
 
 /// Most messages of one receipt: SQS gives no more.
@@ -50,6 +52,8 @@ pub struct QueueMessage {
     pub body: String,
     /// How often it was received, this time included, as far as the queue knows.
     pub receipts: u32,
+    /// Its own attributes that are texts. Those of an event in binary mode are kept with the delivery.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// A call to a queue that did not succeed; whether it had an effect cannot be told.
@@ -179,9 +183,10 @@ impl Consumer {
     }
 
     fn hold(&self, message: QueueMessage) -> Held {
-        let QueueMessage { id, receipt, body, receipts } = message;
+        let QueueMessage { id, receipt, body, receipts, attributes } = message;
         let from = (&self.source, self.queue.name());
-        let delivery = delivery(&self.decoders, from, (&id, body), self.clock.now());
+        let said = (id.as_str(), body, attributes);
+        let delivery = delivery(&self.decoders, from, said, self.clock.now());
         let leaves = match self.decoders.decode(&delivery) {
             Ok(_) => true,
             Err(error) => {
@@ -227,7 +232,7 @@ impl Consumer {
 pub(crate) fn delivery(
     decoders: &Decoders,
     (source, sender): (&Source, &str),
-    (id, body): (&str, String),
+    (id, body, attributes): (&str, String, BTreeMap<String, String>),
     received_at: jiff::Timestamp,
 ) -> Delivery {
     let envelope = if aws::is_envelope(body.as_bytes()) {
@@ -248,15 +253,32 @@ pub(crate) fn delivery(
         Some(id) => format!("sns:{id}"),
         None => format!("sqs:{}", bounds::quote(id)),
     };
+    let is_events = kind == Some("cloudevents");
+    let mut headers = BTreeMap::new();
+    if is_events {
+        let of_sns = envelope.as_ref().and_then(|envelope| envelope.message_attributes.as_ref());
+        headers = cloudevents::of_attributes(attributes.into_iter().chain(texts(of_sns)));
+    }
     let body = match envelope {
         Some(envelope) if !matches!(kind, Some("sns" | "aws" | "cloudwatch")) => envelope.message,
         Some(_) | None => body,
     };
-    Delivery {
+    let mut delivery = Delivery {
         id: DeliveryId { source: source.clone(), message },
         sender: sender.to_owned(),
         received_at,
-        headers: std::collections::BTreeMap::new(),
+        headers,
         body: body.into_bytes(),
+    };
+    // The same event by another way is the same message.
+    if is_events && let Some(message) = cloudevents::message(&delivery) {
+        delivery.id.message = message;
     }
+    delivery
+}
+
+/// The attributes of a message of SNS that are texts.
+fn texts(attributes: Option<&Value>) -> impl Iterator<Item = (String, String)> {
+    let all = attributes.and_then(Value::as_object).into_iter().flatten();
+    all.filter_map(|(name, said)| Some((name.clone(), said.get("Value")?.as_str()?.to_owned())))
 }

@@ -6,6 +6,7 @@
 pub(crate) mod alertmanager;
 pub(crate) mod aws;
 pub(crate) mod azure;
+pub(crate) mod cloudevents;
 pub(crate) mod cloudwatch;
 pub(crate) mod cloudwatch_event;
 pub(crate) mod cloudwatch_origins;
@@ -42,6 +43,7 @@ pub(crate) const ALL: &[Reader] = &[
     Reader { name: "alertmanager", read: alertmanager::read },
     Reader { name: "aws", read: aws::read },
     Reader { name: "azure", read: azure::read },
+    Reader { name: "cloudevents", read: cloudevents::read },
     Reader { name: "cloudwatch", read: aws::read },
     Reader { name: "datadog", read: datadog::read },
     Reader { name: "dynatrace", read: dynatrace::read },

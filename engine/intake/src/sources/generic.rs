@@ -20,10 +20,12 @@ struct Body {
     alarms: Vec<Said>,
 }
 
+/// One alarm in our own words.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said {
-    key: String,
+pub(crate) struct Said {
+    /// What identifies it.
+    pub(crate) key: String,
     name: String,
     state: AlarmState,
     changed_at: Timestamp,
@@ -57,12 +59,13 @@ pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeEr
         let origin = |field: &str| {
             (field != "source").then(|| format!("/alarms/{n}{}", reading::pointer_of(field)))
         };
-        Ok(Reading::whole(alarm(delivery, said)?, detail, origin))
+        Ok(Reading::whole(alarm(delivery, said, "generic")?, detail, origin))
     });
     Ok(Read::Alarms(readings.collect::<Result<_, _>>()?))
 }
 
-fn alarm(delivery: &Delivery, said: Said) -> Result<Alarm, DecodeError> {
+/// The alarm, whose key begins with a decoder's name.
+pub(crate) fn alarm(delivery: &Delivery, said: Said, decoder: &str) -> Result<Alarm, DecodeError> {
     for (field, text) in [("key", &said.key), ("name", &said.name)] {
         if text.trim().is_empty() {
             return Err(DecodeError::missing(field));
@@ -87,7 +90,7 @@ fn alarm(delivery: &Delivery, said: Said) -> Result<Alarm, DecodeError> {
     }
     let named = |text: Option<String>| text.map(|text| bounds::name(&text));
     Ok(Alarm {
-        key: bounds::key(&format!("generic:{}", said.key))?,
+        key: bounds::key(&format!("{decoder}:{}", said.key))?,
         source: delivery.id.source.clone(),
         name: bounds::name(&said.name),
         state: said.state,

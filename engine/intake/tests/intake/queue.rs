@@ -68,7 +68,13 @@ impl Simulated {
                 *until = now + HIDDEN;
                 *receipts += 1;
                 let (id, receipt) = (id.clone(), id.clone());
-                QueueMessage { id, receipt, body: body.clone(), receipts: *receipts }
+                QueueMessage {
+                    id,
+                    receipt,
+                    body: body.clone(),
+                    receipts: *receipts,
+                    attributes: BTreeMap::new(),
+                }
             })
             .collect()
     }
