@@ -1,6 +1,6 @@
 //! Benchmarks; one command prints a table.
 //!
-//! `cargo run --release -p untoil-bench [-- --only intake|sns|postgres|latency|path|matching|start|memory|overload]`
+//! `cargo run --release -p untoil-bench [-- --only intake|sns|postgres|latency|path|decode|matching|start|memory|overload]`
 //!
 //! Servers run in processes of their own, so that their processor time and memory are theirs alone;
 //! the load comes from this process over loopback. AWS is a stand-in here that answers at once: what is
@@ -15,6 +15,7 @@
 mod acting;
 mod bodies;
 mod child;
+mod decode;
 mod engine;
 mod intake;
 mod latency;
@@ -39,8 +40,10 @@ use anyhow::{Result, bail};
 static METER: untoil_sandbox::MeteredAlloc = untoil_sandbox::MeteredAlloc;
 
 /// What there is to measure, in the order of the table.
-const PARTS: [&str; 9] =
-    ["intake", "sns", "postgres", "latency", "path", "matching", "start", "memory", "overload"];
+const PARTS: [&str; 10] = [
+    "intake", "sns", "postgres", "latency", "path", "decode", "matching", "start", "memory",
+    "overload",
+];
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -67,6 +70,7 @@ async fn measure(parts: &[&str]) -> Result<()> {
             "start" => start::measure()?,
             "overload" => overload::measure().await?,
             "latency" => latency::measure().await?,
+            "decode" => decode::measure().await?,
             "matching" => matching::measure()?,
             "memory" => memory::measure().await?,
             other => bail!("there is no part `{other}`"),
