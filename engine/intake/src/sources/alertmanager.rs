@@ -1,11 +1,14 @@
-//! Prometheus Alertmanager's webhook, version 4. The state is each alert's own, never the group's.
+//! Prometheus Alertmanager's webhook, versions 3 and 4. The state is each alert's own, never the group's.
 //!
 //! <https://prometheus.io/docs/alerting/latest/configuration/#webhook_config>
+//! Version 3 (to 2017) has a number as its group's key, beyond what JSON's readers hold exactly, so it is
+//! not read: <https://github.com/prometheus/docs/pull/801>. Before 0.19 alerts had no fingerprint:
+//! <https://github.com/prometheus/alertmanager/issues/2227>.
 
 use jiff::Timestamp;
 use untoil_model::{AlarmState, Delivery};
 
-use crate::reading::{Core, Detail, Place, Read, Reading};
+use crate::reading::{Core, Detail, Place, Read, Reading, Said};
 use crate::{DecodeError, json};
 
 /// What a delivery of Alertmanager's says.
@@ -13,8 +16,8 @@ pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeEr
     let body = json::parse(&delivery.body)?;
     let group = Place::root(&body);
     let version = group.at("/version").required()?;
-    if version.as_str() != "4" {
-        return Err(version.wrong("`\"4\"`"));
+    if !matches!(version.as_str(), "3" | "4") {
+        return Err(version.wrong("`\"3\"` or `\"4\"`"));
     }
     if group.at("/alerts").value().is_none_or(|alerts| !alerts.is_array()) {
         return Err(DecodeError::missing("/alerts"));
@@ -43,7 +46,11 @@ fn alarm(
         // The zero date is how Alertmanager writes that an alert has not ended.
         return Err(said.wrong("when its state changed"));
     }
-    let fingerprint = alert.at("/fingerprint").required()?;
+    let stated = alert.at("/fingerprint");
+    let fingerprint = match fingerprint(alert) {
+        Some(fingerprint) if stated.value().is_none() => fingerprint,
+        Some(_) | None => stated.required()?,
+    };
     let core = Core {
         source: "alertmanager",
         identity: std::slice::from_ref(&fingerprint),
@@ -63,6 +70,26 @@ fn alarm(
     Ok(reading)
 }
 
+/// The fingerprint as Alertmanager makes it, for those that do not say it: FNV-1a over the labels in the
+/// order of their names, each name and value followed by a byte that no UTF-8 has.
+/// <https://github.com/prometheus/common/blob/main/model/signature.go>
+fn fingerprint<'a>(alert: Place<'_>) -> Option<Said<'a>> {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let mut hash = OFFSET;
+    let mut labels = alert.pairs("/labels");
+    labels.sort_by_key(|(name, _)| *name);
+    for (name, value) in &labels {
+        let value = value.value()?.as_str()?;
+        let bytes = [name.as_bytes(), &[0xff], value.as_bytes(), &[0xff]];
+        for byte in bytes.into_iter().flatten() {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+        }
+    }
+    let made = Said::made(format!("{hash:016x}"), "the hash of the labels");
+    (!labels.is_empty()).then_some(made)
+}
+
 /// The labels as they are, and beside them the annotations and the group's own words with a `.` in
 /// their names, which a label's name cannot have.
 fn labels(reading: &mut Reading, group: Place<'_>, alert: Place<'_>) -> Result<(), DecodeError> {
@@ -77,4 +104,34 @@ fn labels(reading: &mut Reading, group: Place<'_>, alert: Place<'_>) -> Result<(
         reading.label("alertmanager.truncated", group.at("/truncatedAlerts").scalar())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_that_is_made_is_the_one_that_alertmanager_says() {
+        // As Debian's Alertmanager 0.25 wrote them.
+        for (labels, expected) in [
+            (
+                r#"{"alertname": "디스크사용률높음", "cluster": "ap-northeast-2", "instance": "서울-web-01:9100", "severity": "warning", "team": "infra"}"#,
+                "4771f4d58b67b627",
+            ),
+            (
+                r#"{"alertname": "HighLatency", "path": "/api/0", "severity": "page", "team": "trunc"}"#,
+                "a0cd5747128ba612",
+            ),
+        ] {
+            let alert: serde_json::Value =
+                serde_json::from_str(&format!(r#"{{"labels":{labels}}}"#)).unwrap();
+            let made = fingerprint(Place::root(&alert)).unwrap();
+            assert_eq!(made.as_str(), expected);
+        }
+        for labels in ["{}", "null", r#"{"a":1}"#] {
+            let alert: serde_json::Value =
+                serde_json::from_str(&format!(r#"{{"labels":{labels}}}"#)).unwrap();
+            assert!(fingerprint(Place::root(&alert)).is_none(), "{labels}");
+        }
+    }
 }

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
-use untoil_intake::{CertificateUrl, Decoded, SnsPolicy, SnsRefusal, SnsVerifier, decode};
+use untoil_intake::{
+    CertificateUrl, DecodeError, Decoded, SnsPolicy, SnsRefusal, SnsVerifier, decode,
+};
 use untoil_model::{Alarm, Hash};
 
 use crate::goldens::delivery;
@@ -184,6 +186,11 @@ fn certificate_addresses_are_taken_and_refused_as_the_table_says() {
 
 /// A decoded delivery on one line: the telling fields of each alarm.
 pub(crate) fn line(source: &str, body: &[u8]) -> String {
+    told(decode(&delivery(source, body.to_vec())))
+}
+
+/// What was decoded, the same way.
+pub(crate) fn told(decoded: Result<Decoded, DecodeError>) -> String {
     let told = |alarm: &Alarm| {
         let dimensions: Vec<String> =
             alarm.dimensions.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -203,7 +210,7 @@ pub(crate) fn line(source: &str, body: &[u8]) -> String {
             alarm.region.as_deref().unwrap_or("-"),
         )
     };
-    match decode(&delivery(source, body.to_vec())) {
+    match decoded {
         Ok(Decoded::Alarms(alarms)) => {
             for alarm in &alarms {
                 assert!(alarm.key.as_str().starts_with(&format!("{}:", alarm.source)));

@@ -71,6 +71,7 @@ impl Intake {
         let more = [
             ("pagerduty", open(SourceAuth::Hmac(HmacAuth::pagerduty(keys())))),
             ("sentry", open(SourceAuth::Hmac(HmacAuth::sentry(keys())))),
+            ("cloudevents", open(SourceAuth::Bearer { secrets: secrets() })),
             ("azure", open(SourceAuth::Query { name: "secret".to_owned(), secrets: secrets() })),
             (
                 "grafana",

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its stand-ins fails")]
 
 mod aws;
+mod cloudevents;
 mod corpus;
 mod enrichment;
 mod entries;

@@ -1,0 +1,335 @@
+//! CloudEvents: the three modes, what makes one the same, what they carry, and who may send them.
+#![expect(clippy::needless_raw_string_hashes, reason = "`expect-test` writes them")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::{Value, json};
+use untoil_intake::{
+    Decoded, Decoders, DecodersError, Invocation, LambdaSources, decode, explain, invocation,
+};
+use untoil_model::{Alarm, Delivery};
+
+use crate::corpus::{bodies, corpus, told};
+use crate::goldens::delivery;
+use crate::http::{Intake, SECRET, post};
+use crate::stand_in::NOW;
+
+const BINARY: [(&str, &str); 6] = [
+    ("ce-specversion", "1.0"),
+    ("ce-id", "7f3b8c1e-0003"),
+    ("ce-source", "/ops/backup"),
+    ("ce-type", "kr.example.backup.failed"),
+    ("ce-subject", "%EC%95%BC%EA%B0%84"),
+    ("content-type", "application/json"),
+];
+const DATA: &str = r#"{"state":"firing","reason":"멈춤"}"#;
+
+fn with(headers: &[(&str, &str)], body: &str) -> Delivery {
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Delivery { headers: headers.collect(), ..delivery("cloudevents", body.as_bytes().to_vec()) }
+}
+
+fn alarms(decoded: Decoded) -> Vec<Alarm> {
+    let Decoded::Alarms(alarms) = decoded else { panic!("{decoded:?}") };
+    alarms
+}
+
+#[test]
+fn every_event_of_the_corpus_gives_what_the_table_says() {
+    let Some(corpus) = corpus() else { return };
+    let mut found = String::new();
+    for path in bodies(&corpus, "cloudevents") {
+        let file = corpus.join(&path);
+        let headers = std::fs::read(file.with_extension("headers.json")).unwrap();
+        let headers: BTreeMap<String, String> = serde_json::from_slice(&headers).unwrap();
+        let headers = headers.into_iter().map(|(name, value)| (name.to_lowercase(), value));
+        let body = std::fs::read(&file).unwrap();
+        let delivery = Delivery { headers: headers.collect(), ..delivery("cloudevents", body) };
+        let line = told(decode(&delivery));
+        // What the events themselves say, beside that they state no alarm.
+        let mut decoders = Decoders::default();
+        let mapping = "key: [/source, /id]\nstate: { from: /type, firing: [com.example.someevent, \
+            com.example.someotherevent], resolved: [] }\nchanged_at: /time\nname: /type\n\
+            labels: { message: /data/message, appinfoA: /data/appinfoA, data: /data }\n";
+        let source = delivery.id.source.as_str().to_owned() + "-ours";
+        decoders.mapping(source.parse().unwrap(), serde_yaml::from_str(mapping).unwrap()).unwrap();
+        decoders.in_events(source.parse().unwrap()).unwrap();
+        let mut ours = delivery.clone();
+        ours.id.source = source.parse().unwrap();
+        let mapped: Vec<String> = alarms(decoders.decode(&ours).unwrap())
+            .iter()
+            .map(|alarm| format!("{} {} {:?}", alarm.key, alarm.changed_at, alarm.labels))
+            .collect();
+        found += &format!("{path}\n{line}\n{}\n", mapped.join("\n"));
+    }
+    expect_test::expect![[r#"
+        cloudevents/binary.json
+        unreadable: the event's `data` has no `state` of `firing`, `resolved` or `no_data`; read it with `envelope: cloudevents` and a `mapping` or another `decoder`
+        cloudevents-ours:~1mycontext~1subcontext/1234-1234-1234 2018-04-05T03:56:24Z {"message": "Hello World!"}
+        cloudevents/spec-json-0.json
+        unreadable: the event's `data` has no `state` of `firing`, `resolved` or `no_data`; read it with `envelope: cloudevents` and a `mapping` or another `decoder`
+        cloudevents-ours:~1mycontext/A234-1234-1234 2018-04-05T17:31:00Z {}
+        cloudevents/spec-json-10.json
+        unreadable: the event's `data` has no `state` of `firing`, `resolved` or `no_data`; read it with `envelope: cloudevents` and a `mapping` or another `decoder`
+        cloudevents-ours:~1mycontext/D234-1234-1234 2026-11-02T03:05:00Z {}
+        cloudevents/spec-json-12.json
+        unreadable: the event's `data` has no `state` of `firing`, `resolved` or `no_data`; read it with `envelope: cloudevents` and a `mapping` or another `decoder`
+        cloudevents-ours:~1mycontext~14/B234-1234-1234 2018-04-05T17:31:00Z {}
+        cloudevents-ours:~1mycontext~19/C234-1234-1234 2018-04-05T17:31:05Z {"appinfoA": "abc"}
+        cloudevents/spec-json-2.json
+        unreadable: the event's `data` has no `state` of `firing`, `resolved` or `no_data`; read it with `envelope: cloudevents` and a `mapping` or another `decoder`
+        cloudevents-ours:~1mycontext/B234-1234-1234 2018-04-05T17:31:00Z {"data": "<much wow=\"xml\"/>"}
+        cloudevents/spec-json-4.json
+        unreadable: the event's `data` has no `state` of `firing`, `resolved` or `no_data`; read it with `envelope: cloudevents` and a `mapping` or another `decoder`
+        cloudevents-ours:~1mycontext/C234-1234-1234 2018-04-05T17:31:00Z {"appinfoA": "abc"}
+        cloudevents/spec-json-6.json
+        unreadable: the event's `data` has no `state` of `firing`, `resolved` or `no_data`; read it with `envelope: cloudevents` and a `mapping` or another `decoder`
+        cloudevents-ours:~1mycontext/C234-1234-1234 2018-04-05T17:31:00Z {"data": "1.5"}
+        cloudevents/spec-json-8.json
+        unreadable: the event's `data` has no `state` of `firing`, `resolved` or `no_data`; read it with `envelope: cloudevents` and a `mapping` or another `decoder`
+        cloudevents-ours:~1mycontext/D234-1234-1234 2018-04-05T17:31:00Z {"data": "I'm just a string"}
+        cloudevents/structured.json
+        unreadable: the event's `data` has no `state` of `firing`, `resolved` or `no_data`; read it with `envelope: cloudevents` and a `mapping` or another `decoder`
+        cloudevents-ours:~1mycontext~1subcontext/1234-1234-1234 2018-04-05T03:56:24Z {"message": "Hello World!"}
+    "#]].assert_eq(&found);
+}
+
+#[test]
+fn in_binary_mode_the_headers_are_the_event_and_told_as_such() {
+    let (decoded, origins) = explain(&with(&BINARY, DATA)).unwrap();
+    let alarm = alarms(decoded).remove(0);
+    assert_eq!(alarm.key.as_str(), "cloudevents:/ops/backup 야간");
+    assert_eq!((alarm.name.as_str(), alarm.reason.as_str()), ("야간", "멈춤"));
+    let lines: Vec<String> =
+        origins[0].iter().map(|origin| format!("{}: {}", origin.field, origin.from)).collect();
+    expect_test::expect![[r#"
+        changed_at: the time of receipt
+        dimensions.subject: header `ce-subject`
+        key: header `ce-source` + header `ce-subject`
+        labels.cloudevents.id: header `ce-id`
+        metric: header `ce-type`
+        name: header `ce-subject`
+        namespace: header `ce-source`
+        reason: /reason
+        state: /state"#]]
+    .assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn headers_that_are_no_event_are_unreadable_and_nothing_is_made_up() {
+    let table: &[(&[(&str, &str)], &str, &str)] = &[
+        (&BINARY[1..], DATA, "`/specversion` is missing"),
+        (&BINARY[..1], DATA, "`/id` is missing"),
+        (&BINARY, "not JSON", "not JSON: expected ident at line 1 column 2"),
+        (&BINARY, "[]", "the event's `data` has no `state`"),
+        (&[("ce-data", "x")], "{}", "not as documented: `ce-data` is no header of an event"),
+        (&[("ce-source", "%ff")], "{}", "`/source` is `%ff`, not percent-encoded UTF-8"),
+        (
+            &[("content-type", "application/cloudevents+avro")],
+            "{}",
+            "only the JSON format of CloudEvents is read",
+        ),
+        (
+            &[("content-type", "application/cloudevents-batch+json")],
+            "{}",
+            "not as documented: a batch is a list of events",
+        ),
+        (
+            &[("content-type", "Application/CloudEvents+JSON; charset=utf-8")],
+            "[]",
+            "not as documented: an event is an object",
+        ),
+    ];
+    for (headers, body, expected) in table {
+        let error = decode(&with(headers, body)).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{headers:?} {body}: {error}");
+    }
+}
+
+#[test]
+fn a_structured_event_is_told_by_its_content_type_whatever_its_headers() {
+    let event = json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t",
+        "subject": "body", "data": { "state": "firing" } });
+    let mut headers = BINARY.to_vec();
+    headers[5].1 = "application/cloudevents+json";
+    let alarm = alarms(decode(&with(&headers, &event.to_string())).unwrap()).remove(0);
+    assert_eq!(alarm.name, "body");
+}
+
+#[test]
+fn what_an_event_carries_is_read_by_another_senders_decoder() {
+    let azure = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/azure/fired.json"));
+    let azure: Value = serde_json::from_slice(&azure.unwrap()).unwrap();
+    let plain = alarms(decode(&delivery("azure", azure.to_string().into_bytes())).unwrap());
+    let mut decoders = Decoders::default();
+    decoders.decoder("grid".parse().unwrap(), Some("azure")).unwrap();
+    decoders.in_events("grid".parse().unwrap()).unwrap();
+    // Azure's own name needs no other word.
+    decoders.in_events("azure".parse().unwrap()).unwrap();
+    let mut event = json!({ "specversion": "1.0", "id": "1", "source": "/subscriptions/1",
+        "type": "Microsoft.Insights.Alert", "data": azure });
+    let in_body = delivery("grid", event.to_string().into_bytes());
+    event["data"] = Value::from(azure.to_string());
+    let as_text = delivery("grid", event.to_string().into_bytes());
+    let in_batch = delivery("azure", json!([event, event]).to_string().into_bytes());
+    let binary = Delivery { headers: with(&BINARY, "").headers, ..in_body.clone() };
+    let binary = Delivery { body: azure.to_string().into_bytes(), ..binary };
+    for (delivery, place) in [
+        (in_body, "/data/data/essentials/monitorCondition"),
+        (as_text, "/data → /data/essentials/monitorCondition"),
+        (in_batch, "/0/data → /data/essentials/monitorCondition"),
+        (binary, "/data/essentials/monitorCondition"),
+    ] {
+        let (decoded, origins) = decoders.explain(&delivery).unwrap();
+        let mut alarm = alarms(decoded).remove(0);
+        let state = origins[0].iter().find(|origin| origin.field == "state").unwrap();
+        assert_eq!(state.from, place);
+        let source = &delivery.id.source;
+        assert!(alarm.key.as_str().starts_with(&format!("{source}:")), "{}", alarm.key);
+        alarm.key = plain[0].key.clone();
+        alarm.source = plain[0].source.clone();
+        assert_eq!(alarm, plain[0]);
+    }
+    let twice = decoders.in_events("cloudevents".parse().unwrap());
+    assert_eq!(twice, Err(DecodersError::EventsInEvents));
+}
+
+fn bearer() -> String {
+    format!("Bearer {SECRET}")
+}
+
+#[tokio::test]
+async fn an_event_is_known_by_its_source_and_id_in_whatever_mode_and_answered_without_words() {
+    let intake = Intake::new();
+    let event = json!({ "specversion": "1.0", "id": "7f3b8c1e-0003", "source": "/ops/backup",
+        "type": "kr.example.backup.failed", "subject": "야간", "data": { "state": "firing" } });
+    let bearer = bearer();
+    let mut binary = vec![("authorization", bearer.as_str())];
+    binary.extend(BINARY);
+    let structured =
+        [("authorization", bearer.as_str()), ("content-type", "application/cloudevents+json")];
+    let mut other = event.clone();
+    other["source"] = "/ops/other".into();
+    for (request, status) in [
+        (post("cloudevents", &binary, DATA), 202),
+        (post("cloudevents", &binary, DATA), 200),
+        (post("cloudevents", &structured, event.to_string()), 200),
+        (post("cloudevents", &structured, json!([event]).to_string()), 202),
+        (post("cloudevents", &structured, other.to_string()), 202),
+        // Without a body: the attributes may say all.
+        (post("cloudevents", &[&binary[..2], &[("ce-id", "2")]].concat(), ""), 202),
+        (post("cloudevents", &binary[..1], ""), 400),
+        (post("cloudevents", &[&binary[..], &[("ce-id", "2")]].concat(), DATA), 400),
+        (post("cloudevents", &BINARY, DATA), 401),
+    ] {
+        let answer = intake.send(request).await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.body);
+        if status < 300 {
+            assert_eq!(answer.body, Value::Null);
+            assert!(!answer.headers.contains_key("content-type"));
+        }
+    }
+    let kept = intake.kept().await;
+    let kept = kept.iter().find(|kept| kept.body == DATA.as_bytes()).unwrap();
+    let names: Vec<_> = kept.headers.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        ["ce-id", "ce-source", "ce-specversion", "ce-subject", "ce-type", "content-type"]
+    );
+    assert_eq!(alarms(decode(kept).unwrap())[0].name, "야간", "a kept one is read as it came");
+}
+
+#[tokio::test]
+async fn headers_of_an_event_that_cannot_be_kept_are_refused_and_other_sources_keep_none() {
+    let intake = Intake::new();
+    let bearer = bearer();
+    let long = "x".repeat(20_000);
+    let head = [("authorization", bearer.as_str()), ("ce-subject", long.as_str())];
+    assert_eq!(intake.send(post("cloudevents", &head, DATA)).await.status.as_u16(), 431);
+    let mut head = vec![("authorization", bearer.as_str())];
+    head.extend(BINARY);
+    assert_eq!(intake.send(post("generic", &head, DATA)).await.status.as_u16(), 202);
+    let kept = intake.kept().await;
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].headers.len(), 1, "{:?}", kept[0].headers);
+}
+
+#[tokio::test]
+async fn the_handshake_is_answered_to_who_may_send_events_and_to_nobody_else() {
+    let intake = Intake::new();
+    let bearer = bearer();
+    let ask = |source: &str, headers: &[(&str, &str)]| {
+        let mut request = Request::options(format!("/v1/events/{source}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(Body::empty()).unwrap()
+    };
+    let origin = ("webhook-request-origin", "eventgrid.azure.net");
+    let known = ("authorization", bearer.as_str());
+    let callback = ("webhook-request-callback", "https://example.com/confirm");
+    for (source, headers, status) in [
+        ("cloudevents", &[known, origin, callback][..], 200),
+        ("cloudevents", &[origin], 401),
+        ("cloudevents", &[known], 400),
+        ("cloudevents", &[known, origin, origin], 400),
+        ("cloudevents", &[known, ("webhook-request-origin", "*")], 400),
+        ("cloudevents", &[known, ("webhook-request-origin", "")], 400),
+        ("generic", &[known, origin], 405),
+        ("sns", &[origin], 405),
+        ("nobody", &[known, origin], 404),
+    ] {
+        let answer = intake.send(ask(source, headers)).await;
+        assert_eq!(answer.status.as_u16(), status, "{source} {headers:?}: {}", answer.body);
+        let allowed = answer.headers.get("webhook-allowed-origin");
+        assert_eq!(allowed.is_some(), status == 200);
+        if status == 200 {
+            assert_eq!(allowed.unwrap(), "eventgrid.azure.net");
+            assert_eq!(answer.headers["webhook-allowed-rate"], "*");
+            assert_eq!(answer.headers["allow"], "POST");
+        }
+    }
+    assert_eq!(intake.kept().await.len(), 0);
+}
+
+#[test]
+fn an_event_in_binary_mode_comes_by_a_queue_with_its_attributes() {
+    let queue = "arn:aws:sqs:ap-northeast-2:210987654321:events";
+    let attributes: serde_json::Map<String, Value> = BINARY
+        .iter()
+        .map(|(name, value)| {
+            ((*name).to_owned(), json!({ "stringValue": value, "dataType": "String" }))
+        })
+        .chain([("trace".to_owned(), json!({ "stringValue": "x" }))])
+        .collect();
+    let record = |body: &str, attributes: &serde_json::Map<String, Value>| {
+        json!({ "eventSource": "aws:sqs", "eventSourceARN": queue, "messageId": "m-1",
+            "body": body, "messageAttributes": attributes })
+    };
+    let wrapped = json!({ "Type": "Notification", "MessageId": "s", "TopicArn": "t", "Message": DATA,
+        "Timestamp": "t", "MessageAttributes": BINARY.iter().map(|(name, value)| {
+            ((*name).to_owned(), json!({ "Type": "String", "Value": value }))
+        }).collect::<serde_json::Map<_, _>>() });
+    let none = serde_json::Map::new();
+    let event = json!({ "Records": [
+        record(DATA, &attributes), record(&wrapped.to_string(), &none), record(DATA, &none),
+    ] });
+    let queues = BTreeMap::from([(queue.to_owned(), "cloudevents".parse().unwrap())]);
+    let decoders = Arc::new(Decoders::default());
+    let read = invocation(
+        event.to_string().as_bytes(),
+        (&LambdaSources { queues }, &decoders),
+        NOW.parse().unwrap(),
+    );
+    let Ok(Invocation::Messages(messages)) = read else { panic!("{read:?}") };
+    let [by_itself, by_sns, without] = &messages.deliveries[..] else { panic!("{messages:?}") };
+    assert_eq!(by_itself.headers.len(), BINARY.len(), "{:?}", by_itself.headers);
+    assert_eq!(by_itself.id, by_sns.id, "the same event is the same message");
+    for delivery in [by_itself, by_sns] {
+        assert_eq!(alarms(decode(delivery).unwrap())[0].name, "야간");
+    }
+    assert_eq!(decode(without).unwrap_err().to_string(), "`/specversion` is missing");
+}
