@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 use untoil_journal::catch_up;
 use untoil_model::{
-    AlarmState, EngineMode, Incident, Period, Plan, Progress, Reason, Run, RunKind, Step,
-    StepOutcome, StepRef, Verdict,
+    AlarmState, Body, EngineMode, Incident, Period, Plan, Progress, Reason, Run, RunKind, Seq,
+    Step, StepOutcome, StepRef, Verdict,
 };
 
 use crate::gates::{after, no_data, not_clear, paused, protection, since};
+use crate::permit::Claim;
 use crate::{Clearance, Guard, GuardError, Ledger, Permit};
 
 /// How long a clearance is good for. SSM is told to give up delivering a command after 60 s
@@ -42,22 +43,59 @@ impl Guard {
     ) -> Result<Result<Clearance, Reason>, GuardError> {
         catch_up(self.journal(), incident).await?;
         let ledger = self.ledger(now).await?;
-        let look = Look { permit, n: step, attempt, incident, now };
-        Ok(look.again(self, &ledger))
+        let look = Look { claim: permit.claim(), n: step, attempt, incident, now };
+        let reserved = ledger.allowed_at(permit.run());
+        Ok(look.again(self, &ledger, reserved).map(|terms| terms.cleared(ledger.seq)))
     }
 }
 
-struct Look<'a> {
-    permit: &'a Permit,
-    n: u32,
+/// What a clearance will say. It is no right: what it rests on may not be in the journal yet.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    at: StepRef,
+    step: Step,
     attempt: u32,
-    incident: &'a Incident,
-    now: Timestamp,
+    not_after: Timestamp,
+}
+
+impl Terms {
+    /// The entry that must be in the journal before the call.
+    pub(crate) fn intent(&self) -> Body {
+        Body::Started {
+            step: self.at.clone(),
+            attempt: self.attempt,
+            does: Box::new(self.step.clone()),
+            marker: self.at.run.marker(self.at.step, self.attempt),
+            not_after: self.not_after,
+        }
+    }
+
+    /// The right itself, once the journal says all that it rests on, up to `ledger_at` in the ledger.
+    pub(crate) fn cleared(self, ledger_at: Seq) -> Clearance {
+        let Self { at, step, attempt, not_after } = self;
+        Clearance { at, step, attempt, not_after, ledger_at }
+    }
+}
+
+/// The last look at one try of one step.
+pub(crate) struct Look<'a> {
+    pub(crate) claim: Claim<'a>,
+    pub(crate) n: u32,
+    pub(crate) attempt: u32,
+    pub(crate) incident: &'a Incident,
+    pub(crate) now: Timestamp,
 }
 
 impl Look<'_> {
-    fn again(&self, guard: &Guard, ledger: &Ledger) -> Result<Clearance, Reason> {
-        let Permit { plan, run: id, .. } = self.permit;
+    /// What the clearance will say, or why there is none. `reserved` is when the run was allowed, if
+    /// it was and is not over.
+    pub(crate) fn again(
+        &self,
+        guard: &Guard,
+        ledger: &Ledger,
+        reserved: Option<Timestamp>,
+    ) -> Result<Terms, Reason> {
+        let Claim { plan, run: id, .. } = self.claim;
         let (run, step) = self.allowed()?;
         if let Some(reason) = paused(ledger, plan) {
             return Err(reason);
@@ -70,47 +108,46 @@ impl Look<'_> {
         }
         self.still_needed(run)?;
         self.is_next(run)?;
-        let Some(reserved) = ledger.runs.get(id).filter(|run| run.ended.is_none()) else {
+        let Some(reserved) = reserved else {
             return Err(refuse("reservation", format!("run `{id}` is over, or was never allowed")));
         };
         let (from, within) = match self.before(run) {
             Some(at) => (at, LATER_WITHIN),
-            None => (reserved.allowed_at, guard.policy().call_within),
+            None => (reserved, guard.policy().call_within),
         };
         let ready = after(from, step.after);
         if self.now > after(ready, within) {
             let late = since(ready, self.now);
             return Err(refuse("call_within", format!("it is {late} late, at most {within}")));
         }
-        Ok(Clearance {
+        Ok(Terms {
             at: StepRef { run: id.clone(), step: self.n },
             step: step.clone(),
             attempt: self.attempt,
             not_after: after(self.now, GOOD_FOR),
-            ledger_at: ledger.seq,
         })
     }
 
     /// The run and the step, if the journal still says that exactly this plan is allowed.
     fn allowed(&self) -> Result<(&Run, &Step), Reason> {
-        let permit = self.permit;
+        let claim = self.claim;
         let changed = |now: &str| Reason::StalePlan {
-            approved: permit.plan.hash().short(),
+            approved: claim.plan.hash().short(),
             now: now.to_owned(),
         };
-        let run = self.incident.run.as_ref().filter(|run| run.id == permit.run);
+        let run = self.incident.run.as_ref().filter(|run| run.id == *claim.run);
         let Some(run) = run.filter(|_| !self.incident.is_closed()) else {
             return Err(changed("nothing: the run is over"));
         };
         let part = run.part().ok_or_else(|| changed("nothing"))?;
-        let same = run.parts.len() == usize_of(permit.part).saturating_add(1);
-        if !same || part.plan != permit.plan {
+        let same = run.parts.len() == usize_of(claim.part).saturating_add(1);
+        if !same || part.plan != *claim.plan {
             return Err(changed(&part.plan.hash().short()));
         }
         if !matches!(part.verdict, Some(Verdict::Allow {})) {
             return Err(changed("not allowed"));
         }
-        let step = step_of(&permit.plan, permit.first_step, self.n);
+        let step = step_of(claim.plan, claim.first_step, self.n);
         let step = step.filter(|step| {
             run.steps.get(usize_of(self.n)).is_some_and(|(planned, _)| planned == *step)
         });
@@ -157,7 +194,7 @@ impl Look<'_> {
 
     /// When the step before it finished, if this is not the first of its part.
     fn before(&self, run: &Run) -> Option<Timestamp> {
-        if self.n == self.permit.first_step {
+        if self.n == self.claim.first_step {
             return None;
         }
         match run.steps.get(usize_of(self.n.checked_sub(1)?))? {

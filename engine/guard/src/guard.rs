@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard};
-use untoil_journal::{AppendError, Batch, Journal, JournalError, catch_up};
-use untoil_model::{
-    Actor, Body, Draft, EngineMode, Entry, Incident, Part, Plan, Progress, Run, RunKind,
-    StepOutcome, Stream, Verdict,
-};
+use untoil_journal::{Journal, JournalError, catch_up};
+use untoil_model::{Actor, EngineMode, Entry, Incident, Progress, StepOutcome, Stream, Verdict};
 
-use crate::{Judgement, Ledger, Opinion, Permit, Policy, Request, judge};
+use crate::permit::Claim;
+use crate::{Docket, First, Judgement, Ledger, Permit, Policy, Recorded};
 
 /// How often a judgement or an answer is begun anew because the journal moved in between. Each try
 /// reads what moved, and the ledger moves 30 times an hour; this many in a row is no coincidence.
@@ -78,84 +76,15 @@ impl Guard {
         incident: &mut Incident,
         now: Timestamp,
     ) -> Result<Judged, GuardError> {
+        let docket = Docket { proposed: Vec::new(), first: First::Waits };
         for _ in 0..TRIES {
             catch_up(self.journal(), incident).await?;
-            let (run, part) = waiting(incident)?;
-            let plan = part.plan.clone();
-            let ledger = self.ledger(now).await?;
-            let request = Request { incident, engine: self.engine };
-            let opinion = judge(&request, &ledger, &self.policy, now);
-            if let Verdict::Hold { reason, until } = &opinion.verdict
-                && part.verdict.as_ref() == Some(&opinion.verdict)
-            {
-                let judgement = Judgement::Hold { reason: reason.clone(), until: *until };
-                return Ok(Judged { judgement, entries: Vec::new() });
+            if let Some(recorded) = self.sit(incident, &docket, now).await? {
+                let Recorded { judgement, entries, may: _ } = recorded;
+                return Ok(Judged { judgement, entries });
             }
-            let batch = self.record(incident, (run, &plan), &opinion, now);
-            // Only a reservation needs the ledger to stand still, and then nobody else here may judge:
-            // they would only conflict. A hold or a denial lets go of it and waits for the disk alone.
-            let (batch, ledger) = match opinion.verdict {
-                Verdict::Allow {} => (batch.expect(Stream::Ledger, ledger.seq), Some(ledger)),
-                Verdict::Hold { .. } | Verdict::Deny { .. } => (batch, None),
-            };
-            let entries = match self.journal.append(batch).await {
-                Ok(entries) => entries,
-                Err(AppendError::Conflict { .. } | AppendError::Decided(_)) => continue,
-                Err(AppendError::Journal(error)) => return Err(error.into()),
-            };
-            if let Some(mut ledger) = ledger {
-                for entry in &entries {
-                    ledger.apply(entry);
-                }
-            }
-            for entry in &entries {
-                incident.apply(entry);
-            }
-            let judgement = match opinion.verdict {
-                Verdict::Allow {} => Judgement::Allow(permit(incident, plan)?),
-                Verdict::Hold { reason, until } => Judgement::Hold { reason, until },
-                Verdict::Deny { reason } => Judgement::Deny(reason),
-            };
-            return Ok(Judged { judgement, entries });
         }
         Err(GuardError::Contended(TRIES))
-    }
-
-    fn record(
-        &self,
-        incident: &Incident,
-        (run, plan): (&Run, &Plan),
-        opinion: &Opinion,
-        now: Timestamp,
-    ) -> Batch {
-        let mut parents = plan.parents.clone();
-        for step in plan.steps.iter().filter(|step| step.class.writes()) {
-            if step.target != plan.target && !parents.contains(&step.target) {
-                parents.push(step.target.clone());
-            }
-        }
-        let body = Body::Judged {
-            run: run.id.clone(),
-            part: number(run.parts.len().saturating_sub(1)),
-            verdict: opinion.verdict.clone(),
-            rule: plan.rule.clone(),
-            target: plan.target.clone(),
-            parents,
-            writes: plan.writes(),
-            authority: opinion.authority.clone(),
-            gates: opinion.gates.clone(),
-        };
-        let mut drafts = vec![Draft::of(&incident.id, now, self.actor.clone(), body)];
-        if let Verdict::Deny { reason } = &opinion.verdict {
-            // A lease that stays out is never quiet.
-            if reason.escalates() || plan.kind == RunKind::Return {
-                let body =
-                    Body::Escalated { reason: reason.clone(), mention: plan.mention.clone() };
-                drafts.push(Draft::of(&incident.id, now, self.actor.clone(), body));
-            }
-        }
-        let id = incident.id.clone();
-        Batch::of(drafts).expect(Stream::Incident(id.clone()), incident.seq).holding(id)
     }
 
     /// The permit of a part that was allowed before this process began, for what is left of it.
@@ -180,7 +109,7 @@ impl Guard {
         if failed || !left {
             return None;
         }
-        permit(incident, part.plan.clone()).ok()
+        Some(Claim::of(incident)?.permit())
     }
 
     pub(crate) fn journal(&self) -> &dyn Journal {
@@ -193,6 +122,10 @@ impl Guard {
 
     pub(crate) fn engine(&self) -> EngineMode {
         self.engine
+    }
+
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.actor
     }
 
     /// The ledger, folded on to the end of its stream. The first use reads all of it.
@@ -215,7 +148,7 @@ impl Guard {
     }
 }
 
-fn number(n: usize) -> u32 {
+pub(crate) fn number(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
@@ -226,25 +159,4 @@ pub(crate) fn failed(progress: &Progress) -> bool {
         Progress::Finished { .. } => true,
         Progress::Waiting | Progress::Started { .. } | Progress::Sent { .. } => false,
     }
-}
-
-/// The run and the part that wait for a judgement.
-fn waiting(incident: &Incident) -> Result<(&Run, &Part), GuardError> {
-    let run = incident.run.as_ref().filter(|_| !incident.is_closed());
-    let waiting = run.and_then(|run| Some((run, run.part()?))).filter(|(_, part)| {
-        let open = matches!(part.verdict, None | Some(Verdict::Hold { .. }));
-        open && !part.plan.steps.is_empty()
-    });
-    waiting.ok_or_else(|| GuardError::NoPlan(incident.id.to_string()))
-}
-
-/// The permit for the newest part, which the journal says is allowed.
-fn permit(incident: &Incident, plan: Plan) -> Result<Permit, GuardError> {
-    let run = incident.run.as_ref().ok_or_else(|| GuardError::NoPlan(incident.id.to_string()))?;
-    Ok(Permit {
-        run: run.id.clone(),
-        part: number(run.parts.len().saturating_sub(1)),
-        first_step: number(run.steps.len().saturating_sub(plan.steps.len())),
-        plan,
-    })
 }

@@ -228,6 +228,17 @@ impl Ledger {
         Some((held, &other.run))
     }
 
+    /// When the run's newest part was allowed, if one was and the run is not over.
+    pub(crate) fn allowed_at(&self, run: &RunId) -> Option<Timestamp> {
+        self.runs.get(run).filter(|run| run.ended.is_none()).map(|run| run.allowed_at)
+    }
+
+    /// The same, once a judgement at `at` that allows the run is folded in.
+    pub(crate) fn would_allow(&self, run: &RunId, at: Timestamp) -> Option<Timestamp> {
+        let is_over = self.runs.get(run).is_some_and(|run| run.ended.is_some());
+        (!is_over).then_some(at)
+    }
+
     /// The pause that covers this rule or one of these targets, as scope, by whom and why.
     ///
     /// A scope that this version cannot read pauses everything.

@@ -7,7 +7,9 @@
 //! turns a permit into a [`Clearance`], without which no port can write.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod answer;
+mod at_once;
 mod clear;
 mod gates;
 mod guard;
@@ -21,6 +23,7 @@ mod policy;
 mod targets;
 
 pub use answer::{Answer, AnswerError, Say};
+pub use at_once::{Docket, First, Recorded};
 pub use gates::{GATES, Gate, Opinion, RUN_GATE, RUN_RETURN, Request, judge};
 pub use guard::{Guard, GuardError, Judged};
 pub use ledger::{Ledger, Reservation};

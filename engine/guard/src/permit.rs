@@ -29,7 +29,9 @@
 //! ```
 
 use jiff::Timestamp;
-use untoil_model::{Plan, Reason, RunId, Seq, Step, StepRef};
+use untoil_model::{Incident, Plan, Reason, RunId, Seq, Step, StepRef};
+
+use crate::guard::number;
 
 /// The right to run one part of one plan once. Made by [`crate::Guard`] only, consumed by the runner.
 #[derive(Debug)]
@@ -59,6 +61,40 @@ impl Permit {
     /// The number, in the run, of the plan's first step.
     pub fn first_step(&self) -> u32 {
         self.first_step
+    }
+
+    pub(crate) fn claim(&self) -> Claim<'_> {
+        let Self { run, part, plan, first_step } = self;
+        Claim { run, part: *part, plan, first_step: *first_step }
+    }
+}
+
+/// What a permit is for. It is no right: it may be of an incident that is ahead of its journal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim<'a> {
+    pub(crate) run: &'a RunId,
+    pub(crate) part: u32,
+    pub(crate) plan: &'a Plan,
+    pub(crate) first_step: u32,
+}
+
+impl<'a> Claim<'a> {
+    /// The newest part of the incident's run, whose steps are known.
+    pub(crate) fn of(incident: &'a Incident) -> Option<Self> {
+        let run = incident.run.as_ref()?;
+        let plan = &run.part()?.plan;
+        Some(Self {
+            run: &run.id,
+            part: number(run.parts.len().saturating_sub(1)),
+            plan,
+            first_step: number(run.steps.len().saturating_sub(plan.steps.len())),
+        })
+    }
+
+    /// The right itself. The journal must say that the part is allowed.
+    pub(crate) fn permit(self) -> Permit {
+        let Self { run, part, plan, first_step } = self;
+        Permit { run: run.clone(), part, plan: plan.clone(), first_step }
     }
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's own data is well formed")]
 
 mod again;
+mod at_once;
 mod docs;
 mod gates;
 mod guard;
