@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::FutureExt as _;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use untoil_model::IncidentId;
+use untoil_model::{Incident, IncidentId};
 
 /// Incidents being worked on at once; most of them only wait. Beyond this they wait for a place.
 const WORKERS_MAX: usize = 10_000;
 /// Beyond this, workers that only look round leave their places to others.
 const IDLE_WORKERS_MAX: usize = 1_000;
+/// Incidents that are kept for the workers they wait for, so that these need not read what has just been
+/// written; the others are read. A worker is begun for each right after its page of deliveries.
+const OPENED_MAX: usize = 256;
 
 /// Rung when an incident has news that did not come in a delivery: a person's answer.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +31,8 @@ struct Pokes {
     queued: BTreeMap<IncidentId, Arc<Notify>>,
     /// This instance's own that have news and no worker.
     waiting: BTreeSet<IncidentId>,
+    /// Of these the ones that were just opened, as they were then.
+    opened: BTreeMap<IncidentId, Incident>,
     /// Those that have news and no worker, and may be another instance's.
     unsure: BTreeSet<IncidentId>,
 }
@@ -68,6 +73,15 @@ impl Bell {
         self.pokes().poke(incident);
     }
 
+    /// This instance has opened an incident.
+    pub(crate) fn open(&self, incident: Incident) {
+        let mut pokes = self.pokes();
+        pokes.poke(incident.id.clone());
+        if pokes.opened.len() < OPENED_MAX && pokes.waiting.contains(&incident.id) {
+            pokes.opened.insert(incident.id.clone(), incident);
+        }
+    }
+
     /// There is news of incidents that this instance may hold.
     pub(crate) fn hear(&self, incidents: impl IntoIterator<Item = IncidentId>) {
         let mut pokes = self.pokes();
@@ -94,6 +108,7 @@ impl Bell {
         let mut pokes = self.pokes();
         for incident in incidents {
             pokes.waiting.remove(incident);
+            pokes.opened.remove(incident);
             if let Some(worker) = pokes.working.get(incident) {
                 worker.stop.cancel();
             }
@@ -114,8 +129,9 @@ impl Bell {
         let incident = pokes.waiting.pop_first()?;
         let worker = Worker { news: Arc::new(Notify::new()), stop: stop.child_token() };
         pokes.working.insert(incident.clone(), worker.clone());
+        let opened = pokes.opened.remove(&incident);
         drop(pokes);
-        Some(Place { bell: self.clone(), incident, worker })
+        Some(Place { bell: self.clone(), incident, worker, opened })
     }
 }
 
@@ -134,6 +150,8 @@ pub(crate) struct Place {
     bell: Bell,
     pub(crate) incident: IncidentId,
     pub(crate) worker: Worker,
+    /// The incident as it was opened, if that was just now.
+    pub(crate) opened: Option<Incident>,
 }
 
 impl Place {

@@ -6,7 +6,8 @@ use futures::future::join_all;
 use untoil_intake::{Decoded, Decoders};
 use untoil_journal::{AppendError, Batch, Expect, JournalError};
 use untoil_model::{
-    Alarm, AlarmKey, Body, Delivery, Draft, IncidentId, Mode, Reason, Standing, Stream,
+    Alarm, AlarmKey, Body, Delivery, Draft, Entry, Incident, IncidentId, Mode, Reason, Standing,
+    Stream,
 };
 
 use crate::Tools;
@@ -46,16 +47,22 @@ impl ReadOut {
 /// The incidents that deliveries have news of.
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
-    /// Opened here, and so this instance's own.
-    pub(crate) opened: Vec<IncidentId>,
+    /// Opened here, and so this instance's own; as they were written.
+    pub(crate) opened: Vec<Incident>,
     /// Open before; another instance may hold them.
     pub(crate) heard: BTreeSet<IncidentId>,
 }
 
 impl Touched {
-    fn add(&mut self, more: Self) {
-        self.opened.extend(more.opened);
-        self.heard.extend(more.heard);
+    /// Folds the incidents that these entries of one delivery open. The entries of each stand together.
+    fn open(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            if let Some(incident) = Incident::fold([entry]) {
+                self.opened.push(incident);
+            } else if let Some(last) = self.opened.last_mut() {
+                last.apply(entry);
+            }
+        }
     }
 }
 
@@ -64,7 +71,8 @@ struct Drafted {
     delivery: Delivery,
     tries: u32,
     batch: Batch,
-    touched: Touched,
+    /// Incidents, open before, that it has news of.
+    heard: BTreeSet<IncidentId>,
 }
 
 /// Decides deliveries, at once where they do not depend on each other and in order where they do.
@@ -84,16 +92,17 @@ pub(crate) async fn decide(
         learn(tools, known, &left).await?;
         let (round, later) = round(tools, known, left);
         let written = join_all(round.into_iter().map(async |drafted| {
-            let Drafted { delivery, tries, batch, touched } = drafted;
+            let Drafted { delivery, tries, batch, heard } = drafted;
             let streams: Vec<Stream> = batch.expects.iter().map(|e| e.stream.clone()).collect();
-            (delivery, tries, streams, touched, tools.journal.append(batch).await)
+            (delivery, tries, streams, heard, tools.journal.append(batch).await)
         }));
         let (mut again, mut failed) = (Vec::new(), None);
-        for (delivery, tries, streams, more, outcome) in written.await {
+        for (delivery, tries, streams, heard, outcome) in written.await {
             match outcome {
                 Ok(entries) => {
                     known.hear(&entries);
-                    touched.add(more);
+                    touched.open(&entries);
+                    touched.heard.extend(heard);
                     continue;
                 }
                 Err(AppendError::Conflict { .. }) if tries < TRIES_MAX => {
@@ -155,7 +164,7 @@ fn draft(tools: &Tools, known: &Known, read: ReadOut) -> Drafted {
     let id = &delivery.id;
     let plain = |body| Draft::new(now, tools.actor.clone(), body);
     let mut batch = Batch::default().deciding(id.clone());
-    let mut touched = Touched::default();
+    let mut heard = BTreeSet::new();
     match says {
         Err(why) => {
             batch.drafts.push(plain(Body::Unreadable { delivery: id.clone(), why }));
@@ -176,19 +185,19 @@ fn draft(tools: &Tools, known: &Known, read: ReadOut) -> Drafted {
                 // One delivery may name an alarm twice; the first word counts, as it would alone.
                 if seen.insert(alarm.key.clone()) {
                     let track = known.of(&alarm.key).cloned().unwrap_or_default();
-                    hear(tools, &delivery, (alarm, track), (&mut batch, &mut touched));
+                    hear(tools, &delivery, (alarm, track), (&mut batch, &mut heard));
                 }
             }
         }
     }
-    Drafted { delivery, tries, batch, touched }
+    Drafted { delivery, tries, batch, heard }
 }
 
 fn hear(
     tools: &Tools,
     delivery: &Delivery,
     (mut alarm, track): (Alarm, Track),
-    (batch, touched): (&mut Batch, &mut Touched),
+    (batch, heard): (&mut Batch, &mut BTreeSet<IncidentId>),
 ) {
     let received_at = delivery.received_at;
     let skewed_from =
@@ -205,7 +214,6 @@ fn hear(
             let opened = Body::Opened { delivery, alarm: Box::new(alarm), skewed_from };
             batch.drafts.push(of(opened).about(&key));
             batch.drafts.push(of(answer));
-            touched.opened.push(incident);
         }
         Meaning::Is(standing) => {
             // Words that change nothing stay out of the alarm's stream: it holds transitions only.
@@ -217,7 +225,7 @@ fn hear(
             }
             draft.incident.clone_from(&track.open);
             batch.drafts.push(draft);
-            touched.heard.extend(track.open.filter(|_| advances));
+            heard.extend(track.open.filter(|_| advances));
         }
     }
 }

@@ -204,7 +204,7 @@ impl Dispatcher {
         let mut touched = Touched::default();
         let decided = crate::desk::decide(&self.tools, known, page, &mut touched).await;
         for incident in touched.opened {
-            self.bell.poke(incident);
+            self.bell.open(incident);
         }
         self.bell.hear(touched.heard);
         decided

@@ -25,11 +25,12 @@ const AGAIN_MAX: Duration = Duration::from_secs(30);
 const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(10);
 
 /// Works on an incident until nothing is left to do for now, or another instance has taken it over.
-pub(crate) async fn work(tools: Tools, place: Place) {
+pub(crate) async fn work(tools: Tools, mut place: Place) {
     let mut wait = AGAIN_FIRST;
-    let mut permit = None;
+    let (mut permit, mut opened) = (None, place.opened.take());
     while !place.worker.stop.is_cancelled() {
-        let turned = AssertUnwindSafe(turn(&tools, &place, &mut permit)).catch_unwind().await;
+        let turned = turn(&tools, &place, opened.take(), &mut permit);
+        let turned = AssertUnwindSafe(turned).catch_unwind().await;
         let ended = match turned {
             Ok(Ok(())) => return,
             Ok(Err(RunnerError::Misplaced { incident, what })) => {
@@ -77,12 +78,15 @@ async fn give_up(tools: &Tools, place: &Place, fault: String) -> Result<(), Runn
 async fn turn(
     tools: &Tools,
     place: &Place,
+    opened: Option<Incident>,
     permit: &mut Option<Permit>,
 ) -> Result<(), RunnerError> {
     let Worker { news, stop } = &place.worker;
-    let Some(mut incident) = load(&*tools.journal, &place.incident).await? else {
-        return Ok(());
+    let known = match opened {
+        Some(incident) => Some(incident),
+        None => load(&*tools.journal, &place.incident).await?,
     };
+    let Some(mut incident) = known else { return Ok(()) };
     loop {
         if stop.is_cancelled() {
             return Ok(());
