@@ -5,11 +5,13 @@
 //! survives `kill -9` and power loss; a few threads read.
 #![forbid(unsafe_code)]
 
+mod ends;
 mod fault;
 mod open;
 pub mod postgres;
 mod prune;
 mod queries;
+mod readers;
 mod refusal;
 mod sqlite;
 mod threads;

@@ -33,6 +33,7 @@ impl Write for Deletes {
                 connection.prepare_cached(DELETE_MEMO)?.execute([memo])?;
             }
         }
+        transaction.prune();
         Ok(gone)
     }
 

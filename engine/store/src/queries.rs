@@ -158,6 +158,11 @@ fn incidents_by(
         .collect()
 }
 
+/// How many deliveries wait for their decision.
+pub(crate) fn waiting(connection: &Connection) -> Result<i64, Fault> {
+    Ok(connection.prepare_cached(WAITING)?.query_one([], |row| row.get(0))?)
+}
+
 /// How far a reader has come.
 pub(crate) fn cursor(connection: &Connection, reader: &str) -> Result<Seq, Fault> {
     let mut statement = connection.prepare_cached(CURSOR)?;
@@ -207,7 +212,7 @@ const PENDING: &str = "SELECT source, message FROM pending JOIN delivery USING (
     ORDER BY pending.seq LIMIT ?1";
 const TO_DECIDE: &str = "SELECT sender, received_at, headers, body, source, message \
     FROM pending JOIN delivery USING (seq) ORDER BY pending.seq LIMIT ?1";
-pub(crate) const WAITING: &str = "SELECT count(*) FROM pending";
+const WAITING: &str = "SELECT count(*) FROM pending";
 const DELIVERY: &str = "SELECT sender, received_at, headers, body FROM delivery \
     WHERE source = ?1 AND message = ?2";
 const OPEN_INCIDENTS: &str = "SELECT id FROM incident WHERE closed_seq IS NULL AND id > ?1 \

@@ -1,20 +1,21 @@
 //! The journal in one SQLite file.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use untoil_journal::{AppendError, Batch, Journal, JournalError, Put, RawEntry, Receipt};
-use untoil_model::{Delivery, DeliveryId, Entry, Hash, IncidentId, Seq, Stream};
+use untoil_model::{Delivery, DeliveryId, Entry, IncidentId, Seq, Stream};
 
 use crate::fault::Fault;
 use crate::open::{self, OpenError};
 use crate::queries;
+use crate::readers::{Read, Readers};
 use crate::threads::{Threads, stopped};
-use crate::transaction::{Transaction, end_of_chain, last};
+use crate::transaction::{end_of_chain, last};
 use crate::writer::{Asked, Gauges, Job, Write, Writer};
 use crate::writes::{Advance, Append, Receive};
 
@@ -33,11 +34,6 @@ const WAITING_MAX: i64 = 50_000;
 /// holding up the others.
 const READERS: usize = 2;
 
-/// How many reads may wait.
-const READS_MAX: usize = 256;
-
-type Read = Box<dyn FnOnce(&Connection) + Send>;
-
 /// The journal in one SQLite file, which one process owns.
 ///
 /// Dropping it writes what is queued, closes the file and waits for both.
@@ -48,7 +44,7 @@ pub struct SqliteJournal {
     /// KiB of bodies that may still be queued.
     space: Arc<Semaphore>,
     // Dropped in this order: the writer closes last, and folds the write-ahead log into the file.
-    readers: Threads<Read>,
+    readers: Readers,
     /// None when it is open for reading only.
     writer: Option<Threads<Box<dyn Job>>>,
 }
@@ -74,7 +70,9 @@ impl SqliteJournal {
         let connection = open::writing(&file)?;
         let end = end_of_chain(&connection).map_err(|fault| OpenError::of(&file, fault))?;
         let (sender, head) = watch::channel(end.0);
-        let gauges = gauges(&connection, end).map_err(|fault| OpenError::of(&file, fault))?;
+        let gauges = Arc::new(Gauges::default());
+        let waiting = queries::waiting(&connection).map_err(|fault| OpenError::of(&file, fault))?;
+        gauges.waiting.store(waiting, Ordering::Relaxed);
         let writer = Writer {
             connection,
             file: PathBuf::from(&*file),
@@ -111,16 +109,11 @@ impl SqliteJournal {
         head: watch::Receiver<Seq>,
         writer: Option<Threads<Box<dyn Job>>>,
     ) -> Result<Self, OpenError> {
-        let (queue, reads) = mpsc::channel(READS_MAX);
-        let mut readers = Threads::new(queue);
-        let reads = Arc::new(Mutex::new(reads));
+        let mut readers = Readers::new();
         for number in 1..=READERS {
             let connection = open::reading(&file)?;
-            let reads = Arc::clone(&reads);
             let name = format!("journal-reader-{number}");
-            readers
-                .start(name, move || answer(&connection, &reads))
-                .map_err(OpenError::io(&file))?;
+            readers.start(name, connection).map_err(OpenError::io(&file))?;
         }
         let space = Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize));
         Ok(Self { file, head, gauges: Arc::default(), space, readers, writer })
@@ -154,16 +147,9 @@ impl SqliteJournal {
         self.gauges.waiting.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing is behind a place, as its only writer knows without asking the file: whoever
-    /// works on one incident alone asks this again and again.
+    /// Whether nothing is behind a place, as its only writer knows without asking the file.
     fn ends_at(&self, stream: &Stream, after: Seq) -> bool {
-        let end = match stream {
-            Stream::Ledger => Seq(self.gauges.ledger.load(Ordering::Acquire)),
-            Stream::All | Stream::Incident(_) | Stream::Alarm(_) | Stream::Archive => {
-                *self.head.borrow()
-            }
-        };
-        self.writer.is_some() && after >= end
+        self.writer.is_some() && self.gauges.ends_at(stream, after, *self.head.borrow())
     }
 
     /// Room for a body in the queue, or a refusal at once.
@@ -178,24 +164,6 @@ impl SqliteJournal {
         let (job, answer) = Asked::job(write, None);
         self.writer()?.put(job).await?;
         answer.await.map_err(|_| stopped())?
-    }
-}
-
-/// What the file says before the first write.
-fn gauges(connection: &Connection, end: (Seq, Hash)) -> Result<Arc<Gauges>, Fault> {
-    let ledger = Transaction::behind(connection, end).end_of(&Stream::Ledger)?;
-    let waiting: i64 = connection.query_one(queries::WAITING, [], |row| row.get(0))?;
-    Ok(Arc::new(Gauges { ledger: ledger.0.into(), waiting: waiting.into() }))
-}
-
-/// Answers queries until the queue is closed and empty.
-fn answer(connection: &Connection, reads: &Mutex<mpsc::Receiver<Read>>) {
-    loop {
-        let read = reads.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        match read {
-            Some(read) => read(connection),
-            None => return,
-        }
     }
 }
 

@@ -16,6 +16,8 @@ use crate::transaction::{END_OF_ALARM, END_OF_INCIDENT, END_OF_LEDGER, Transacti
 use crate::writer::Write;
 use crate::writes::DECIDE;
 
+mod ends;
+
 fn journal() -> (TempDir, Arc<SqliteJournal>) {
     let folder = TempDir::new().unwrap();
     let journal = SqliteJournal::open(folder.path().join("journal.db")).unwrap();

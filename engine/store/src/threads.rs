@@ -10,7 +10,7 @@ use untoil_journal::JournalError;
 
 /// How long a task waits for its place in a full queue before it is told to come back: well under
 /// the time after which a person or a lease gives up.
-const PLACE_WAIT_MAX: Duration = Duration::from_secs(5);
+pub(crate) const PLACE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A queue and the threads behind it. Dropping it lets them finish what is queued, and waits.
 #[derive(Debug)]

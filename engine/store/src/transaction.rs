@@ -5,7 +5,9 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use untoil_model::{AlarmKey, Body, Draft, Entry, Hash, IncidentId, Seq, Stream};
 
+use crate::ends::Ends;
 use crate::fault::Fault;
+use crate::writer::Gauges;
 
 /// An open transaction and the end of the chain as it will be when it commits.
 #[derive(Debug)]
@@ -14,16 +16,32 @@ pub(crate) struct Transaction<'a> {
     last: Seq,
     hash: Hash,
     written: usize,
-    /// The last entry of the ledger that it wrote.
-    ledger: Option<Seq>,
+    /// What is known of the file as it was committed before.
+    before: &'a Gauges,
+    /// What it knows itself, and what it wrote.
+    ends: Ends,
+    /// Whether it deleted entries: then nothing of `before` holds.
+    pruned: Pruned,
     /// By how many more, or fewer, deliveries wait for their decision.
     pub(crate) waiting: i64,
 }
 
+/// Whether entries were deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pruned {
+    No,
+    Yes,
+}
+
 impl<'a> Transaction<'a> {
     /// Goes on behind the entry at `last`.
-    pub(crate) fn behind(connection: &'a Connection, (last, hash): (Seq, Hash)) -> Self {
-        Self { connection, last, hash, written: 0, ledger: None, waiting: 0 }
+    pub(crate) fn behind(
+        connection: &'a Connection,
+        (last, hash): (Seq, Hash),
+        before: &'a Gauges,
+    ) -> Self {
+        let (ends, pruned) = (Ends::default(), Pruned::No);
+        Self { connection, last, hash, written: 0, before, ends, pruned, waiting: 0 }
     }
 
     /// The end of the chain.
@@ -31,9 +49,14 @@ impl<'a> Transaction<'a> {
         (self.last, self.hash)
     }
 
-    /// The last entry of the ledger that it wrote.
-    pub(crate) fn ledger(&self) -> Option<Seq> {
-        self.ledger
+    /// What it knows of streams, and whether that is all that holds.
+    pub(crate) fn into_ends(self) -> (Ends, Pruned) {
+        (self.ends, self.pruned)
+    }
+
+    /// Entries were deleted: streams may end earlier than was known.
+    pub(crate) fn prune(&mut self) {
+        (self.ends, self.pruned) = (Ends::default(), Pruned::Yes);
     }
 
     /// How many entries it wrote.
@@ -73,9 +96,7 @@ impl<'a> Transaction<'a> {
         if let Body::Archived { last, .. } = &entry.body {
             self.connection.prepare_cached(KEEP_SEGMENT)?.execute([seq, column(*last)])?;
         }
-        if entry.body.is_ledger() {
-            self.ledger = Some(entry.seq);
-        }
+        self.ends.grow(&entry);
         (self.last, self.hash) = (entry.seq, entry.hash);
         self.written += 1;
         Ok(entry)
@@ -98,7 +119,21 @@ impl<'a> Transaction<'a> {
     }
 
     /// Where a stream ends, entries of this transaction included.
-    pub(crate) fn end_of(&self, stream: &Stream) -> Result<Seq, Fault> {
+    pub(crate) fn end_of(&mut self, stream: &Stream) -> Result<Seq, Fault> {
+        let before = || match self.pruned {
+            Pruned::No => self.before.end_of(stream),
+            Pruned::Yes => None,
+        };
+        if let Some(end) = self.ends.of(stream).or_else(before) {
+            debug_assert_eq!(Ok(end), self.asked_end_of(stream).map_err(|_| ()), "{stream:?}");
+            return Ok(end);
+        }
+        let end = self.asked_end_of(stream)?;
+        self.ends.learn(stream, end);
+        Ok(end)
+    }
+
+    fn asked_end_of(&self, stream: &Stream) -> Result<Seq, Fault> {
         let one = |sql, of: &str| -> Result<Option<i64>, Fault> {
             Ok(self.connection.prepare_cached(sql)?.query_one([of], |row| row.get(0))?)
         };

@@ -2,16 +2,18 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use untoil_journal::JournalError;
-use untoil_model::{Hash, Seq};
+use untoil_model::{Hash, Seq, Stream};
 
+use crate::ends::Ends;
 use crate::fault::Fault;
-use crate::transaction::{Transaction, end_of_chain};
+use crate::queries;
+use crate::transaction::{Pruned, Transaction, end_of_chain};
 
 /// How many writes one commit carries: beyond it, throughput no longer grows and latency does.
 pub(crate) const GROUP_MAX: usize = 256;
@@ -105,10 +107,53 @@ pub(crate) struct Writer {
 /// What the writer tells of the committed file without its being asked.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
-    /// The last entry of the ledger.
-    pub(crate) ledger: AtomicU64,
+    told: Mutex<Told>,
     /// How many deliveries wait for their decision.
     pub(crate) waiting: AtomicI64,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    ends: Ends,
+    /// A write has failed and none has succeeded since: what is in the file is what the file says.
+    in_doubt: bool,
+}
+
+impl Gauges {
+    fn told(&self) -> MutexGuard<'_, Told> {
+        // Each change is whole when it is made.
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a stream ends; `None` when only the file can tell.
+    pub(crate) fn end_of(&self, stream: &Stream) -> Option<Seq> {
+        self.told().ends.of(stream)
+    }
+
+    /// Whether nothing is behind a place of a stream, in a journal that ends at `head`.
+    pub(crate) fn ends_at(&self, stream: &Stream, after: Seq, head: Seq) -> bool {
+        let told = self.told();
+        !told.in_doubt && after >= told.ends.of(stream).unwrap_or(head)
+    }
+
+    /// Forgets everything.
+    fn doubt(&self) {
+        *self.told() = Told { in_doubt: true, ..Told::default() };
+    }
+
+    /// Notes what a committed transaction knew.
+    fn committed(&self, ends: Ends, pruned: Pruned) {
+        let mut told = self.told();
+        match pruned {
+            Pruned::No => told.ends.merge(ends),
+            Pruned::Yes => told.ends = ends,
+        }
+    }
+
+    /// The end of the journal is known again.
+    fn trust(&self) {
+        self.told().in_doubt = false;
+    }
 }
 
 /// A group that was committed.
@@ -116,7 +161,8 @@ struct Done {
     /// How many of the jobs were in it.
     jobs: usize,
     end: (Seq, Hash),
-    ledger: Option<Seq>,
+    ends: Ends,
+    pruned: Pruned,
     waiting: i64,
 }
 
@@ -146,14 +192,18 @@ impl Writer {
 
     /// Commits and settles at least one of `jobs`.
     fn some(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
-        match self.group(jobs) {
-            Ok(Done { jobs: done, end: (last, _), ledger, waiting }) => {
+        let group = self.group(jobs);
+        if group.is_err() {
+            // Before anybody is told that it is not known: who was told reads the file itself.
+            self.gauges.doubt();
+        }
+        match group {
+            Ok(Done { jobs: done, end: (last, _), ends, pruned, waiting }) => {
                 // Before anybody is told: who was told reads what it was told of.
-                if let Some(ledger) = ledger {
-                    self.gauges.ledger.store(ledger.0, Ordering::Release);
-                }
+                self.gauges.committed(ends, pruned);
                 self.gauges.waiting.fetch_add(waiting, Ordering::Relaxed);
                 self.head.send_if_modified(|head| std::mem::replace(head, last) != last);
+                self.gauges.trust();
                 for job in jobs.drain(..done) {
                     job.settle(Ok(()));
                 }
@@ -179,7 +229,11 @@ impl Writer {
     fn group(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Done, Failed> {
         let end = match self.end.take() {
             Some(end) => end,
-            None => end_of_chain(&self.connection)?,
+            None => {
+                let waiting = queries::waiting(&self.connection)?;
+                self.gauges.waiting.store(waiting, Ordering::Relaxed);
+                end_of_chain(&self.connection)?
+            }
         };
         self.say("BEGIN IMMEDIATE")?;
         let outcome = self.perform(jobs, end);
@@ -195,7 +249,7 @@ impl Writer {
     }
 
     fn perform(&self, jobs: &mut [Box<dyn Job>], end: (Seq, Hash)) -> Result<Done, Failed> {
-        let mut transaction = Transaction::behind(&self.connection, end);
+        let mut transaction = Transaction::behind(&self.connection, end, &self.gauges);
         let mut done = 0;
         for (index, job) in jobs.iter_mut().enumerate() {
             job.perform(&mut transaction).map_err(|fault| Failed { index: Some(index), fault })?;
@@ -205,8 +259,9 @@ impl Writer {
             }
         }
         self.say("COMMIT")?;
-        let (end, ledger, waiting) = (transaction.end(), transaction.ledger(), transaction.waiting);
-        Ok(Done { jobs: done, end, ledger, waiting })
+        let (end, waiting) = (transaction.end(), transaction.waiting);
+        let (ends, pruned) = transaction.into_ends();
+        Ok(Done { jobs: done, end, ends, pruned, waiting })
     }
 
     fn say(&self, sql: &str) -> Result<(), Fault> {
