@@ -6,13 +6,13 @@ use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 use proptest::test_runner::Config;
 use untoil_intake::{Decoded, Decoders, sources};
 
-use crate::entries::{decoded, decoded_as, mapped, taken, verified};
+use crate::entries::{decoded, decoded_as, enriched, invoked, mapped, queued, taken, verified};
 use crate::goldens::delivery;
 
 /// Decodes as every source; what comes out is inside its bounds and JSON.
 fn check(body: &[u8]) {
     for source in sources() {
-        decoded_as(source, None, body);
+        decoded_as(source, body);
     }
 }
 
@@ -106,6 +106,70 @@ fn mapping() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+const RULES: &str = "- when: { name: '^(?<service>[a-z-]+)', labels: { severity: . } }\n  \
+    set: { severity: critical, service: \"{service}\" }\n\
+    - set:\n    environment: { of: account, words: { \"123456789012\": prod } }\n    \
+    owner: \"{labels.team}\"\n  override: true\n";
+
+/// Rules of enrichment, with a piece of them replaced.
+fn rules() -> impl Strategy<Value = Vec<u8>> {
+    let put = prop::sample::select(vec![
+        "", "^", "(", "(?<a>", "{", "}", "{{", "{a}", "*", "\\", ".{0,9}", "[", "null", "\u{0}",
+        "한글",
+    ]);
+    (any::<prop::sample::Index>(), 0..12_usize, put).prop_map(|(at, cut, put)| {
+        let mut bytes = RULES.as_bytes().to_vec();
+        let at = at.index(bytes.len());
+        bytes.splice(at..(at + cut).min(RULES.len()), put.bytes());
+        bytes
+    })
+}
+
+/// An event of Lambda's, of each kind, that carries a body; with a value of it replaced.
+fn invocations() -> impl Strategy<Value = Vec<u8>> {
+    let kinds = 0..6_usize;
+    let values = prop::sample::select(vec!["null", "[]", "{}", "\"\"", "7", "[{}]", "\"/a\""]);
+    (kinds, replaced(), any::<prop::sample::Index>(), prop::option::of(values)).prop_map(
+        |(kind, body, which, value)| {
+            let body = String::from_utf8(body).unwrap();
+            let mut event = event(kind, &body);
+            if let Some(value) = value {
+                let mut paths = Vec::new();
+                walk(&event, String::new(), &mut paths);
+                let path = which.get(&paths).clone();
+                *event.pointer_mut(&path).unwrap() = serde_json::from_str(value).unwrap();
+            }
+            event.to_string().into_bytes()
+        },
+    )
+}
+
+fn event(kind: usize, body: &str) -> serde_json::Value {
+    let queue = "arn:aws:sqs:ap-northeast-2:210987654321:events";
+    let headers = serde_json::json!({ "ce-id": "1", "ce-specversion": "1.0" });
+    match kind {
+        0 => {
+            serde_json::json!({ "Records": [{ "eventSource": "aws:sqs", "messageId": "m", "body": body,
+            "eventSourceARN": queue, "messageAttributes": { "ce-id": { "stringValue": "1" } } }] })
+        }
+        1 => {
+            serde_json::json!({ "Records": [{ "EventSource": "aws:sns", "Sns": { "Type": "Notification",
+            "MessageId": "m", "TopicArn": "t", "Message": body, "Timestamp": "t", "Subject": null } }] })
+        }
+        2 => serde_json::from_str(body).unwrap(),
+        3 => {
+            serde_json::json!({ "version": "2.0", "rawPath": "/v1/events/cloudevents", "body": body,
+            "rawQueryString": "", "headers": headers, "isBase64Encoded": false,
+            "requestContext": { "http": { "method": "POST", "sourceIp": "198.51.100.7" } } })
+        }
+        4 => serde_json::json!({ "httpMethod": "POST", "path": "/v1/events/azure", "body": body,
+            "headers": headers, "requestContext": { "identity": { "sourceIp": "198.51.100.7" } } }),
+        _ => serde_json::json!({ "httpMethod": "OPTIONS", "path": "/v1/events/sns", "body": body,
+            "multiValueHeaders": { "x-forwarded-for": ["198.51.100.7"] },
+            "multiValueQueryStringParameters": { "a": ["b"] }, "requestContext": { "elb": {} } }),
+    }
+}
+
 /// The signed fixture, with a few bytes of it changed.
 fn changed_envelope() -> impl Strategy<Value = Vec<u8>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/sns/notification-v1.json");
@@ -161,6 +225,8 @@ fn heads() -> impl Strategy<Value = String> {
         "content-(type|encoding|length): [ -~]{0,40}",
         "x-amz-sns-(rawdelivery|message-id): [ -~]{0,140}",
         "idempotency-key: [ -~]{0,140}",
+        "ce-(id|source|type|subject|time|specversion|data|x): (1\\.0|[!-~\\x80-\\xff]{0,30}|[ -~]{0,40})",
+        "content-type: application/cloudevents(-batch)?\\+json",
         "[a-z-]{1,10}: [\\x20-\\x7e\\x80-\\xff]{0,20}",
     ];
     let source = prop::sample::select(sources());
@@ -199,6 +265,23 @@ proptest! {
     }
 
     #[test]
+    fn any_rules_of_enrichment_change_nothing_but_what_they_derive(
+        rules in rules(), head in heads(), body in mutated(),
+    ) {
+        enriched(&[&rules, &b"\n---\n"[..], head.as_bytes(), &body].concat());
+    }
+
+    #[test]
+    fn any_event_of_lambda_is_read_or_refused(event in invocations()) {
+        invoked(&event);
+    }
+
+    #[test]
+    fn any_message_of_a_queue_is_kept_once(head in heads(), body in mutated()) {
+        queued(&[head.as_bytes(), &body].concat());
+    }
+
+    #[test]
     fn a_changed_envelope_is_refused_or_says_the_same(body in changed_envelope()) {
         verified(&body);
     }
@@ -221,6 +304,18 @@ fn the_mapping_that_is_changed_reads_a_fixture() {
     decoders.mapping("tool".parse().unwrap(), serde_yaml::from_str(MAPPING).unwrap()).unwrap();
     let read = decoders.decode(&delivery("tool", std::fs::read(path).unwrap()));
     assert!(matches!(read, Ok(Decoded::Alarms(_))), "{read:?}");
+}
+
+#[test]
+fn the_rules_that_are_changed_derive_words() {
+    let rules = serde_yaml::from_str(RULES).unwrap();
+    let body =
+        br#"{"alarms":[{"key":"a","name":"card-api 5xx","state":"firing","labels":{"severity":"x"},
+        "account":"123456789012","changed_at":"2026-12-02T03:04:05Z"}]}"#;
+    let read = Decoders::default().enriched(rules).decode(&delivery("generic", body.to_vec()));
+    let Ok(Decoded::Alarms(alarms)) = read else { panic!("{read:?}") };
+    assert_eq!(alarms[0].labels["service"], "card-api");
+    assert_eq!(alarms[0].labels["environment"], "prod");
 }
 
 #[test]

@@ -39,10 +39,20 @@ pub(crate) struct SourceConfig {
     pub(crate) decoder: Option<String>,
     /// How it is read without a decoder.
     pub(crate) mapping: Option<Mapping>,
+    /// What carries it, where that is to be taken off first.
+    pub(crate) envelope: Option<EnvelopeName>,
     /// The networks that may send; none for all.
     pub(crate) networks: Vec<IpNet>,
     /// How much each sender may send, such as `600 per 1m`.
     pub(crate) rate: Option<Rate>,
+}
+
+/// What carries a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EnvelopeName {
+    /// CloudEvents 1.0: a decoder reads their data, a mapping the whole event.
+    CloudEvents,
 }
 
 /// Which topics of SNS may send.
@@ -177,15 +187,21 @@ pub(crate) fn queues(config: &Config) -> anyhow::Result<Vec<(Source, String)>> {
 /// How the configured sources are read.
 pub(crate) fn decoders(config: &Config) -> anyhow::Result<Decoders> {
     let mut decoders = Decoders::default();
-    for (name, SourceConfig { decoder, mapping, .. }) in &config.sources {
+    for (name, SourceConfig { decoder, mapping, envelope, .. }) in &config.sources {
         let key: Source = name.parse()?;
         let added = match (decoder, mapping) {
             (Some(_), Some(_)) => {
                 bail!("`sources.{name}` has `decoder` and `mapping`; leave one of them out")
             }
-            (decoder, None) => decoders.decoder(key, decoder.as_deref()),
-            (None, Some(mapping)) => decoders.mapping(key, mapping.clone()),
+            // What comes in an envelope is read without a decoder, too.
+            (None, None) if envelope.is_some() => Ok(()),
+            (decoder, None) => decoders.decoder(key.clone(), decoder.as_deref()),
+            (None, Some(mapping)) => decoders.mapping(key.clone(), mapping.clone()),
         };
+        let added = added.and_then(|()| match envelope {
+            Some(EnvelopeName::CloudEvents) => decoders.in_events(key),
+            None => Ok(()),
+        });
         added.with_context(|| format!("in `sources.{name}`"))?;
     }
     Ok(decoders)

@@ -19,6 +19,7 @@ mod service;
 #[expect(dead_code, reason = "shared with the tests against stand-ins of AWS")]
 mod stand_in;
 
+mod cloudevents;
 mod icinga;
 mod monit;
 mod nagios;
