@@ -82,12 +82,14 @@ pub const FAULTS: [&str; 11] = [
 ];
 
 /// Codes that mean that the thing itself does not exist, for reads.
-const ABSENT: [&str; 8] = [
+const ABSENT: [&str; 10] = [
+    "AWS.SimpleQueueService.NonExistentQueue",
     "AutomationExecutionNotFoundException",
     "ClusterNotFoundException",
     "InvalidDocument",
     "InvalidDocumentVersion",
     "InvocationDoesNotExist",
+    "QueueDoesNotExist",
     "ResourceNotFound",
     "ResourceNotFoundException",
     "ServiceNotFoundException",

@@ -20,6 +20,7 @@ use crate::ecs::{EcsEyes, EcsHands};
 use crate::gate::{Flow, Gate};
 use crate::limits::{Limits, Priority};
 use crate::sqs::SqsQueue;
+use crate::sqs_address::QueueAddress;
 use crate::ssm::{SsmEyes, SsmHands};
 
 /// How long a request may take. Defaults suit a region next door.
@@ -244,8 +245,8 @@ impl Aws {
 
     /// A queue, by its address.
     #[must_use]
-    pub fn queue(&self, url: &str) -> SqsQueue {
-        SqsQueue { client: self.sqs.clone(), url: url.to_owned() }
+    pub fn queue(&self, address: &QueueAddress) -> SqsQueue {
+        SqsQueue::new(&self.sqs, self.shared.clone(), address)
     }
 
     /// How each API that was called so far is used now.

@@ -9,6 +9,9 @@ use untoil_actions::{MetricQuery, Missing, ReadError};
 use crate::connect::Aws;
 use crate::identity::Identity;
 use crate::limits::Priority;
+use crate::sqs::SqsQueue;
+use crate::sqs_address::QueueAddress;
+use crate::sqs_look::QueueState;
 
 /// A name that nobody uses: asking for it shows whether asking is allowed.
 const NOBODY: &str = "untoil-doctor";
@@ -25,6 +28,8 @@ pub struct Wanted {
     pub services: Vec<(String, String)>,
     /// Auto Scaling groups.
     pub groups: Vec<String>,
+    /// Queues that messages are taken from.
+    pub queues: Vec<QueueAddress>,
 }
 
 /// What trying one read showed.
@@ -59,6 +64,19 @@ pub struct Checkup {
     pub ahead: Option<SignedDuration>,
     /// Each read that was tried.
     pub probes: Vec<Probe>,
+    /// How each queue is set up, in the order that was wanted.
+    pub queues: Vec<QueueLook>,
+}
+
+/// What looking at a queue showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueLook {
+    /// The queue's ARN.
+    pub arn: String,
+    /// How it is set up, if that can be read.
+    pub state: Option<QueueState>,
+    /// What was tried: its attributes and, while nothing waits in it, a receipt. So nothing is taken.
+    pub probes: Vec<Probe>,
 }
 
 /// Tries everything that the engine reads, one call each.
@@ -68,11 +86,15 @@ pub async fn examine(aws: &Aws, wanted: &Wanted) -> Checkup {
     let ahead = identity.as_ref().ok().and_then(|identity| identity.aws_time);
     let ahead = ahead.map(|aws_time| ahead_of(aws_time, now));
     if identity.is_err() {
-        return Checkup { identity, ahead, probes: Vec::new() };
+        return Checkup { identity, ahead, probes: Vec::new(), queues: Vec::new() };
+    }
+    let mut queues = Vec::new();
+    for address in &wanted.queues {
+        queues.push(queue(&aws.queue(address)).await);
     }
     let mut probes = general(aws, now).await;
     probes.extend(named(aws, wanted).await);
-    Checkup { identity, ahead, probes }
+    Checkup { identity, ahead, probes, queues }
 }
 
 /// Headers tell whole seconds, cut off: half a second is added to be right on average.
@@ -130,6 +152,18 @@ async fn named(aws: &Aws, wanted: &Wanted) -> Vec<Probe> {
         probes.push(probe("autoscaling:DescribeAutoScalingGroups", allowed(answer)));
     }
     probes
+}
+
+async fn queue(queue: &SqsQueue) -> QueueLook {
+    let arn = queue.arn().to_owned();
+    let state = queue.state().await;
+    let found = state.as_ref().ok().cloned();
+    let mut probes = vec![probe(&format!("sqs:GetQueueAttributes {arn}"), finding(state))];
+    if found.as_ref().is_some_and(|state| state.waiting == 0) {
+        let received = queue.receive_nothing().await;
+        probes.push(probe(&format!("sqs:ReceiveMessage {arn}"), finding(received)));
+    }
+    QueueLook { arn, state: found, probes }
 }
 
 fn probe(what: &str, finding: Finding) -> Probe {

@@ -7,18 +7,58 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_sqs::error::{DisplayErrorContext, SdkError};
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
     MessageAttributeValue, MessageSystemAttributeName,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use untoil_actions::ReadError;
 use untoil_intake::{HIDDEN, MESSAGES_MAX, Queue, QueueError, QueueMessage, WAIT};
+
+use crate::answer::of_read;
+use crate::call::Call;
+use crate::connect::Shared;
+use crate::sqs_address::QueueAddress;
+
+/// What taking messages from a queue needs, as IAM names it.
+pub const TAKING: [&str; 3] =
+    ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"];
 
 /// One queue of SQS.
 #[derive(Debug, Clone)]
 pub struct SqsQueue {
     pub(crate) client: aws_sdk_sqs::Client,
+    pub(crate) shared: Shared,
     pub(crate) url: String,
+    pub(crate) arn: String,
+}
+
+impl SqsQueue {
+    pub(crate) fn new(client: &aws_sdk_sqs::Client, shared: Shared, queue: &QueueAddress) -> Self {
+        let arn = queue.arn(&shared.region);
+        let client = match queue.region() {
+            // A queue is asked in its own region, wherever we are.
+            Some(region) if region != shared.region => {
+                let region = aws_sdk_sqs::config::Region::new(region.to_owned());
+                let config = client.config().to_builder().region(region).build();
+                aws_sdk_sqs::Client::from_conf(config)
+            }
+            Some(_) | None => client.clone(),
+        };
+        Self { client, shared, url: queue.url().to_owned(), arn }
+    }
+
+    /// Its ARN; where its address names no region, in the region that is used otherwise.
+    #[must_use]
+    pub fn arn(&self) -> &str {
+        &self.arn
+    }
+
+    fn call(&self, operation: &'static str) -> Call {
+        Call::new(operation, self.arn.clone())
+    }
 }
 
 #[async_trait]
@@ -34,8 +74,10 @@ impl Queue for SqsQueue {
         let count = MessageSystemAttributeName::ApproximateReceiveCount;
         let call = call.message_system_attribute_names(count.clone());
         // Ten at most, within the message's size: some senders say in them what the body is about.
-        let answer = call.message_attribute_names("All").send().await;
-        let messages = answer.map_err(|error| failed(&error))?.messages.unwrap_or_default();
+        let call = call.message_attribute_names("All").customize();
+        let asked = self.call("sqs:ReceiveMessage");
+        let answer = call.interceptor(asked.watch()).send().await;
+        let messages = answer.map_err(|error| failed(&asked, &error))?.messages.unwrap_or_default();
         let message = |message: aws_sdk_sqs::types::Message| {
             let receipts =
                 message.attributes.as_ref().and_then(|all| all.get(&count)?.parse().ok());
@@ -57,8 +99,9 @@ impl Queue for SqsQueue {
             let entry = entry.receipt_handle(receipt).build();
             call = call.entries(entry.map_err(|error| QueueError(error.to_string()))?);
         }
-        let answer = call.send().await.map_err(|error| failed(&error))?;
-        all(answer.failed())
+        let asked = self.call("sqs:DeleteMessage");
+        let answer = call.customize().interceptor(asked.watch()).send().await;
+        all(answer.map_err(|error| failed(&asked, &error))?.failed())
     }
 
     async fn hide(&self, receipts: &[String], how_long: Duration) -> Result<(), QueueError> {
@@ -68,8 +111,9 @@ impl Queue for SqsQueue {
             let entry = entry.receipt_handle(receipt).visibility_timeout(seconds(how_long)).build();
             call = call.entries(entry.map_err(|error| QueueError(error.to_string()))?);
         }
-        let answer = call.send().await.map_err(|error| failed(&error))?;
-        all(answer.failed())
+        let asked = self.call("sqs:ChangeMessageVisibility");
+        let answer = call.customize().interceptor(asked.watch()).send().await;
+        all(answer.map_err(|error| failed(&asked, &error))?.failed())
     }
 }
 
@@ -98,9 +142,19 @@ fn all(failed: &[aws_sdk_sqs::types::BatchResultErrorEntry]) -> Result<(), Queue
     }
 }
 
-fn failed<E, R>(error: &SdkError<E, R>) -> QueueError
+/// In AWS's words, and with the permission where one is missing.
+fn failed<E>(call: &Call, error: &SdkError<E, HttpResponse>) -> QueueError
 where
-    SdkError<E, R>: std::error::Error,
+    E: std::error::Error + ProvideErrorMetadata + 'static,
 {
-    QueueError(DisplayErrorContext(error).to_string())
+    let error = of_read(call, "the queue", error);
+    match &error {
+        ReadError::Refused { missing: Some(missing), .. } => {
+            let untoil_actions::Missing { action, resource } = missing;
+            QueueError(format!("grant `{action}` on `{resource}`: {error}"))
+        }
+        ReadError::NotFound { .. } | ReadError::Refused { .. } | ReadError::Unavailable { .. } => {
+            QueueError(error.to_string())
+        }
+    }
 }

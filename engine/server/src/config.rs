@@ -13,10 +13,12 @@ use untoil_journal::KEEP_MIN;
 use untoil_model::{EngineMode, Hash, Period};
 
 mod health;
+mod queues;
 mod sources;
 
 pub(crate) use health::{DeadManSignal, LogConfig, OtlpConfig};
-pub(crate) use sources::{NamedSecrets, SourceConfig, decoders, intake, queues};
+pub(crate) use queues::{QueueConfig, queues};
+pub(crate) use sources::{NamedSecrets, SourceConfig, decoders, intake};
 
 /// The whole configuration. Every key has a default that is safe on a developer's machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -85,25 +87,6 @@ impl Default for Config {
         }
     }
 }
-
-/// A queue of SQS that messages are taken from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct QueueConfig {
-    /// Its address.
-    pub(crate) url: String,
-    /// The source that its messages are read as.
-    #[serde(default = "default_queue_source")]
-    pub(crate) source: String,
-}
-
-/// What AWS publishes, wrapped by SNS or not.
-fn default_queue_source() -> String {
-    "aws".into()
-}
-
-/// Most queues: each has a connection that waits.
-const QUEUES_MAX: usize = 16;
 
 /// What the journal is kept in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -247,12 +230,10 @@ impl Config {
     }
 
     pub(crate) fn read(text: &str, overrides: &[(String, String)]) -> anyhow::Result<Self> {
-        let config = if text.trim().is_empty() { Self::default() } else { yaml(text)? };
-        let mut tree = serde_json::to_value(&config)?;
-        for (name, value) in overrides {
-            set(&mut tree, name, value)?;
-        }
-        let config: Self = serde_json::from_value(tree)?;
+        let base = if text.trim().is_empty() { Self::default() } else { yaml(text)? };
+        let base = serde_json::to_value(&base)?;
+        let config: Self = serde_json::from_value(overridden(&base, overrides, None)?)
+            .map_err(|error| named(error, &base, overrides))?;
         config.check()?;
         Ok(config)
     }
@@ -267,9 +248,6 @@ impl Config {
         if !matches!(self.slack.language.as_str(), "ko" | "en") {
             bail!("`slack.language` is `{}`: use `ko` or `en`", self.slack.language);
         }
-        if self.queues.len() > QUEUES_MAX {
-            bail!("`queues` has {}; at most {QUEUES_MAX} are taken from", self.queues.len());
-        }
         if self.slack.token.is_some() && self.slack.channel.is_empty() {
             bail!("`slack.token` is set but `slack.channel` is not: give the channel's id");
         }
@@ -281,7 +259,7 @@ impl Config {
             );
         }
         health::check(self)?;
-        decoders(self).map(drop)
+        queues(self).map(drop)
     }
 
     /// What the journal says of the configuration: its hash. Secrets are not part of it.
@@ -364,6 +342,33 @@ fn set(tree: &mut Value, name: &str, text: &str) -> anyhow::Result<()> {
     }
     *at = value;
     Ok(())
+}
+
+/// The tree with the overrides, but for one.
+fn overridden(
+    base: &Value,
+    overrides: &[(String, String)],
+    but: Option<usize>,
+) -> anyhow::Result<Value> {
+    let mut tree = base.clone();
+    for (n, (name, value)) in overrides.iter().enumerate() {
+        if but != Some(n) {
+            set(&mut tree, name, value)?;
+        }
+    }
+    Ok(tree)
+}
+
+/// The same error with the variable without which it is not there.
+fn named(error: serde_json::Error, base: &Value, overrides: &[(String, String)]) -> anyhow::Error {
+    let is_cause = |n: &usize| {
+        let others = overridden(base, overrides, Some(*n)).ok();
+        others.is_some_and(|tree| serde_json::from_value::<Config>(tree).is_ok())
+    };
+    match (0..overrides.len()).find(is_cause) {
+        Some(n) => anyhow::Error::from(error).context(format!("in `{}`", overrides[n].0)),
+        None => error.into(),
+    }
 }
 
 /// A variable of the environment.

@@ -103,6 +103,7 @@ async fn the_doctor_tells_what_is_fine_absent_and_how_the_clock_is() {
     operator.group().await;
     let aws = reach(moto.port).await;
     let wanted = Wanted {
+        queues: Vec::new(),
         documents: vec![("untoil-test".into(), "1".into()), ("untoil-x".into(), "1".into())],
         services: vec![("workers".into(), "contact-sync".into())],
         groups: vec!["web".into(), "nobody".into()],

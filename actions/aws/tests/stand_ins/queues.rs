@@ -145,7 +145,7 @@ async fn the_whole_way(port: u16) {
     let topic = broker.topic(&arn).await;
     let aws = reach(port).await;
     let journal = Arc::new(MemoryJournal::new());
-    let queue = Arc::new(aws.queue(&url));
+    let queue = Arc::new(aws.queue(&url.parse().unwrap()));
     let consumer = || Consumer {
         queue: Arc::clone(&queue) as _,
         source: "aws".parse().unwrap(),
@@ -191,7 +191,7 @@ async fn the_way_of_the_unreadable(port: u16) {
     let (dead, dead_arn) = broker.queue("dead", json!({})).await;
     let redrive = json!({ "deadLetterTargetArn": dead_arn, "maxReceiveCount": "2" }).to_string();
     let (url, _) = broker.queue("unread", json!({ "RedrivePolicy": redrive })).await;
-    let queue = reach(port).await.queue(&url);
+    let queue = reach(port).await.queue(&url.parse().unwrap());
     let send = json!({ "QueueUrl": url, "MessageBody": "{\"NewStateValue\":1}" });
     broker.sqs("SendMessage", send).await;
     for receipts in 1..=2 {
@@ -221,7 +221,8 @@ async fn what_a_topic_publishes_is_kept_once_by_way_of_ministacks_queue() {
 #[tokio::test]
 async fn a_queue_that_is_not_there_is_an_error_with_its_reason() {
     let Some(moto) = moto().await else { return };
-    let queue = reach(moto.port).await.queue("http://127.0.0.1:1/123456789012/nobody");
+    let queue =
+        reach(moto.port).await.queue(&"http://127.0.0.1:1/123456789012/nobody".parse().unwrap());
     let error = queue.receive().await.unwrap_err();
     assert!(!error.to_string().is_empty());
     let error = queue.delete(&["r".to_owned()]).await.unwrap_err();

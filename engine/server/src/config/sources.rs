@@ -13,7 +13,7 @@ use untoil_intake::{
 };
 use untoil_model::{Hash, Period, Rate, Source};
 
-use super::{Config, QueueConfig, SecretFrom};
+use super::{Config, SecretFrom};
 
 /// A kind of sender: one way to prove who sends, and what holds whichever way that is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -166,22 +166,6 @@ pub(crate) fn intake(config: &Config) -> anyhow::Result<IntakeConfig> {
     let decoders = Arc::new(decoders(config)?);
     let (proxies, body_bytes_max) = (config.proxies.clone(), config.body_bytes_max);
     Ok(IntakeConfig { sources, decoders, proxies, body_bytes_max })
-}
-
-/// The queues that messages are taken from, with the source that each is read as.
-pub(crate) fn queues(config: &Config) -> anyhow::Result<Vec<(Source, String)>> {
-    let decoders = decoders(config)?;
-    let queue = |QueueConfig { url, source }: &QueueConfig| {
-        let named: Source = source.parse()?;
-        if !decoders.reads(&named) {
-            bail!("`queues`: no decoder for source `{source}`; `aws` reads what AWS publishes");
-        }
-        if !url.starts_with("https://") && !url.starts_with("http://") {
-            bail!("`queues`: `{url}` is not the address of a queue; give its URL, not its ARN");
-        }
-        Ok((named, url.clone()))
-    };
-    config.queues.iter().map(queue).collect()
 }
 
 /// How the configured sources are read.
