@@ -12,6 +12,8 @@ use serde_json::Value;
 use untoil_journal::KEEP_MIN;
 use untoil_model::{EngineMode, Hash, Period};
 
+#[cfg(test)]
+mod any_text;
 mod health;
 mod queues;
 mod sources;
