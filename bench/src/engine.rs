@@ -1,5 +1,5 @@
 //! The whole engine as the `untoil` binary wires it: intake, SQLite journal, dispatcher, rule sandbox,
-//! guard and runner. Systems Manager is a stand-in; there is no notifier, which is only a reader.
+//! guard, runner and metrics. Systems Manager is a stand-in; there is no notifier, which is only a reader.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,6 +15,7 @@ use untoil_actions::{Catalogue, Eyes, Hands};
 use untoil_clock::{Clock, SystemClock};
 use untoil_dispatcher::{Dispatcher, Tools};
 use untoil_guard::{Guard, Policy};
+use untoil_health::{EntryLog, Metrics, Observer, Readiness, Watched};
 use untoil_journal::{Journal, Sole};
 use untoil_model::{Actor, EngineMode, Period, Rate};
 use untoil_runner::Runner;
@@ -40,11 +41,18 @@ pub(crate) struct Engine {
     stop: CancellationToken,
 }
 
+/// The journal with metrics at its door. Nobody reads the log here, so no line of it is made.
+fn watched(journal: Arc<dyn Journal>, clock: &Arc<dyn Clock>) -> Arc<dyn Journal> {
+    let (metrics, readiness) = (Metrics::new("bench", Vec::new()), Readiness::new(clock.clone()));
+    let log: Vec<Arc<dyn Observer>> = vec![Arc::new(EntryLog)];
+    Arc::new(Watched::new((journal, clock.clone()), Arc::new(metrics), readiness, log))
+}
+
 impl Engine {
     /// Starts it; what it does on hosts is sent to `act`, if that is named.
     pub(crate) async fn start(folder: &Path, act: Option<SocketAddr>) -> Result<Self> {
-        let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::open(folder.join(JOURNAL))?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let journal = watched(Arc::new(SqliteJournal::open(folder.join(JOURNAL))?), &clock);
         let actor = Actor::Engine("bench".to_owned());
         let (sender, sent) = mpsc::unbounded_channel();
         let ssm = Arc::new(StandInSsm { sent: sender, act: act.map(Callers::of) });
