@@ -15,6 +15,7 @@ mod client;
 mod commands;
 mod config;
 mod door;
+mod front;
 mod health;
 mod out;
 mod plant;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::FutureExt as _;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use untoil_actions::{Catalogue, Hands};
@@ -23,9 +22,9 @@ use untoil_runner::Runner;
 
 use crate::config::Config;
 use crate::door::Door;
+use crate::front::Front;
 use crate::health::{Health, Sight};
 use crate::rulebook::Loaded;
-use crate::serving::{self, Limits};
 use crate::{api, archiving};
 
 /// What differs between the service, the demo and tests.
@@ -95,7 +94,7 @@ struct Shift {
 
 impl Plant {
     /// Starts everything. The start is in the journal before the first delivery is taken.
-    pub(crate) async fn start(config: &Config, parts: Parts) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: &Config, front: Front, parts: Parts) -> anyhow::Result<Self> {
         let Parts {
             journal,
             roster,
@@ -110,7 +109,7 @@ impl Plant {
             notify,
             queues,
         } = parts;
-        let health = Health::new(config, &clock)?;
+        let health = &front.health;
         let journal = health.watch(journal);
         let (Sight { facts, verify, flows }, hands) = health.gate(sight, hands);
         let actor = Actor::Engine(config.instance.clone());
@@ -140,14 +139,14 @@ impl Plant {
             Notifier::new(Arc::clone(&journal), chat, Arc::clone(&clock), notify).sharing(roster);
         let told = notifier.health();
 
-        let (listener, address) = listen(config).await?;
-        let app = app(config, (&journal, &clock), (&guard, bell), &health)?;
+        let app = app(config, (&journal, &clock), (&guard, bell), health)?;
         let started = Draft::new(clock.now(), actor.clone(), started(config, mode));
         let started = journal.append(Batch::of(vec![started])).await;
         started.context("the journal does not take the start's own entry")?;
-        let Shifts { mut serving, mut dispatching, mut deciding, mut telling } = Shifts::default();
-        let serve = serving::serve(listener, app, Limits::default(), serving.stop.clone());
-        serving.parts.spawn(serve);
+        front.show_in(app);
+        let Front { address, health, tasks, stop, .. } = front;
+        let mut serving = Shift { parts: tasks, stop };
+        let Shifts { mut dispatching, mut deciding, mut telling, .. } = Shifts::default();
         serving.take_from(config, queues, (&journal, &clock))?;
         let end = End::default();
         dispatching.parts.spawn(dispatch(dispatcher, dispatching.stop.clone(), end.clone()));
@@ -221,15 +220,6 @@ async fn dispatch(dispatcher: Dispatcher, stop: CancellationToken, end: End) -> 
     }
     presence.leave().await;
     Ok(())
-}
-
-/// Takes the address that senders are told.
-async fn listen(config: &Config) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
 }
 
 impl Shift {

@@ -20,6 +20,7 @@ use untoil_world::World;
 
 use crate::cli::Demo;
 use crate::config::{Config, NamedSecrets, SecretFrom, SourceConfig};
+use crate::front::Front;
 use crate::health::Sight;
 use crate::out;
 use crate::plant::{Parts, Plant};
@@ -58,7 +59,8 @@ pub(crate) async fn run(what: &Demo) -> anyhow::Result<ExitCode> {
     out::say(
         "untoil demo: the real engine on a simulated AWS; one second here is 100 seconds there.",
     );
-    let mut plant = Plant::start(&config, parts).await?;
+    let front = Front::open(&config, &clock).await?;
+    let mut plant = Plant::start(&config, front, parts).await?;
     let secret = std::fs::read_to_string(&home.secret)?;
     let stage = watch::Stage {
         journal: Arc::clone(&journal),

@@ -16,6 +16,7 @@ use untoil_notifier::{
 
 use crate::commands::{archive, store};
 use crate::config::Config;
+use crate::front::Front;
 use crate::health::Sight;
 use crate::out;
 use crate::plant::{Parts, Plant};
@@ -24,44 +25,16 @@ use crate::rulebook::Loaded;
 
 /// `serve`.
 pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
-    let (journal, roster, retention) = store::open(config).await?;
-    let archiver = match config.retention.keep {
-        Some(keep) => Some(archive::archiver(config, (Arc::clone(&journal), retention), keep)?),
-        None => None,
-    };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let ends = Arc::clone(&clock);
-    let catalogue = Arc::new(Catalogue::standard(config.http_hosts.clone()));
-    let rules = Loaded::from(&config.rules, Arc::clone(&catalogue))?;
-    if config.mode == EngineMode::Live && rules.policy.itself.is_empty() {
-        tracing::warn!(
-            "`itself` in policy.yaml is empty: name what untoil runs on, so that no rule can stop it"
-        );
-    }
-    let aws = aws().await;
-    let hands = hands(config, &aws)?;
-    let queues = crate::config::queues(config)?;
-    let queues = queues.into_iter().map(|(source, url)| (source, Arc::new(aws.queue(&url)) as _));
-    let queues = queues.collect();
-    let (chat, notify) = chat(config)?;
-    let parts = Parts {
-        journal,
-        roster,
-        archiver,
-        clock,
-        catalogue,
-        rules,
-        rule_mode: None,
-        sight: sight(aws),
-        hands,
-        chat,
-        notify,
-        queues,
-    };
-    // Before the first delivery: a signal that comes early must not end the process halfway.
+    // Before anything: a signal that comes early must end the start, and not halfway through a write.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let mut plant = Plant::start(config, parts).await?;
+    let ends: Arc<dyn Clock> = Arc::new(SystemClock);
+    // What is dropped here has taken no delivery, and the journal is as after a crash: whole.
+    let mut plant = tokio::select! {
+        plant = start(config) => plant?,
+        _ = terminate.recv() => return Ok(ended_early()),
+        _ = interrupt.recv() => return Ok(ended_early()),
+    };
     out::complain(&format!(
         "untoil {} listens on http://{} in {} mode; rules from `{}`, journal in {}",
         env!("CARGO_PKG_VERSION"),
@@ -87,6 +60,55 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     };
     tracing::warn!(cut_off, "ended before everything was handed over; it goes on from the journal");
     Ok(ExitCode::FAILURE)
+}
+
+fn ended_early() -> ExitCode {
+    out::complain("untoil was told to stop before it had started; no delivery was taken");
+    ExitCode::SUCCESS
+}
+
+/// Listens, then opens the journal and loads the rules, side by side, and starts everything.
+async fn start(config: &Config) -> anyhow::Result<Plant> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let front = Front::open(config, &clock).await?;
+    let catalogue = Arc::new(Catalogue::standard(config.http_hosts.clone()));
+    // Not on the threads that answer, and not in the way of a signal.
+    let (dir, knows) = (config.rules.clone(), Arc::clone(&catalogue));
+    let rules = async {
+        let loading = tokio::task::spawn_blocking(move || Loaded::from(&dir, knows));
+        loading.await.context("a bug ended the loading of rules")?
+    };
+    let ((journal, roster, retention), rules, aws) =
+        tokio::try_join!(store::open(config), rules, async { Ok(aws().await) })?;
+    let archiver = match config.retention.keep {
+        Some(keep) => Some(archive::archiver(config, (Arc::clone(&journal), retention), keep)?),
+        None => None,
+    };
+    if config.mode == EngineMode::Live && rules.policy.itself.is_empty() {
+        tracing::warn!(
+            "`itself` in policy.yaml is empty: name what untoil runs on, so that no rule can stop it"
+        );
+    }
+    let hands = hands(config, &aws)?;
+    let queues = crate::config::queues(config)?;
+    let queues = queues.into_iter().map(|(source, url)| (source, Arc::new(aws.queue(&url)) as _));
+    let queues = queues.collect();
+    let (chat, notify) = chat(config)?;
+    let parts = Parts {
+        journal,
+        roster,
+        archiver,
+        clock,
+        catalogue,
+        rules,
+        rule_mode: None,
+        sight: sight(aws),
+        hands,
+        chat,
+        notify,
+        queues,
+    };
+    Plant::start(config, front, parts).await
 }
 
 /// AWS as the environment says. Nothing is sent yet.

@@ -1,5 +1,6 @@
 //! Opening the journal in the store that is configured; `migrate`.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,12 +19,10 @@ pub(crate) type Opened = (Arc<dyn Journal>, Arc<dyn Roster>, Arc<dyn Retention>)
 pub(crate) async fn open(config: &Config) -> anyhow::Result<Opened> {
     match &config.store {
         StoreConfig::Sqlite {} => {
-            std::fs::create_dir_all(&config.data)
-                .with_context(|| format!("cannot make the folder `{}`", config.data.display()))?;
-            let journal = SqliteJournal::open(config.journal()).with_context(|| {
-                format!("cannot open the journal `{}`", config.journal().display())
-            })?;
-            let journal = Arc::new(journal);
+            let (data, file) = (config.data.clone(), config.journal());
+            // A long write-ahead log takes a while, and meanwhile this instance says that it starts.
+            let opening = tokio::task::spawn_blocking(move || embedded(&data, &file));
+            let journal = Arc::new(opening.await.context("a bug ended the opening")??);
             Ok((journal.clone(), Arc::new(Sole::new(journal.clone())), journal))
         }
         StoreConfig::Postgres(store) => {
@@ -31,6 +30,13 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Opened> {
             Ok((journal.clone(), journal.clone(), journal))
         }
     }
+}
+
+fn embedded(data: &Path, file: &Path) -> anyhow::Result<SqliteJournal> {
+    std::fs::create_dir_all(data)
+        .with_context(|| format!("cannot make the folder `{}`", data.display()))?;
+    SqliteJournal::open(file)
+        .with_context(|| format!("cannot open the journal `{}`", file.display()))
 }
 
 /// The journal to read, also beside a running service.

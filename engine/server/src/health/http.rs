@@ -9,7 +9,7 @@ use axum::extract::{ConnectInfo, Request, State as Axum};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use untoil_clock::Clock;
@@ -45,6 +45,12 @@ pub(crate) fn routes(signs: Signs) -> Router {
         .with_state(signs)
 }
 
+/// What answers until the service has started: the signs of life, and 503 for all the rest.
+pub(crate) fn closed(signs: Signs) -> Router {
+    let intake = Router::new().route("/v1/events/{source}", any(starting));
+    watched(intake, signs.clone()).merge(routes(signs)).fallback(starting)
+}
+
 /// The intake's routes, counted, and closed until everything is ready.
 pub(crate) fn watched(intake: Router, signs: Signs) -> Router {
     intake.layer(axum::middleware::from_fn_with_state(signs, answer))
@@ -55,18 +61,19 @@ async fn answer(Axum(signs): Axum<Signs>, request: Request, next: Next) -> Respo
     let known = signs.sources.contains(source);
     let source = if known { source.to_owned() } else { "unknown".to_owned() };
     let began = signs.clock.ticks();
-    let answer = if is_starting(&signs.readiness) {
-        let why = "this instance is starting; come back in a moment";
-        let headers =
-            [(header::CONTENT_TYPE, "application/problem+json"), (header::RETRY_AFTER, RETRY_SECS)];
-        let body = json!({ "type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": why });
-        (StatusCode::SERVICE_UNAVAILABLE, headers, body.to_string()).into_response()
-    } else {
-        next.run(request).await
-    };
+    let answer =
+        if is_starting(&signs.readiness) { starting().await } else { next.run(request).await };
     let took = signs.clock.ticks().saturating_sub(began);
     signs.metrics.answered(&source, answer.status().as_u16(), took);
     answer
+}
+
+async fn starting() -> Response {
+    let why = "this instance is starting; come back in a moment";
+    let headers =
+        [(header::CONTENT_TYPE, "application/problem+json"), (header::RETRY_AFTER, RETRY_SECS)];
+    let body = json!({ "type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": why });
+    (StatusCode::SERVICE_UNAVAILABLE, headers, body.to_string()).into_response()
 }
 
 /// A store that fails answers for itself, and what comes while stopping is still kept.

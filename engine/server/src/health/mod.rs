@@ -128,17 +128,26 @@ impl Health {
 
     /// The intake's routes, watched, and the signs of life.
     pub(crate) fn routes(&self, config: &Config, intake: Router) -> anyhow::Result<Router> {
+        let signs = self.signs(config)?;
+        Ok(http::watched(intake, signs.clone()).merge(http::routes(signs)))
+    }
+
+    /// The signs of life, before there is anything else.
+    pub(crate) fn closed(&self, config: &Config) -> anyhow::Result<Router> {
+        Ok(http::closed(self.signs(config)?))
+    }
+
+    fn signs(&self, config: &Config) -> anyhow::Result<Signs> {
         let admin = config.admin.as_ref().map(crate::config::SecretFrom::read).transpose()?;
         let own = self.deadman.is_some().then(|| HEARTBEAT.to_owned());
-        let signs = Signs {
+        Ok(Signs {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             readiness: self.readiness.clone(),
             sources: Arc::new(config.sources.keys().cloned().chain(own).collect()),
             instance: config.instance.as_str().into(),
             door: Arc::new(Door::new(admin.as_deref())),
-        };
-        Ok(http::watched(intake, signs.clone()).merge(http::routes(signs)))
+        })
     }
 
     /// Begins to look at everything: what goes on to the end runs until `stop`.

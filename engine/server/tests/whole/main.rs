@@ -26,4 +26,5 @@ mod slack;
 mod sns;
 mod ssm;
 mod stand_in;
+mod starting;
 mod threads;

@@ -100,6 +100,12 @@ impl Untoil {
 
     /// Starts the service and waits until it is ready.
     pub(crate) async fn start(&mut self) {
+        self.begin();
+        self.is_ready().await;
+    }
+
+    /// Starts the service.
+    pub(crate) fn begin(&mut self) {
         let log = |name: &str| {
             let mut options = fs::OpenOptions::new();
             options.create(true).append(true).open(self.folder.path().join(name)).unwrap()
@@ -107,9 +113,22 @@ impl Untoil {
         let mut command = self.command(&["serve"]);
         command.stdout(log("stdout")).stderr(log("stderr"));
         self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Waits until it takes deliveries.
+    pub(crate) async fn is_ready(&mut self) {
+        self.answers(|status| status.is_success()).await;
+    }
+
+    /// Waits until it answers at all.
+    pub(crate) async fn listens(&mut self) {
+        self.answers(|_| true).await;
+    }
+
+    async fn answers(&mut self, wanted: fn(reqwest::StatusCode) -> bool) {
         for _ in 0..LOOKS_MAX {
             let ready = self.client.get(self.url("/readyz")).send().await;
-            if ready.is_ok_and(|answer| answer.status().is_success()) {
+            if ready.is_ok_and(|answer| wanted(answer.status())) {
                 return;
             }
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();

@@ -1,0 +1,75 @@
+//! What others see of a service that is still starting.
+//!
+//! `policy.yaml` is a named pipe here: the start goes on when the test writes it.
+
+use std::fs;
+
+use tokio::process::Command;
+
+use crate::alarm::backlog;
+use crate::service::Untoil;
+use crate::stand_in::free_port;
+
+/// A service that waits for its policy. It needs no AWS: nothing is asked of it.
+async fn waiting() -> Untoil {
+    let mut untoil = Untoil::towards(free_port());
+    untoil.ship("contact-sync-backlog", "shadow");
+    let policy = untoil.path("rules/policy.yaml");
+    fs::remove_file(&policy).unwrap();
+    assert!(Command::new("mkfifo").arg(&policy).status().await.unwrap().success());
+    untoil.begin();
+    untoil.listens().await;
+    untoil
+}
+
+#[tokio::test]
+async fn until_the_rules_are_there_everybody_is_asked_to_come_back() {
+    let mut untoil = waiting().await;
+    let client = reqwest::Client::new();
+    for path in ["/v1/events/cloudwatch", "/v1/incidents", "/v1/journal", "/", "/anything"] {
+        let answer = client.post(untoil.url(path)).body("{}").send().await.unwrap();
+        assert_eq!(answer.status(), 503, "{path}");
+        let retry = answer.headers()["retry-after"].to_str().unwrap().parse::<u32>().unwrap();
+        assert!((1..=30).contains(&retry), "{path}");
+        assert!(answer.text().await.unwrap().contains("starting"), "{path}");
+    }
+    assert_eq!(untoil.text("/healthz").await, "ok\n", "it lives");
+    let ready = untoil.get("/readyz").await;
+    assert_eq!(
+        (&ready["ready"], &ready["parts"]["rules"]["state"]),
+        (&false.into(), &"starting".into())
+    );
+    assert!(untoil.text("/metrics").await.contains(r#"status="503""#));
+
+    fs::write(untoil.path("rules/policy.yaml"), "rest: 0s\n").unwrap();
+    untoil.is_ready().await;
+    assert_eq!(untoil.post(&backlog("ALARM", 9_120.0)).await, 202);
+    untoil.until("matched", 1).await;
+    untoil.until("rule_loaded", 1).await;
+    untoil.terminate().await;
+    assert_eq!(untoil.ended().await, 0);
+}
+
+#[tokio::test]
+async fn a_service_that_is_told_to_stop_while_it_starts_does_so_at_once() {
+    let mut untoil = waiting().await;
+    untoil.terminate().await;
+    assert_eq!(untoil.ended().await, 0);
+    assert!(untoil.said("stderr").contains("before it had started"), "{}", untoil.said("stderr"));
+    fs::remove_file(untoil.path("rules/policy.yaml")).unwrap();
+    untoil.start().await;
+    assert_eq!(untoil.post(&backlog("ALARM", 9_120.0)).await, 202, "nothing was left behind");
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_ends_the_second_service_before_it_opens_the_journal() {
+    let mut first = waiting().await;
+    let mut second = Untoil::towards(free_port());
+    second.set("UNTOIL_LISTEN", &format!("127.0.0.1:{}", first.port));
+    second.begin();
+    assert_eq!(second.ended().await, 1);
+    assert!(second.said("stderr").contains("cannot listen"), "{}", second.said("stderr"));
+    assert!(!second.path("data").exists());
+    first.terminate().await;
+    assert_eq!(first.ended().await, 0);
+}
