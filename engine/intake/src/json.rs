@@ -1,26 +1,25 @@
 //! Reading outside JSON: what is not there is an error or `None`, never a default.
 
+mod value;
+
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use untoil_model::Delivery;
 
+use self::value::Keys;
+pub(crate) use self::value::{Object, Text, Value};
 use crate::{DecodeError, bounds};
 
 /// What some programs on Windows write before UTF-8. RFC 8259 lets a reader pass over it.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Parses a body. `serde_json` refuses more than 128 levels, bare `NaN` and anything after the end;
-/// here a key that stands twice in one object is refused too. Which of the two counts differs from
-/// reader to reader, and a template that splices a name into JSON can be made to write a second
-/// `state`.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
-    let text = utf8(bytes)?;
-    serde_json::from_str(text).map(|Once(value)| value).map_err(not_json)
+/// a key that stands twice in one object is refused too.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value<'_>, DecodeError> {
+    serde_json::from_str(utf8(bytes)?).map_err(not_json)
 }
 
 /// A body as the UTF-8 that JSON is written in, without a byte order mark. Another encoding is named
@@ -45,106 +44,34 @@ pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
 }
 
 /// The pairs of an object of texts, in which no key stands twice.
-pub(crate) fn pairs<'de, D: Deserializer<'de>>(
-    from: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
+pub(crate) fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Pair<'de>>, D::Error> {
     from.deserialize_map(Pairs)
 }
+
+/// A key and its text.
+pub(crate) type Pair<'a> = (Cow<'a, str>, Text<'a>);
 
 struct Pairs;
 
 impl<'de> Visitor<'de> for Pairs {
-    type Value = BTreeMap<String, String>;
+    type Value = Vec<Pair<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of texts")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
-        let mut all = BTreeMap::new();
-        while let Some((key, value)) = from.next_entry::<String, String>()? {
-            if all.contains_key(&key) {
-                return Err(twice(&key));
-            }
-            all.insert(key, value);
+        let (mut keys, mut all) = (Keys::default(), Vec::new());
+        while let Some((Text(key), value)) = from.next_entry()? {
+            keys.add(&key, &all)?;
+            all.push((key, value));
         }
         Ok(all)
     }
 }
 
-/// Any JSON in which no object has a key twice.
-struct Once(Value);
-
-impl<'de> Deserialize<'de> for Once {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Any).map(Once)
-    }
-}
-
-struct Any;
-
-impl<'de> Visitor<'de> for Any {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, it: bool) -> Result<Value, E> {
-        Ok(Value::Bool(it))
-    }
-
-    fn visit_i64<E>(self, it: i64) -> Result<Value, E> {
-        Ok(Value::Number(it.into()))
-    }
-
-    fn visit_u64<E>(self, it: u64) -> Result<Value, E> {
-        Ok(Value::Number(it.into()))
-    }
-
-    fn visit_f64<E>(self, it: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(it).map_or(Value::Null, Value::Number))
-    }
-
-    fn visit_str<E>(self, it: &str) -> Result<Value, E> {
-        Ok(Value::String(it.to_owned()))
-    }
-
-    fn visit_string<E>(self, it: String) -> Result<Value, E> {
-        Ok(Value::String(it))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
-        let mut all = Vec::new();
-        while let Some(Once(item)) = from.next_element()? {
-            all.push(item);
-        }
-        Ok(Value::Array(all))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
-        let mut all = Map::new();
-        while let Some(key) = from.next_key::<String>()? {
-            if all.contains_key(&key) {
-                return Err(twice(&key));
-            }
-            let Once(value) = from.next_value()?;
-            all.insert(key, value);
-        }
-        Ok(Value::Object(all))
-    }
-}
-
-fn twice<E: serde::de::Error>(key: &str) -> E {
-    E::custom(format_args!("`{}` stands there twice", bounds::quote(key)))
-}
-
 /// A body that may also be a form, as its `content-type` says: each field is a text.
-pub(crate) fn body(delivery: &Delivery) -> Result<Value, DecodeError> {
+pub(crate) fn body(delivery: &Delivery) -> Result<Value<'_>, DecodeError> {
     let kind = delivery.headers.get("content-type").map_or("", String::as_str);
     if !kind.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") {
         return parse(&delivery.body);
@@ -154,18 +81,15 @@ pub(crate) fn body(delivery: &Delivery) -> Result<Value, DecodeError> {
     if pairs.len() > bounds::PAIRS_MAX {
         return Err(DecodeError::TooMany { what: "fields of a form", max: bounds::PAIRS_MAX });
     }
-    let field = |(key, value): (Cow<'_, str>, Cow<'_, str>)| {
-        (key.into_owned(), Value::String(value.into_owned()))
-    };
-    let mut all = Map::new();
-    for (key, value) in pairs.into_iter().map(field) {
+    let mut all = Object::default();
+    for (key, value) in pairs {
         if all.contains_key(&key) {
             return Err(DecodeError::Shape(format!(
                 "`{}` stands there twice",
                 bounds::quote(&key)
             )));
         }
-        all.insert(key, value);
+        all.insert(key, value.into());
     }
     Ok(Value::Object(all))
 }
@@ -178,18 +102,18 @@ pub(crate) fn not_json(error: serde_json::Error) -> DecodeError {
 }
 
 /// An object's text, unless it is null, something else, or not there.
-pub(crate) fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(object: &'a Object<'_>, key: &str) -> Option<&'a str> {
     object.get(key).and_then(Value::as_str)
 }
 
 /// An object's text that is not blank.
-pub(crate) fn filled<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
+pub(crate) fn filled<'a>(object: &'a Object<'_>, key: &str) -> Option<&'a str> {
     text(object, key).filter(|text| !text.trim().is_empty())
 }
 
 /// An object's text that must be there and not blank.
 pub(crate) fn required<'a>(
-    object: &'a Map<String, Value>,
+    object: &'a Object<'_>,
     key: &'static str,
 ) -> Result<&'a str, DecodeError> {
     match object.get(key) {
@@ -200,29 +124,26 @@ pub(crate) fn required<'a>(
 }
 
 /// An object's number.
-pub(crate) fn number(object: &Map<String, Value>, key: &str) -> Option<f64> {
+pub(crate) fn number(object: &Object<'_>, key: &str) -> Option<f64> {
     object.get(key).and_then(Value::as_f64).filter(|number| number.is_finite())
 }
 
 /// An object within an object.
-pub(crate) fn object<'a>(
-    outer: &'a Map<String, Value>,
-    key: &str,
-) -> Option<&'a Map<String, Value>> {
+pub(crate) fn object<'a, 'b>(outer: &'a Object<'b>, key: &str) -> Option<&'a Object<'b>> {
     outer.get(key).and_then(Value::as_object)
 }
 
 /// The texts of a list; what is no text in it is passed over.
-pub(crate) fn texts<'a>(outer: &'a Map<String, Value>, key: &str) -> Vec<&'a str> {
+pub(crate) fn texts<'a>(outer: &'a Object<'_>, key: &str) -> Vec<&'a str> {
     let list = outer.get(key).and_then(Value::as_array);
     list.map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
 }
 
 /// A scalar as people would write it: texts bare, numbers and truth values as they are.
-pub(crate) fn scalar(value: &Value) -> Option<String> {
+pub(crate) fn scalar<'a>(value: &'a Value<'_>) -> Option<Cow<'a, str>> {
     match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Number(_) | Value::Bool(_) => Some(Cow::Owned(value.to_string())),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
@@ -246,10 +167,8 @@ mod tests {
             r#"{"b":{"a":[{"a":"\u0000🔥"}]},"a":""}"#,
             "184467440737095516150",
         ] {
-            assert_eq!(
-                parse(text.as_bytes()).unwrap(),
-                serde_json::from_str::<Value>(text).unwrap()
-            );
+            let read = serde_json::Value::from(parse(text.as_bytes()).unwrap());
+            assert_eq!(read, serde_json::from_str::<serde_json::Value>(text).unwrap());
         }
         for text in
             ["", "1e400", "NaN", "Infinity", "01", "{} {}", "[1,]", r#""\ud83d""#, "\"\u{0}\""]
@@ -269,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_passed_over_and_other_encodings_are_named() {
-        assert_eq!(parse(b"\xef\xbb\xbf{}").unwrap(), serde_json::json!({}));
+        assert_eq!(parse(b"\xef\xbb\xbf{}").unwrap(), Value::Object(Object::default()));
         let utf16 = "not JSON: it is UTF-16; send UTF-8";
         let other =
             |at| format!("not JSON: byte {at} is not UTF-8; send UTF-8, not EUC-KR or Latin-1");

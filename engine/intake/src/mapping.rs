@@ -9,15 +9,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use untoil_model::{AlarmState, Delivery, Source};
 
 use self::expression::{Expression, Identity, Scope, Whole};
 use self::state::State;
 use self::time::Moment;
+use crate::DecodeError;
 use crate::bounds::{self, ALARMS_MAX};
+use crate::json::{self, Value};
 use crate::reading::{Core, Detail, Place, Read, Reading, Said};
-use crate::{DecodeError, json};
 
 /// Labels or dimensions that a mapping names; an alarm has at most twice as many.
 const NAMED_MAX: usize = 64;
@@ -131,13 +131,14 @@ impl Mapping {
         &self,
         source: &Source,
         (delivery, detail): (&Delivery, Detail),
-        outer: &Value,
+        outer: &Value<'_>,
     ) -> Result<Read, DecodeError> {
-        let inner = match &self.json_in {
-            Some(at) => {
-                let said = Place::root(outer).at(at.as_str()).required()?;
-                Some(json::parse(said.as_str().as_bytes())?)
-            }
+        let said = match &self.json_in {
+            Some(at) => Some(Place::root(outer).at(at.as_str()).required()?),
+            None => None,
+        };
+        let inner = match &said {
+            Some(said) => Some(json::parse(said.as_str().as_bytes())?),
             None => None,
         };
         let body = Place::root(inner.as_ref().unwrap_or(outer));

@@ -17,7 +17,6 @@ use untoil_clock::Clock;
 use untoil_journal::Journal;
 use untoil_model::{Delivery, DeliveryId, Source};
 
-use crate::sources::sns::Envelope;
 use crate::sources::{aws, cloudevents};
 use crate::{Decoders, bounds, patience};
 
@@ -235,18 +234,14 @@ pub(crate) fn delivery(
     (id, body, attributes): (&str, String, BTreeMap<String, String>),
     received_at: jiff::Timestamp,
 ) -> Delivery {
-    let envelope = if aws::is_envelope(body.as_bytes()) {
-        Envelope::parse(body.as_bytes()).ok()
-    } else {
-        None
-    };
+    let envelope = aws::envelope(body.as_bytes());
     let kind = decoders.kind(source);
     let is_plain = |id: &str| {
         !id.is_empty()
             && id.len() <= MESSAGE_ID_BYTES_MAX
             && id.bytes().all(|b| b.is_ascii_graphic())
     };
-    let of_sns = envelope.as_ref().map(|envelope| envelope.message_id.as_str());
+    let of_sns = envelope.as_ref().map(|envelope| &*envelope.message_id);
     let message = match of_sns.filter(|id| is_plain(id)) {
         // As when SNS posts it.
         Some(id) if kind == Some("sns") => id.to_owned(),
@@ -259,10 +254,9 @@ pub(crate) fn delivery(
         let of_sns = envelope.as_ref().and_then(|envelope| envelope.message_attributes.as_ref());
         headers = cloudevents::of_attributes(attributes.into_iter().chain(texts(of_sns)));
     }
-    let body = match envelope {
-        Some(envelope) if !matches!(kind, Some("sns" | "aws" | "cloudwatch")) => envelope.message,
-        Some(_) | None => body,
-    };
+    let is_unwrapped = !matches!(kind, Some("sns" | "aws" | "cloudwatch"));
+    let inner = envelope.filter(|_| is_unwrapped).map(|envelope| envelope.message.to_string());
+    let body = inner.unwrap_or(body);
     let mut delivery = Delivery {
         id: DeliveryId { source: source.clone(), message },
         sender: sender.to_owned(),

@@ -9,10 +9,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde_json::Value;
 use untoil_model::{Alarm, AlarmState, Delivery, Source};
 
 use crate::bounds::{self, ALARMS_MAX};
+use crate::json::{self, Value};
 use crate::{DecodeError, Decoded};
 
 /// Whether it is to be told where each value came from.
@@ -109,7 +109,7 @@ impl fmt::Display for Pointer<'_> {
 /// A value in a body, or that there is none, with its pointer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
-    value: Option<&'a Value>,
+    value: Option<&'a Value<'a>>,
     from: Pointer<'a>,
 }
 
@@ -149,7 +149,7 @@ impl<'a> Said<'a> {
 
 impl<'a> Place<'a> {
     /// A whole body.
-    pub(crate) fn root(value: &'a Value) -> Self {
+    pub(crate) fn root(value: &'a Value<'a>) -> Self {
         Self { value: Some(value), from: Pointer::default() }
     }
 
@@ -182,9 +182,9 @@ impl<'a> Place<'a> {
     pub(crate) fn pairs(&self, pointer: &'a str) -> Vec<(&'a str, Self)> {
         let place = self.at(pointer);
         let object = place.value.and_then(Value::as_object);
-        let pair = |(key, value): (&'a String, &'a Value)| {
-            let from = Pointer { key: Some(key.as_str()), ..place.from };
-            (key.as_str(), Self { value: Some(value), from })
+        let pair = |(key, value): (&'a str, &'a Value<'a>)| {
+            let from = Pointer { key: Some(key), ..place.from };
+            (key, Self { value: Some(value), from })
         };
         object.map(|object| object.iter().map(pair).collect()).unwrap_or_default()
     }
@@ -192,11 +192,11 @@ impl<'a> Place<'a> {
     /// The pairs of a list of objects that each have a name (or key) and a value.
     pub(crate) fn named_items(&self, pointer: &'a str) -> Vec<(&'a str, Self)> {
         let place = self.at(pointer);
-        let items = place.value.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let any = |item: &'a Value, keys: [&str; 4]| {
+        let items = place.value.and_then(Value::as_array).unwrap_or_default();
+        let any = |item: &'a Value<'a>, keys: [&str; 4]| {
             keys.iter().find_map(|key| item.get(key)).filter(|value| !value.is_null())
         };
-        let pair = |item: &'a Value| {
+        let pair = |item: &'a Value<'a>| {
             let key = any(item, ["name", "key", "Name", "Key"])?.as_str()?;
             let value = any(item, ["value", "Value", "val", "content"])?;
             Some((key, Self { value: Some(value), from: place.from }))
@@ -205,7 +205,7 @@ impl<'a> Place<'a> {
     }
 
     /// What is there, if anything is.
-    pub(crate) fn value(&self) -> Option<&'a Value> {
+    pub(crate) fn value(&self) -> Option<&'a Value<'a>> {
         self.value.filter(|value| !value.is_null())
     }
 
@@ -228,7 +228,7 @@ impl<'a> Place<'a> {
     pub(crate) fn scalar(&self) -> Option<Said<'a>> {
         let value = match self.value? {
             Value::String(text) if text.trim().is_empty() => return None,
-            Value::String(text) => Cow::Borrowed(text.as_str()),
+            Value::String(text) => Cow::Borrowed(text.as_ref()),
             other @ (Value::Number(_) | Value::Bool(_)) => Cow::Owned(other.to_string()),
             Value::Null | Value::Array(_) | Value::Object(_) => return None,
         };
@@ -239,7 +239,7 @@ impl<'a> Place<'a> {
     pub(crate) fn scalar_or_blank(&self) -> Option<Said<'a>> {
         match self.value {
             Some(Value::String(text)) => {
-                Some(Said { value: Cow::Borrowed(text.as_str()), from: self.from })
+                Some(Said { value: Cow::Borrowed(text.as_ref()), from: self.from })
             }
             _ => self.scalar(),
         }
@@ -270,7 +270,7 @@ impl<'a> Place<'a> {
     /// The texts of a list, joined by `, `; or the text itself.
     pub(crate) fn joined(&self) -> Option<Said<'a>> {
         let Some(Value::Array(list)) = self.value else { return self.scalar() };
-        let texts: Vec<_> = list.iter().filter_map(crate::json::scalar).collect();
+        let texts: Vec<_> = list.iter().filter_map(json::scalar).collect();
         (!texts.is_empty()).then(|| Said { value: Cow::Owned(texts.join(", ")), from: self.from })
     }
 }
@@ -497,21 +497,21 @@ impl Reading {
 /// The fields of an alarm that have a value: `name`, `labels.team`, ….
 fn fields(alarm: &Alarm) -> Vec<(String, String)> {
     let mut fields = Vec::new();
-    let Ok(Value::Object(all)) = serde_json::to_value(alarm) else { return fields };
+    let Ok(serde_json::Value::Object(all)) = serde_json::to_value(alarm) else { return fields };
     for (field, value) in all {
-        match value {
+        let value = Value::from(value);
+        match &value {
             Value::Object(pairs) => {
-                let pairs = pairs.into_iter().filter_map(|(key, value)| {
-                    Some((format!("{field}.{key}"), crate::json::scalar(&value)?))
-                });
-                fields.extend(pairs);
+                let pair =
+                    |(key, value)| Some((format!("{field}.{key}"), json::scalar(value)?.into()));
+                fields.extend(pairs.iter().filter_map(pair));
             }
             Value::Null
             | Value::Bool(_)
             | Value::Number(_)
             | Value::String(_)
             | Value::Array(_) => {
-                fields.extend(crate::json::scalar(&value).map(|value| (field, value)));
+                fields.extend(json::scalar(&value).map(|said| (field, said.into_owned())));
             }
         }
     }

@@ -125,15 +125,15 @@ impl SnsVerifier {
             None => return refused("`SignatureVersion` is missing"),
         }
         .map_err(|_| SnsRefusal::Refused("its signature does not fit".to_owned()))?;
-        Ok(Verified { topic, message_id: envelope.message_id, confirm })
+        Ok(Verified { topic, message_id: envelope.message_id.0.into_owned(), confirm })
     }
 
-    fn topic(&self, envelope: &Envelope) -> Result<TopicArn, SnsRefusal> {
+    fn topic(&self, envelope: &Envelope<'_>) -> Result<TopicArn, SnsRefusal> {
         if self.policy.topics.is_empty() {
             return refused("no SNS topic is allowed; list the topics' ARNs in the configuration");
         }
         let named = bounds::quote(&envelope.topic_arn);
-        match self.policy.topics.iter().find(|topic| topic.as_str() == envelope.topic_arn) {
+        match self.policy.topics.iter().find(|topic| topic.as_str() == &*envelope.topic_arn) {
             Some(topic) => Ok(topic.clone()),
             None => refused(&format!(
                 "topic `{named}` is not among the allowed ones; list its ARN in the configuration"
@@ -145,7 +145,7 @@ impl SnsVerifier {
     /// would bring it back, which is for a person to decide.
     fn confirmation(
         &self,
-        envelope: &Envelope,
+        envelope: &Envelope<'_>,
         topic: &TopicArn,
     ) -> Result<Option<SubscribeUrl>, SnsRefusal> {
         match envelope.kind {
@@ -207,7 +207,7 @@ fn fresh(timestamp: &str, now: Timestamp) -> Result<(), SnsRefusal> {
     Ok(())
 }
 
-fn signature(envelope: &Envelope) -> Result<Vec<u8>, SnsRefusal> {
+fn signature(envelope: &Envelope<'_>) -> Result<Vec<u8>, SnsRefusal> {
     let Some(text) = envelope.signature.as_deref().filter(|text| !text.is_empty()) else {
         return refused("`Signature` is missing");
     };

@@ -13,10 +13,9 @@ mod health;
 mod security;
 mod text;
 
-use serde_json::{Map, Value, json};
 use untoil_model::{Alarm, AlarmState, Delivery};
 
-use crate::json::{filled, parse};
+use crate::json::{Object, Text, Value, filled, parse};
 use crate::reading::{Core, Detail, Place, Read, Reading, Said};
 use crate::sources::sns::{Envelope, Kind, TopicArn};
 use crate::sources::{cloudwatch, cloudwatch_event, cloudwatch_origins, sns};
@@ -27,22 +26,22 @@ const NOTE_CHARS_MAX: usize = 200;
 
 /// What a delivery of AWS's says: an event, a message of SNS in its envelope, or a bare one.
 pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeError> {
-    if is_envelope(&delivery.body) {
-        return sns::read(delivery, detail);
+    if let Some(envelope) = envelope(&delivery.body) {
+        return sns::enclosed((delivery, detail), &envelope);
     }
     let text = String::from_utf8_lossy(&delivery.body);
     message((delivery, detail), &Letter { message: &text, envelope: None })
 }
 
-/// Whether a body is SNS's own envelope, which queues and functions get too.
-pub(crate) fn is_envelope(body: &[u8]) -> bool {
-    Envelope::parse(body).is_ok_and(|envelope| envelope.kind == Kind::Notification)
+/// SNS's own envelope round a message, which queues and functions get too.
+pub(crate) fn envelope(body: &[u8]) -> Option<Envelope<'_>> {
+    Envelope::parse(body).ok().filter(|envelope| envelope.kind == Kind::Notification)
 }
 
 /// A message and what SNS wrote on its envelope.
 pub(crate) struct Letter<'a> {
     pub(crate) message: &'a str,
-    pub(crate) envelope: Option<&'a Envelope>,
+    pub(crate) envelope: Option<&'a Envelope<'a>>,
 }
 
 impl Letter<'_> {
@@ -57,20 +56,20 @@ pub(crate) fn message(
     letter: &Letter<'_>,
 ) -> Result<Read, DecodeError> {
     let message = letter.message.trim();
-    let value = match message.chars().next() {
+    let outer = match message.chars().next() {
         Some('{') => parse(message.as_bytes())?,
         // Prose may begin with a quote or a bracket; only if it is JSON is it more than prose.
-        Some('"' | '[') => serde_json::from_str(message).unwrap_or(Value::Null),
+        Some('"' | '[') => {
+            serde_json::from_str::<serde_json::Value>(message).map_or(Value::Null, Value::from)
+        }
         Some(_) | None => Value::Null,
     };
     // Some senders encode twice. Once is undone, no more.
-    let inner = value.as_str().filter(|inner| inner.trim_start().starts_with('{'));
-    let value = match inner {
-        Some(inner) => parse(inner.as_bytes())?,
-        None => value,
-    };
+    let inner = outer.as_str().filter(|inner| inner.trim_start().starts_with('{'));
+    let inner = inner.map(|inner| parse(inner.as_bytes())).transpose()?;
+    let value = inner.as_ref().unwrap_or(&outer);
     let topic = letter.topic();
-    let Value::Object(object) = &value else {
+    let Value::Object(object) = value else {
         let written = text::written(message, letter);
         let event = Event { delivery, detail, root: Place::root(&written), topic: topic.as_ref() };
         return Ok(text::read(&event)?.unwrap_or_else(|| {
@@ -78,25 +77,25 @@ pub(crate) fn message(
         }));
     };
     if ["NewStateValue", "AlarmName", "AlarmArn"].iter().any(|key| object.contains_key(*key)) {
-        return Ok(cloudwatch(cloudwatch::alarm(object, topic.as_ref())?, &value, detail));
+        return Ok(cloudwatch(cloudwatch::alarm(object, topic.as_ref())?, value, detail));
     }
     if let Some(alarm) = cloudwatch_event::decode(object)? {
-        return Ok(cloudwatch(alarm, &value, detail));
+        return Ok(cloudwatch(alarm, value, detail));
     }
-    let event = Event { delivery, detail, root: Place::root(&value), topic: topic.as_ref() };
+    let event = Event { delivery, detail, root: Place::root(value), topic: topic.as_ref() };
     Ok(match event.read()? {
         Some(read) => read,
         None => Read::Note(unknown(object, message)),
     })
 }
 
-fn cloudwatch(alarm: Alarm, root: &Value, detail: Detail) -> Read {
+fn cloudwatch(alarm: Alarm, root: &Value<'_>, detail: Detail) -> Read {
     let origin = |field: &str| cloudwatch_origins::origin(root, field);
     Read::one(Reading::whole(alarm, detail, origin))
 }
 
 /// What a message is that no reader knows.
-fn unknown(object: &Map<String, Value>, message: &str) -> String {
+fn unknown(object: &Object<'_>, message: &str) -> String {
     match (filled(object, "source"), filled(object, "detail-type")) {
         (Some(source), Some(kind)) => format!(
             "not an alarm but an event of `{}`: {}",
@@ -236,14 +235,17 @@ fn last_of(arn: &str) -> String {
 }
 
 /// What SNS wrote on an envelope, beside its message: a value to read from like any other.
-fn envelope_of(letter: &Letter<'_>, lines: &Map<String, Value>) -> Value {
+fn envelope_of<'a>(letter: &Letter<'a>, lines: Object<'a>) -> Value<'a> {
     let envelope = letter.envelope;
-    json!({
-        "Subject": envelope.and_then(|envelope| envelope.subject.clone()),
-        "Timestamp": envelope.map(|envelope| envelope.timestamp.clone()),
-        "TopicArn": envelope.map(|envelope| envelope.topic_arn.clone()),
-        "MessageAttributes": envelope.and_then(|envelope| envelope.message_attributes.clone()),
-        "Message": letter.message,
-        "Lines": lines,
-    })
+    let text = |text: &'a Text<'a>| Value::from(&**text);
+    let attributes = envelope.and_then(|envelope| envelope.message_attributes.clone());
+    let all = [
+        ("Subject", envelope.and_then(|envelope| envelope.subject.as_ref()).map(text)),
+        ("Timestamp", envelope.map(|envelope| text(&envelope.timestamp))),
+        ("TopicArn", envelope.map(|envelope| text(&envelope.topic_arn))),
+        ("MessageAttributes", attributes.map(Value::from)),
+        ("Message", Some(letter.message.into())),
+        ("Lines", Some(Value::Object(lines))),
+    ];
+    Value::Object(all.into_iter().map(|(key, value)| (key, value.into())).collect())
 }

@@ -8,13 +8,14 @@
 mod envelope;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde::Deserialize as _;
 use untoil_model::Delivery;
 
 use crate::bounds::{self, ALARMS_MAX};
+use crate::json::{self, Object, Value};
 use crate::reading::{self, Detail, Place, Read, Reading};
 use crate::sources::generic;
-use crate::{DecodeError, Mapping, json, times};
+use crate::{DecodeError, Mapping, times};
 
 pub(crate) use envelope::{AttributeError, Event, attributes, events, message, of_attributes};
 
@@ -57,7 +58,7 @@ pub(crate) fn mapped(
 /// All of the alarms of all events; without any, the last note.
 fn each(
     delivery: &Delivery,
-    read: impl Fn(&Event) -> Result<Read, DecodeError>,
+    read: impl Fn(&Event<'_>) -> Result<Read, DecodeError>,
 ) -> Result<Read, DecodeError> {
     let (mut alarms, mut last) = (Vec::new(), "a batch without events".to_owned());
     for event in events(delivery)? {
@@ -73,7 +74,7 @@ fn each(
 }
 
 /// One alarm in our own words; what its data leaves out, the attributes say.
-fn alarm(delivery: &Delivery, detail: Detail, event: &Event) -> Result<Reading, DecodeError> {
+fn alarm(delivery: &Delivery, detail: Detail, event: &Event<'_>) -> Result<Reading, DecodeError> {
     let data = event.value().get("data").and_then(Value::as_object);
     let data = data
         .filter(|data| data.get("state").is_some_and(|state| !state.is_null()))
@@ -86,11 +87,10 @@ fn alarm(delivery: &Delivery, detail: Detail, event: &Event) -> Result<Reading, 
     let source = root.at("/source").required()?;
     let time = times::at(root.at("/time"), times::rfc3339)?;
     let changed_at = time.as_ref().map_or(delivery.received_at, |time| time.value);
-    let words = words(data, root, changed_at);
-    let mut said: generic::Said =
-        serde_json::from_value(Value::Object(words)).map_err(json::not_json)?;
+    let words = serde_json::Value::from(words(data, root, changed_at));
+    let mut said = generic::Said::deserialize(&words).map_err(json::not_json)?;
     // A source has no spaces, so that no two pairs make one key.
-    said.key = format!("{} {}", source.as_str(), said.key);
+    said.key = json::Text(format!("{} {}", source.as_str(), &*said.key).into());
     let mut alarm = generic::alarm(delivery, said, "cloudevents")?;
     if let Some(subject) = &subject
         && !alarm.dimensions.contains_key("subject")
@@ -108,20 +108,20 @@ fn alarm(delivery: &Delivery, detail: Detail, event: &Event) -> Result<Reading, 
 }
 
 /// The data with what it leaves out.
-fn words(data: &Map<String, Value>, root: Place<'_>, changed_at: Timestamp) -> Map<String, Value> {
+fn words<'a>(data: &Object<'a>, root: Place<'a>, changed_at: Timestamp) -> Value<'a> {
     let mut words = data.clone();
     for (field, pointers) in STAND_INS {
         let said = root.first(pointers).text();
         if let Some(said) = said
             && data.get(*field).is_none_or(Value::is_null)
         {
-            words.insert((*field).to_owned(), said.as_str().into());
+            words.insert(*field, said.value.into());
         }
     }
     if data.get("changed_at").is_none_or(Value::is_null) {
-        words.insert("changed_at".to_owned(), changed_at.to_string().into());
+        words.insert("changed_at", changed_at.to_string().into());
     }
-    words
+    Value::Object(words)
 }
 
 /// The attributes that say what the data leaves out.
@@ -143,11 +143,7 @@ fn label(name: &str) -> String {
 }
 
 /// Where a field of an alarm in our own words came from.
-fn origin(
-    event: &Event,
-    (data, has_time): (&Map<String, Value>, bool),
-    field: &str,
-) -> Option<String> {
+fn origin(event: &Event<'_>, (data, has_time): (&Object<'_>, bool), field: &str) -> Option<String> {
     let in_data = |field: &str| data.get(field).is_some_and(|value| !value.is_null());
     let of_data = |field: &str| event.place(&format!("/data{}", reading::pointer_of(field)));
     let attribute = |name: &str| event.place(&format!("/{name}"));
@@ -168,7 +164,10 @@ fn origin(
             Some(said)
         }
         "dimensions.subject"
-            if data.get("dimensions").is_none_or(|all| all["subject"].is_null()) =>
+            if data
+                .get("dimensions")
+                .and_then(|all| all.get("subject"))
+                .is_none_or(Value::is_null) =>
         {
             Some(attribute("subject"))
         }

@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
 use untoil_model::{Alarm, AlarmState};
 
-use crate::json::{self, filled, required, text};
+use crate::json::{self, Object, Value, filled, required, text};
 use crate::sources::sns::TopicArn;
 use crate::{DecodeError, bounds};
 
@@ -16,10 +15,7 @@ use crate::{DecodeError, bounds};
 ///
 /// `topic` is where it came by: an alarm older than 2018 does not name its Region, but SNS topics
 /// take alarms of their own Region only.
-pub(crate) fn alarm(
-    said: &Map<String, Value>,
-    topic: Option<&TopicArn>,
-) -> Result<Alarm, DecodeError> {
+pub(crate) fn alarm(said: &Object<'_>, topic: Option<&TopicArn>) -> Result<Alarm, DecodeError> {
     let known = required(said, "AlarmName")?;
     let arn = filled(said, "AlarmArn");
     let place = arn.and_then(Place::of_arn);
@@ -34,7 +30,7 @@ pub(crate) fn alarm(
             format!("{}:{region}:{known}", account.unwrap_or("-"))
         }
     };
-    let empty = Map::new();
+    let empty = Object::default();
     let trigger = json::object(said, "Trigger").unwrap_or(&empty);
     let measured = measured(trigger)?;
     let mut dimensions = measured.dimensions;
@@ -162,7 +158,7 @@ pub(crate) struct Measured {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-fn measured(trigger: &Map<String, Value>) -> Result<Measured, DecodeError> {
+fn measured(trigger: &Object<'_>) -> Result<Measured, DecodeError> {
     if let Some(metrics) = trigger.get("Metrics").and_then(Value::as_array) {
         return measured_by_math(metrics, &SNS_WORDS);
     }
@@ -207,7 +203,10 @@ pub(crate) const EVENT_WORDS: Words = Words {
 };
 
 /// What all metrics of an expression agree on: one namespace, one metric, the dimensions they share.
-pub(crate) fn measured_by_math(queries: &[Value], words: &Words) -> Result<Measured, DecodeError> {
+pub(crate) fn measured_by_math(
+    queries: &[Value<'_>],
+    words: &Words,
+) -> Result<Measured, DecodeError> {
     let mut all: Vec<Measured> = Vec::new();
     let mut labels = BTreeMap::new();
     for query in queries.iter().filter_map(Value::as_object).take(bounds::PAIRS_MAX) {
@@ -243,7 +242,7 @@ pub(crate) fn measured_by_math(queries: &[Value], words: &Words) -> Result<Measu
 }
 
 /// Names and values, as a list of objects (`name` or `Name`) or as a map.
-fn pairs(said: Option<&Value>) -> Result<BTreeMap<String, String>, DecodeError> {
+fn pairs(said: Option<&Value<'_>>) -> Result<BTreeMap<String, String>, DecodeError> {
     let mut all = BTreeMap::new();
     each_pair(said, |key, value| bounds::dimension(&mut all, key, value))?;
     Ok(all)
@@ -252,7 +251,7 @@ fn pairs(said: Option<&Value>) -> Result<BTreeMap<String, String>, DecodeError> 
 /// The attributes that tell one contributor from the others are what the alarm is about.
 pub(crate) fn attributes(
     dimensions: &mut BTreeMap<String, String>,
-    said: Option<&Value>,
+    said: Option<&Value<'_>>,
 ) -> Result<(), DecodeError> {
     each_pair(said, |key, value| bounds::dimension(dimensions, key, value))
 }
@@ -260,18 +259,18 @@ pub(crate) fn attributes(
 /// The alarm's tags, when the alarm is set up to send them.
 pub(crate) fn tags(
     labels: &mut BTreeMap<String, String>,
-    said: Option<&Value>,
+    said: Option<&Value<'_>>,
 ) -> Result<(), DecodeError> {
     each_pair(said, |key, value| bounds::label(labels, key, value))
 }
 
 fn each_pair(
-    said: Option<&Value>,
+    said: Option<&Value<'_>>,
     mut add: impl FnMut(&str, &str) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
     match said {
         Some(Value::Object(map)) => {
-            for (key, value) in map {
+            for (key, value) in map.iter() {
                 if let Some(value) = json::scalar(value) {
                     add(key, &value)?;
                 }
@@ -293,10 +292,7 @@ fn each_pair(
 }
 
 /// A composite's rule and the children that made it change.
-fn composite(
-    labels: &mut BTreeMap<String, String>,
-    said: &Map<String, Value>,
-) -> Result<(), DecodeError> {
+fn composite(labels: &mut BTreeMap<String, String>, said: &Object<'_>) -> Result<(), DecodeError> {
     if let Some(rule) = filled(said, "AlarmRule") {
         bounds::label(labels, "cloudwatch.alarm_rule", rule)?;
     }

@@ -4,15 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
 use untoil_model::Alarm;
 
-use crate::json::{self, filled, required, text};
+use crate::json::{self, Object, Value, filled, required, text};
 use crate::sources::cloudwatch::{self, EVENT_WORDS, Measured, Place};
 use crate::{DecodeError, bounds};
 
 /// What an event says; `None` when it is no state change of an alarm.
-pub(crate) fn decode(event: &Map<String, Value>) -> Result<Option<Alarm>, DecodeError> {
+pub(crate) fn decode(event: &Object<'_>) -> Result<Option<Alarm>, DecodeError> {
     if filled(event, "source").is_none() {
         return Ok(None);
     }
@@ -31,7 +30,7 @@ pub(crate) fn decode(event: &Map<String, Value>) -> Result<Option<Alarm>, Decode
     }
 }
 
-fn alarm(event: &Map<String, Value>, data: &Map<String, Value>) -> Result<Alarm, DecodeError> {
+fn alarm(event: &Object<'_>, data: &Object<'_>) -> Result<Alarm, DecodeError> {
     let known = required(data, "alarmName")?;
     let state = json::object(data, "state").ok_or_else(|| DecodeError::missing("state"))?;
     let arn = match filled(event, "alarmArn") {
@@ -43,7 +42,7 @@ fn alarm(event: &Map<String, Value>, data: &Map<String, Value>) -> Result<Alarm,
     let place = Place::of_arn(arn);
     let account = place.as_ref().map(|place| place.account);
     let region = place.as_ref().map(|place| place.region).or_else(|| filled(event, "region"));
-    let empty = Map::new();
+    let empty = Object::default();
     let contributor = json::object(data, "alarmContributor").unwrap_or(&empty);
     let contributor_id = filled(contributor, "id");
     let settings = json::object(data, "configuration").unwrap_or(&empty);
@@ -81,8 +80,8 @@ fn alarm(event: &Map<String, Value>, data: &Map<String, Value>) -> Result<Alarm,
 
 fn labels(
     mut labels: BTreeMap<String, String>,
-    event: &Map<String, Value>,
-    data: &Map<String, Value>,
+    event: &Object<'_>,
+    data: &Object<'_>,
 ) -> Result<BTreeMap<String, String>, DecodeError> {
     cloudwatch::tags(&mut labels, event.get("alarmTags").or_else(|| data.get("alarmTags")))?;
     let settings = json::object(data, "configuration");
@@ -111,7 +110,7 @@ fn labels(
 }
 
 /// `reasonData` is JSON in a text.
-fn threshold(state: &Map<String, Value>) -> Option<f64> {
-    let data: Value = serde_json::from_str(text(state, "reasonData")?).ok()?;
-    json::number(data.as_object()?, "threshold")
+fn threshold(state: &Object<'_>) -> Option<f64> {
+    let data: serde_json::Value = serde_json::from_str(text(state, "reasonData")?).ok()?;
+    data.get("threshold")?.as_f64().filter(|number| number.is_finite())
 }

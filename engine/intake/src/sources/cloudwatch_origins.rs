@@ -1,12 +1,11 @@
 //! Where each value of a CloudWatch alarm stands in its message. It is looked up only when somebody
 //! asks: the decoder itself stays as quick as it is.
 
-use serde_json::Value;
-
+use crate::json::Value;
 use crate::sources::cloudwatch::Place;
 
 /// Where a field's value came from, as a pointer or in words.
-pub(crate) fn origin(root: &Value, field: &str) -> Option<String> {
+pub(crate) fn origin(root: &Value<'_>, field: &str) -> Option<String> {
     let (spelling, carrier) = Spelling::of(root);
     let from = match spelling {
         Spelling::Sns => sns(root, field),
@@ -22,7 +21,7 @@ enum Spelling {
 }
 
 impl Spelling {
-    fn of(root: &Value) -> (Self, &'static str) {
+    fn of(root: &Value<'_>) -> (Self, &'static str) {
         if root.get("alarmData").is_some() {
             (Self::Event, "/alarmData")
         } else if root.get("detail").is_some() {
@@ -33,7 +32,7 @@ impl Spelling {
     }
 }
 
-fn sns(root: &Value, field: &str) -> Option<String> {
+fn sns(root: &Value<'_>, field: &str) -> Option<String> {
     let math = first(root, &["/Trigger/Metrics"]);
     Some(match field {
         "key" => key(root, ("/AlarmArn", "/AlarmContributorId")).or_else(|| {
@@ -69,7 +68,7 @@ fn sns(root: &Value, field: &str) -> Option<String> {
     })
 }
 
-fn event(root: &Value, data: &str, field: &str) -> Option<String> {
+fn event(root: &Value<'_>, data: &str, field: &str) -> Option<String> {
     let arn = if root.get("alarmArn").is_some() { "/alarmArn" } else { "/resources/0" };
     let of = |pointer: &str| format!("{data}{pointer}");
     Some(match field {
@@ -101,7 +100,7 @@ fn event(root: &Value, data: &str, field: &str) -> Option<String> {
 }
 
 /// The ARN, and beside it the contributor where there is one.
-fn key(root: &Value, (arn, contributor): (&str, &str)) -> Option<String> {
+fn key(root: &Value<'_>, (arn, contributor): (&str, &str)) -> Option<String> {
     let arn = first(root, &[arn])?;
     Some(match first(root, &[contributor]) {
         Some(contributor) => format!("{arn} + {contributor}"),
@@ -110,24 +109,26 @@ fn key(root: &Value, (arn, contributor): (&str, &str)) -> Option<String> {
 }
 
 /// The ARN, if account and Region can be read from it.
-fn place(root: &Value, arn: &str) -> Option<String> {
+fn place(root: &Value<'_>, arn: &str) -> Option<String> {
     Place::of_arn(root.pointer(arn)?.as_str()?)?;
     Some(arn.to_owned())
 }
 
 /// The first pointer that leads to something.
-fn first(root: &Value, pointers: &[&str]) -> Option<String> {
+fn first(root: &Value<'_>, pointers: &[&str]) -> Option<String> {
     let is_there = |pointer: &&&str| root.pointer(pointer).is_some_and(|value| !value.is_null());
     pointers.iter().find(is_there).map(|pointer| (*pointer).to_owned())
 }
 
 /// The pointer of an object or a list of names and values, if it has this name.
-fn holding(root: &Value, pointer: &str, name: &str) -> Option<String> {
+fn holding(root: &Value<'_>, pointer: &str, name: &str) -> Option<String> {
     let has = match root.pointer(pointer)? {
         Value::Object(all) => all.contains_key(name),
-        Value::Array(all) => all
-            .iter()
-            .any(|pair| ["name", "Name", "key", "Key"].iter().any(|key| pair[*key] == name)),
+        Value::Array(all) => all.iter().any(|pair| {
+            ["name", "Name", "key", "Key"]
+                .iter()
+                .any(|key| pair.get(key).and_then(Value::as_str) == Some(name))
+        }),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     };
     has.then(|| pointer.to_owned())

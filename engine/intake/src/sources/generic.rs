@@ -8,47 +8,61 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use untoil_model::{Alarm, AlarmState, Delivery};
 
+use crate::DecodeError;
 use crate::bounds::{self, ALARMS_MAX};
+use crate::json::{self, Pair, Text};
 use crate::reading::{self, Detail, Read, Reading};
-use crate::{DecodeError, json};
 
 /// The body. Readers of this version refuse keys they do not know, so a new key needs a new reader
 /// before its first sender; every key but four may be left out, so old senders stay readable.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
-    alarms: Vec<Said>,
+struct Body<'a> {
+    #[serde(borrow)]
+    alarms: Vec<Said<'a>>,
 }
 
 /// One alarm in our own words.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Said {
+pub(crate) struct Said<'a> {
     /// What identifies it.
-    pub(crate) key: String,
-    name: String,
+    #[serde(borrow)]
+    pub(crate) key: Text<'a>,
+    #[serde(borrow)]
+    name: Text<'a>,
     state: AlarmState,
     changed_at: Timestamp,
-    severity: Option<String>,
-    reason: Option<String>,
-    description: Option<String>,
-    account: Option<String>,
-    region: Option<String>,
-    namespace: Option<String>,
-    metric: Option<String>,
-    #[serde(default, deserialize_with = "json::pairs")]
-    dimensions: BTreeMap<String, String>,
-    #[serde(default, deserialize_with = "json::pairs")]
-    labels: BTreeMap<String, String>,
+    #[serde(borrow)]
+    severity: Option<Text<'a>>,
+    #[serde(borrow)]
+    reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    description: Option<Text<'a>>,
+    #[serde(borrow)]
+    account: Option<Text<'a>>,
+    #[serde(borrow)]
+    region: Option<Text<'a>>,
+    #[serde(borrow)]
+    namespace: Option<Text<'a>>,
+    #[serde(borrow)]
+    metric: Option<Text<'a>>,
+    #[serde(default, borrow, deserialize_with = "json::pairs")]
+    dimensions: Vec<Pair<'a>>,
+    #[serde(default, borrow, deserialize_with = "json::pairs")]
+    labels: Vec<Pair<'a>>,
     value: Option<f64>,
     threshold: Option<f64>,
-    link: Option<String>,
-    origin: Option<String>,
+    #[serde(borrow)]
+    link: Option<Text<'a>>,
+    #[serde(borrow)]
+    origin: Option<Text<'a>>,
 }
 
 /// What a delivery in our own JSON says. Its fields have the names of the alarm's.
 pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeError> {
-    let body: Body = serde_json::from_str(json::utf8(&delivery.body)?).map_err(json::not_json)?;
+    let body: Body<'_> =
+        serde_json::from_str(json::utf8(&delivery.body)?).map_err(json::not_json)?;
     if body.alarms.len() > ALARMS_MAX {
         return Err(DecodeError::TooMany { what: "alarms in one delivery", max: ALARMS_MAX });
     }
@@ -65,7 +79,11 @@ pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeEr
 }
 
 /// The alarm, whose key begins with a decoder's name.
-pub(crate) fn alarm(delivery: &Delivery, said: Said, decoder: &str) -> Result<Alarm, DecodeError> {
+pub(crate) fn alarm(
+    delivery: &Delivery,
+    said: Said<'_>,
+    decoder: &str,
+) -> Result<Alarm, DecodeError> {
     for (field, text) in [("key", &said.key), ("name", &said.name)] {
         if text.trim().is_empty() {
             return Err(DecodeError::missing(field));
@@ -88,9 +106,9 @@ pub(crate) fn alarm(delivery: &Delivery, said: Said, decoder: &str) -> Result<Al
     for (key, value) in &said.labels {
         bounds::label(&mut labels, key, value)?;
     }
-    let named = |text: Option<String>| text.map(|text| bounds::name(&text));
+    let named = |text: Option<Text<'_>>| text.map(|text| bounds::name(&text));
     Ok(Alarm {
-        key: bounds::key(&format!("{decoder}:{}", said.key))?,
+        key: bounds::key(&format!("{decoder}:{}", &*said.key))?,
         source: delivery.id.source.clone(),
         name: bounds::name(&said.name),
         state: said.state,

@@ -10,9 +10,10 @@ use std::str::FromStr;
 use serde::Deserialize;
 use untoil_model::Delivery;
 
+use crate::json::{self, Text};
 use crate::reading::{Detail, Read};
 use crate::sources::aws::{self, Letter};
-use crate::{DecodeError, bounds, json};
+use crate::{DecodeError, bounds};
 
 /// An SNS topic, as configuration pins it and messages name it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,37 +96,37 @@ impl Kind {
 /// SNS's envelope. AWS owns the format and adds to it, so keys that are not known are passed over;
 /// none of them is signed. A Lambda function gets it with the keys' other spelling.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Envelope {
+pub(crate) struct Envelope<'a> {
     #[serde(rename = "Type")]
     pub(crate) kind: Kind,
-    #[serde(rename = "MessageId")]
-    pub(crate) message_id: String,
-    #[serde(rename = "TopicArn")]
-    pub(crate) topic_arn: String,
-    #[serde(rename = "Subject")]
-    pub(crate) subject: Option<String>,
-    #[serde(rename = "Message")]
-    pub(crate) message: String,
-    #[serde(rename = "Timestamp")]
-    pub(crate) timestamp: String,
+    #[serde(rename = "MessageId", borrow)]
+    pub(crate) message_id: Text<'a>,
+    #[serde(rename = "TopicArn", borrow)]
+    pub(crate) topic_arn: Text<'a>,
+    #[serde(rename = "Subject", borrow)]
+    pub(crate) subject: Option<Text<'a>>,
+    #[serde(rename = "Message", borrow)]
+    pub(crate) message: Text<'a>,
+    #[serde(rename = "Timestamp", borrow)]
+    pub(crate) timestamp: Text<'a>,
     /// Not signed.
     #[serde(rename = "MessageAttributes")]
     pub(crate) message_attributes: Option<serde_json::Value>,
-    #[serde(rename = "SignatureVersion")]
-    pub(crate) signature_version: Option<String>,
-    #[serde(rename = "Signature")]
-    pub(crate) signature: Option<String>,
-    #[serde(rename = "SigningCertURL", alias = "SigningCertUrl")]
-    pub(crate) signing_cert_url: Option<String>,
-    #[serde(rename = "Token")]
-    pub(crate) token: Option<String>,
-    #[serde(rename = "SubscribeURL", alias = "SubscribeUrl")]
-    pub(crate) subscribe_url: Option<String>,
+    #[serde(rename = "SignatureVersion", borrow)]
+    pub(crate) signature_version: Option<Text<'a>>,
+    #[serde(rename = "Signature", borrow)]
+    pub(crate) signature: Option<Text<'a>>,
+    #[serde(rename = "SigningCertURL", alias = "SigningCertUrl", borrow)]
+    pub(crate) signing_cert_url: Option<Text<'a>>,
+    #[serde(rename = "Token", borrow)]
+    pub(crate) token: Option<Text<'a>>,
+    #[serde(rename = "SubscribeURL", alias = "SubscribeUrl", borrow)]
+    pub(crate) subscribe_url: Option<Text<'a>>,
 }
 
-impl Envelope {
+impl<'a> Envelope<'a> {
     /// Reads the envelope. A key that stands there twice is refused.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, DecodeError> {
+    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, DecodeError> {
         serde_json::from_slice(body).map_err(json::not_json)
     }
 
@@ -142,7 +143,7 @@ impl Envelope {
             ),
         };
         let fields = [
-            ("Message", Some(self.message.as_str())),
+            ("Message", Some(&*self.message)),
             ("MessageId", Some(&self.message_id)),
             ("Subject", subject),
             ("SubscribeURL", subscribe_url),
@@ -172,11 +173,18 @@ pub(crate) fn says_unsubscribed(delivery: &Delivery) -> bool {
 
 /// What a kept envelope says. Its signature was verified before it was kept.
 pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeError> {
-    let envelope = Envelope::parse(&delivery.body)?;
+    enclosed((delivery, detail), &Envelope::parse(&delivery.body)?)
+}
+
+/// What an envelope says that was read from a delivery.
+pub(crate) fn enclosed(
+    (delivery, detail): (&Delivery, Detail),
+    envelope: &Envelope<'_>,
+) -> Result<Read, DecodeError> {
     let topic = bounds::name(&envelope.topic_arn);
     match envelope.kind {
         Kind::Notification => {
-            let letter = Letter { message: &envelope.message, envelope: Some(&envelope) };
+            let letter = Letter { message: &envelope.message, envelope: Some(envelope) };
             aws::message((delivery, detail), &letter).map(|read| read.within("/Message"))
         }
         Kind::SubscriptionConfirmation => Ok(Read::Note(format!(

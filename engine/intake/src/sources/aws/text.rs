@@ -1,10 +1,10 @@
 //! Messages of services that write prose to SNS: Elastic Beanstalk, AWS Budgets, AWS Backup and the
 //! older Auto Scaling. What they say in lines of `Key: value` is read as such.
 
-use serde_json::{Map, Value};
 use untoil_model::AlarmState::{Firing, NoData, Resolved};
 
 use super::{Event, Letter, data, envelope_of, last_of};
+use crate::json::{Object, Value};
 use crate::reading::Read;
 use crate::{DecodeError, bounds};
 
@@ -12,15 +12,15 @@ use crate::{DecodeError, bounds};
 const LINES_MAX: usize = 64;
 
 /// The message, its lines of `Key: value`, and its envelope as one value.
-pub(super) fn written(message: &str, letter: &Letter<'_>) -> Value {
-    let lines: Map<String, Value> = message
+pub(super) fn written<'a>(message: &'a str, letter: &Letter<'a>) -> Value<'a> {
+    let lines: Object<'a> = message
         .lines()
         .take(LINES_MAX)
         .filter_map(|line| line.split_once(':'))
         .filter(|(key, _)| key.len() <= bounds::NAME_BYTES_MAX)
-        .map(|(key, value)| (key.trim().to_owned(), Value::from(value.trim())))
+        .map(|(key, value)| (key.trim(), Value::from(value.trim())))
         .collect();
-    envelope_of(letter, &lines)
+    envelope_of(letter, lines)
 }
 
 /// What a text says; `None` when it is not known.

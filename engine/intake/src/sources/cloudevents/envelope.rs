@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
 use untoil_model::{Delivery, Hash};
 
 use super::CORE;
+use crate::DecodeError;
 use crate::bounds::{self, ALARMS_MAX};
+use crate::json::{self, Object, Value};
 use crate::reading::Read;
-use crate::{DecodeError, json};
 
 /// Before an attribute's name in a header.
 const PREFIX: &str = "ce-";
@@ -74,8 +74,8 @@ pub(crate) fn of_attributes(
 
 /// One event: its attributes and, as `data`, what it is about.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Event {
-    value: Value,
+pub(crate) struct Event<'a> {
+    value: Value<'a>,
     written: Written,
 }
 
@@ -91,7 +91,7 @@ enum Written {
 }
 
 /// The events of a delivery, of which each has what the specification requires.
-pub(crate) fn events(delivery: &Delivery) -> Result<Vec<Event>, DecodeError> {
+pub(crate) fn events(delivery: &Delivery) -> Result<Vec<Event<'_>>, DecodeError> {
     let header = delivery.headers.get("content-type").map_or("", String::as_str);
     let kind = media_type(header);
     let has_attributes = || delivery.headers.keys().any(|name| name.starts_with(PREFIX));
@@ -116,7 +116,7 @@ pub(crate) fn events(delivery: &Delivery) -> Result<Vec<Event>, DecodeError> {
 pub(crate) fn message(delivery: &Delivery) -> Option<String> {
     let events = events(delivery).ok().filter(|events| !events.is_empty())?;
     let ids: Vec<_> =
-        events.iter().map(|event| (&event.value["source"], &event.value["id"])).collect();
+        events.iter().map(|event| (event.value.get("source"), event.value.get("id"))).collect();
     Some(format!("ce:{}", Hash::of_json(&ids)))
 }
 
@@ -137,7 +137,7 @@ fn wrong(name: &str, found: &str, wanted: &'static str) -> DecodeError {
     }
 }
 
-fn batch(list: Value) -> Result<Vec<Event>, DecodeError> {
+fn batch(list: Value<'_>) -> Result<Vec<Event<'_>>, DecodeError> {
     let Value::Array(list) = list else {
         return Err(DecodeError::Shape("a batch is a list of events".to_owned()));
     };
@@ -148,12 +148,12 @@ fn batch(list: Value) -> Result<Vec<Event>, DecodeError> {
     events.map(|(n, event)| structured(event, Written::Batch(n))).collect()
 }
 
-fn structured(event: Value, written: Written) -> Result<Event, DecodeError> {
+fn structured(event: Value<'_>, written: Written) -> Result<Event<'_>, DecodeError> {
     let Value::Object(mut event) = event else {
         return Err(DecodeError::Shape("an event is an object".to_owned()));
     };
     // An attribute that is null is one that is not set.
-    event.retain(|_, value| !value.is_null());
+    event.retain(|value| !value.is_null());
     check(&event)?;
     if event.contains_key("data") && event.contains_key("data_base64") {
         return Err(DecodeError::Shape("`data` and `data_base64` stand there both".to_owned()));
@@ -165,32 +165,32 @@ fn structured(event: Value, written: Written) -> Result<Event, DecodeError> {
     });
     // Of another kind it is left as it is: the attributes may say enough.
     let data = match encoded {
-        Some(bytes) if is_json(&kind) => Some(json::parse(&bytes?)?),
+        Some(bytes) if is_json(&kind) => Some(json::parse(&bytes?)?.into_owned()),
         Some(Ok(bytes)) if kind.starts_with("text/") => {
-            String::from_utf8(bytes).ok().map(Value::String)
+            String::from_utf8(bytes).ok().map(Value::from)
         }
         Some(_) | None => None,
     };
     if let Some(data) = data {
         event.remove("data_base64");
-        event.insert("data".to_owned(), data);
+        event.insert("data", data);
     }
     Ok(Event { value: Value::Object(event), written })
 }
 
-fn binary(delivery: &Delivery, kind: &str) -> Result<Event, DecodeError> {
-    let mut event = Map::new();
+fn binary<'a>(delivery: &'a Delivery, kind: &str) -> Result<Event<'a>, DecodeError> {
+    let mut event = Object::default();
     for (header, value) in &delivery.headers {
         let Some(name) = header.strip_prefix(PREFIX) else { continue };
         if matches!(name, "data" | "data_base64" | "datacontenttype") {
             return Err(DecodeError::Shape(format!("`ce-{name}` is no header of an event")));
         }
         let value = unescaped(value).ok_or_else(|| wrong(name, value, "percent-encoded UTF-8"))?;
-        event.insert(name.to_owned(), Value::String(value));
+        event.insert(name, value.into());
     }
     check(&event)?;
     if let Some(header) = delivery.headers.get("content-type") {
-        event.insert("datacontenttype".to_owned(), header.as_str().into());
+        event.insert("datacontenttype", header.as_str().into());
     }
     let is_form = kind == "application/x-www-form-urlencoded";
     let data = if delivery.body.is_empty() {
@@ -201,21 +201,21 @@ fn binary(delivery: &Delivery, kind: &str) -> Result<Event, DecodeError> {
         std::str::from_utf8(&delivery.body).ok().map(Value::from)
     };
     if let Some(data) = data {
-        event.insert("data".to_owned(), data);
+        event.insert("data", data);
     }
     Ok(Event { value: Value::Object(event), written: Written::Headers })
 }
 
 /// Holds the attributes to what the specification says of them.
-fn check(event: &Map<String, Value>) -> Result<(), DecodeError> {
+fn check(event: &Object<'_>) -> Result<(), DecodeError> {
     for (name, value) in
-        event.iter().filter(|(name, _)| !name.starts_with("data") || CORE.contains(&name.as_str()))
+        event.iter().filter(|(name, _)| !name.starts_with("data") || CORE.contains(name))
     {
-        let is_text = value.is_string();
-        if CORE.contains(&name.as_str()) && !is_text {
+        let is_text = value.as_str().is_some();
+        if CORE.contains(&name) && !is_text {
             return Err(wrong(name, &value.to_string(), "a text"));
         }
-        if value.is_object() || value.is_array() {
+        if matches!(value, Value::Array(_) | Value::Object(_)) {
             return Err(wrong(name, &value.to_string(), "a text, number or truth value"));
         }
     }
@@ -270,16 +270,15 @@ fn digit(byte: u8) -> Option<u8> {
     u8::try_from(char::from(byte).to_digit(16)?).ok()
 }
 
-impl Event {
+impl<'a> Event<'a> {
     /// The event in the JSON format.
-    pub(crate) fn value(&self) -> &Value {
+    pub(crate) fn value(&self) -> &Value<'a> {
         &self.value
     }
 
     /// Its attributes by their names.
-    pub(crate) fn attributes(&self) -> impl Iterator<Item = (&str, &Value)> {
-        let all = self.value.as_object().into_iter().flatten();
-        let all = all.map(|(name, value)| (name.as_str(), value));
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = (&str, &Value<'a>)> {
+        let all = self.value.as_object().into_iter().flat_map(Object::iter);
         all.filter(|(name, _)| !matches!(*name, "data" | "data_base64"))
     }
 
@@ -302,7 +301,7 @@ impl Event {
         let body = match (self.written, self.value.get("data")) {
             (Written::Headers, _) => delivery.body.clone(),
             (Written::Body | Written::Batch(_), Some(Value::String(text))) => {
-                text.clone().into_bytes()
+                text.as_bytes().to_vec()
             }
             (Written::Body | Written::Batch(_), Some(data)) => data.to_string().into_bytes(),
             (Written::Body | Written::Batch(_), None) => {
@@ -320,7 +319,10 @@ impl Event {
     pub(crate) fn told(&self, mut read: Read, at: &str) -> Read {
         let is_text = at == "/data"
             && self.written != Written::Headers
-            && !self.value.get("data").is_some_and(|data| data.is_object() || data.is_array());
+            && !self
+                .value
+                .get("data")
+                .is_some_and(|data| matches!(data, Value::Array(_) | Value::Object(_)));
         let Read::Alarms(all) = &mut read else { return read };
         for origin in all.iter_mut().flat_map(|reading| &mut reading.origins) {
             if is_text && origin.from.starts_with('/') {
