@@ -260,7 +260,7 @@ async fn accept(
         gate.proves(judged, headers, (&bytes, received_at, ticks)).await?;
     let mut kept = kept(headers);
     if is_events {
-        kept.append(&mut cloudevents::attributes(headers).map_err(attributes)?);
+        kept.append(&mut cloudevents::attributes(headers).map_err(|error| attributes(&error))?);
     }
     let id = DeliveryId { source, message: String::new() };
     let mut delivery = Delivery { id, sender, received_at, headers: kept, body: bytes };
@@ -460,7 +460,7 @@ fn kept(headers: &HeaderMap) -> BTreeMap<String, String> {
 }
 
 /// An event whose headers cannot be kept as they are.
-fn attributes(error: cloudevents::AttributeError) -> Problem {
+fn attributes(error: &cloudevents::AttributeError) -> Problem {
     let status = match error {
         cloudevents::AttributeError::TooMany => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         cloudevents::AttributeError::Twice(_) | cloudevents::AttributeError::NotText(_) => {

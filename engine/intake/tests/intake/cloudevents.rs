@@ -27,6 +27,8 @@ const BINARY: [(&str, &str); 6] = [
 ];
 const DATA: &str = r#"{"state":"firing","reason":"멈춤"}"#;
 
+type Headers = &'static [(&'static str, &'static str)];
+
 fn with(headers: &[(&str, &str)], body: &str) -> Delivery {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Delivery { headers: headers.collect(), ..delivery("cloudevents", body.as_bytes().to_vec()) }
@@ -40,7 +42,7 @@ fn alarms(decoded: Decoded) -> Vec<Alarm> {
 #[test]
 fn every_event_of_the_corpus_gives_what_the_table_says() {
     let Some(corpus) = corpus() else { return };
-    let mut found = String::new();
+    let mut found = Vec::new();
     for path in bodies(&corpus, "cloudevents") {
         let file = corpus.join(&path);
         let headers = std::fs::read(file.with_extension("headers.json")).unwrap();
@@ -63,8 +65,9 @@ fn every_event_of_the_corpus_gives_what_the_table_says() {
             .iter()
             .map(|alarm| format!("{} {} {:?}", alarm.key, alarm.changed_at, alarm.labels))
             .collect();
-        found += &format!("{path}\n{line}\n{}\n", mapped.join("\n"));
+        found.push(format!("{path}\n{line}\n{}\n", mapped.join("\n")));
     }
+    let found = found.concat();
     expect_test::expect![[r#"
         cloudevents/binary.json
         unreadable: the event's `data` has no `state` of `firing`, `resolved` or `no_data`; read it with `envelope: cloudevents` and a `mapping` or another `decoder`
@@ -120,7 +123,7 @@ fn in_binary_mode_the_headers_are_the_event_and_told_as_such() {
 
 #[test]
 fn headers_that_are_no_event_are_unreadable_and_nothing_is_made_up() {
-    let table: &[(&[(&str, &str)], &str, &str)] = &[
+    let table: &[(Headers, &str, &str)] = &[
         (&BINARY[1..], DATA, "`/specversion` is missing"),
         (&BINARY[..1], DATA, "`/id` is missing"),
         (&BINARY, "not JSON", "not JSON: expected ident at line 1 column 2"),

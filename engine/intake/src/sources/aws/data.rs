@@ -15,7 +15,7 @@ pub(super) fn read(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     match kind.as_str() {
         "Glue Job State Change" => glue(event),
         "Backup Job State Change" => backup(event),
-        "DMS Replication Task State Change" => dms_event(event),
+        kind if kind.starts_with("DMS Replication ") => dms_event(event),
         _ if event.at("/detail/EventID").is_filled() && is_of_rds(event) => rds(event),
         _ => Ok(None),
     }
@@ -25,24 +25,51 @@ fn is_of_rds(event: &Event<'_>) -> bool {
     event.at("/source").text().is_some_and(|source| source.as_str() == "aws.rds")
 }
 
+/// What an event of RDS begins or ends.
+enum Word {
+    Trouble(&'static str),
+    Over(&'static str),
+    /// "No actions are necessary": RDS tries again by itself.
+    Retried,
+}
+
+/// The events that say more than their category does.
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Events.Messages.html>
+fn rds_word(id: &str) -> Option<Word> {
+    Some(match id.strip_prefix("RDS-EVENT-")? {
+        // Shut down; error on restart; failed, invalid parameters, incompatible network; a cluster's
+        // failover failed.
+        "0004" | "0022" | "0031" | "0035" | "0036" | "0069" => Word::Trouble("availability"),
+        // Restarted; failed over, of which there are three; recovered, of which there are two; started;
+        // activated; maintained.
+        "0006" | "0015" | "0049" | "0071" | "0021" | "0053" | "0088" | "0051" | "0027" => {
+            Word::Over("availability")
+        }
+        // Full and therefore shut down; low; cannot grow, for a reason, a maximum or a quota.
+        "0221" | "0222" | "0223" | "0224" | "0254" => Word::Trouble("storage"),
+        // Has grown, by hand or by itself.
+        "0017" | "0218" => Word::Over("storage"),
+        // Cannot grow just now.
+        "0219" | "0220" | "0237" => Word::Retried,
+        _ => return None,
+    })
+}
+
 /// Trouble with an instance or cluster ends when it is available again, and with storage when that
-/// has grown. <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Events.Messages.html>
+/// has grown. Nothing ends another failure, which may be of something beside the database: it is a
+/// thing of its own, so that no rule restarts a database because of it.
 fn rds(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let id = event.at("/detail/EventID").required()?;
     let categories = event.at("/detail/EventCategories").joined();
     let has = |category: &str| {
         categories.as_ref().is_some_and(|all| all.as_str().split(", ").any(|one| one == category))
     };
-    let (what, state) = match id.as_str() {
-        // Shut down, error on restart; restarted, recovered, started, failed over.
-        "RDS-EVENT-0004" | "RDS-EVENT-0022" => ("availability", Firing),
-        "RDS-EVENT-0006" | "RDS-EVENT-0021" | "RDS-EVENT-0088" => ("availability", Resolved),
-        "RDS-EVENT-0049" | "RDS-EVENT-0071" => ("availability", Resolved),
-        // Storage has grown, by hand or by itself.
-        "RDS-EVENT-0017" | "RDS-EVENT-0218" => ("storage", Resolved),
-        _ if has("low storage") => ("storage", Firing),
-        _ if has("failure") => ("availability", Firing),
-        _ => {
+    let (what, state) = match (rds_word(id.as_str()), has("low storage"), has("failure")) {
+        (Some(Word::Trouble(what)), _, _) => (what, Firing),
+        (Some(Word::Over(what)), _, _) => (what, Resolved),
+        (None, true, _) => ("storage", Firing),
+        (None, false, true) => ("failure", Firing),
+        (Some(Word::Retried), _, _) | (None, false, false) => {
             let message = event.at("/detail/Message").text();
             return Ok(Some(event.note(&message.unwrap_or(id))));
         }
@@ -105,9 +132,16 @@ fn glue(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     Ok(Some(Read::one(reading)))
 }
 
-/// DMS's words for a task or instance: what begins trouble and what ends it.
+/// DMS's words for a task or instance: what begins trouble and what ends it. A task that copies once
+/// stops when it has done so.
+/// <https://docs.aws.amazon.com/dms/latest/userguide/CHAP_Events.html>
+/// Why it stopped: <https://docs.aws.amazon.com/dms/latest/APIReference/API_ReplicationTask.html>
 fn dms_state(words: &str) -> Option<AlarmState> {
     let words = words.to_ascii_lowercase();
+    if ["full_load_only_finished", "stopped_after_full_load"].iter().any(|why| words.contains(why))
+    {
+        return Some(Resolved);
+    }
     let says = |any: &[&str]| any.iter().any(|word| words.contains(word));
     if says(&["failed", "failure", "stopped", "low storage", "storage is full"]) {
         Some(Firing)
@@ -132,10 +166,22 @@ fn dms_message(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     Ok(Some(Read::one(reading)))
 }
 
+/// DMS through EventBridge: a word for what happened to a task; of an instance only the categories are
+/// documented. <https://docs.aws.amazon.com/dms/latest/userguide/CHAP_EventBridge.html>
 fn dms_event(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let said = event.root.first(&["/detail/detailMessage", "/detail/eventType"]).required()?;
     let word = event.at("/detail/eventType").required()?;
-    let Some(state) = dms_state(&word.as_str().replace('_', " ")) else {
+    let category = event.at("/detail/category").text();
+    let category = category.map(|said| said.as_str().replace(' ', "").to_ascii_lowercase());
+    let state = match category.as_deref() {
+        Some("failure" | "lowstorage") => Some(Firing),
+        // Why it stopped is told in the message alone.
+        _ if word.as_str().ends_with("_STOPPED") => {
+            dms_state(said.as_str()).filter(|state| *state == Resolved).or(Some(Firing))
+        }
+        _ => dms_state(&word.as_str().replace('_', " ")),
+    };
+    let Some(state) = state else {
         return Ok(Some(event.note(&word)));
     };
     let arn = event.at("/resources/0").required()?;
