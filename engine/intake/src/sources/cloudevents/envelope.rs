@@ -1,5 +1,5 @@
-//! What a CloudEvent is written on: the body (structured), a list in the body (batched), or headers with
-//! the data as the body (binary). All three are read into one object, the JSON format's.
+//! What an event is written on: the body (structured), a list in the body (batched), or headers with the
+//! data as the body (binary). All three are read into one object, the JSON format's.
 //!
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md>
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
@@ -104,10 +104,10 @@ pub(crate) fn events(delivery: &Delivery) -> Result<Vec<Event<'_>>, DecodeError>
         )),
         None if has_attributes() => Ok(vec![binary(delivery, &kind)?]),
         // A queue has no content type: a list is a batch, an object an event.
-        None => match json::parse(&delivery.body)? {
-            list @ Value::Array(_) => batch(list),
-            other => Ok(vec![structured(other, Written::Body)?]),
-        },
+        None => {
+            let body = json::parse(&delivery.body)?;
+            if body.is_array() { batch(body) } else { Ok(vec![structured(body, Written::Body)?]) }
+        }
     }
 }
 
@@ -220,7 +220,7 @@ fn check(event: &Object<'_>) -> Result<(), DecodeError> {
         }
     }
     for name in ["/specversion", "/id", "/source", "/type"] {
-        json::filled(event, &name[1..]).ok_or(DecodeError::Missing(name.into()))?;
+        json::filled(event, &name[1..]).ok_or_else(|| DecodeError::Missing(name.into()))?;
     }
     let text = |name: &str| json::text(event, name).unwrap_or("");
     if text("specversion") != "1.0" {
@@ -306,7 +306,7 @@ impl<'a> Event<'a> {
             (Written::Body | Written::Batch(_), Some(data)) => data.to_string().into_bytes(),
             (Written::Body | Written::Batch(_), None) => {
                 let encoded = self.value.get("data_base64").and_then(Value::as_str);
-                let encoded = encoded.ok_or(DecodeError::Missing("/data".into()))?;
+                let encoded = encoded.ok_or_else(|| DecodeError::Missing("/data".into()))?;
                 STANDARD.decode(encoded).map_err(|_| wrong("data_base64", encoded, "base64"))?
             }
         };
