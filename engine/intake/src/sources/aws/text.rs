@@ -95,8 +95,8 @@ fn beanstalk(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     Ok(Some(Read::one(reading)))
 }
 
-/// AWS Budgets: over its threshold. It never says that it is under it again. No page of AWS's shows the
-/// text; it is as people recorded it in 2020, 2024 and 2026, unchanged. What there is to a notification:
+/// AWS Budgets: over its threshold. It never says that it is under it again. No page of AWS's was
+/// found that shows the text; people recorded it in 2020, 2024 and 2026, unchanged. What is told of it:
 /// <https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_budgets_Notification.html>
 fn budget(event: &Event<'_>) -> Result<Option<Read>, DecodeError> {
     let Some(name) = event.at("/Lines/Budget Name").text() else { return Ok(None) };

@@ -163,4 +163,29 @@ mod tests {
         let (_, two) = blocks.last().unwrap();
         assert_eq!(Config::read(two, &[]).unwrap().sources.len(), 2);
     }
+
+    #[test]
+    fn the_settings_of_the_page_on_events_read_what_it_says() {
+        let page = include_str!("../../../../../docs/sources/cloudevents.md");
+        let blocks = blocks(page);
+        let settings: Vec<&String> = blocks
+            .iter()
+            .filter(|(language, text)| *language == "yaml" && text.starts_with("sources:"))
+            .map(|(_, text)| text)
+            .collect();
+        let [own, carried, mapped] = settings[..] else { panic!("{settings:?}") };
+        let event = |data: &str| {
+            format!(
+                r#"{{"specversion":"1.0","id":"1","source":"/s","type":"kr.example.queue.stuck",
+                    "subject":"명함","data":{data}}}"#
+            )
+        };
+        let told = shown(own, "cloudevents", &event(r#"{"state":"firing"}"#));
+        assert!(told.contains("cloudevents:/s 명함") && told.contains("/subject"), "{told}");
+        let azure = include_str!("../../../../intake/fixtures/azure/fired.json");
+        let told = shown(carried, "grid", &event(azure));
+        assert!(told.contains("/data/data/essentials/alertId"), "{told}");
+        let told = shown(mapped, "orders", &event(r#"{"message":"막힘"}"#));
+        assert!(told.contains("/data/message") && told.contains("막힘"), "{told}");
+    }
 }
