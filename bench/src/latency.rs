@@ -59,7 +59,7 @@ pub(crate) async fn measure() -> Result<()> {
         format!("p50 {} p99 {} max {} ms", ms(50), ms(99), ms(100))
     };
     row("latency", "POST to 202 (1 commit)", &line(&answered), "");
-    row("latency", "POST to the action's call (5 commits)", &line(&called), "< 25 ms");
+    row("latency", "POST to the action's call (3 commits)", &line(&called), "< 25 ms");
     Ok(())
 }
 

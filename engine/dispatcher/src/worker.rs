@@ -7,7 +7,7 @@ use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use untoil_guard::{GuardError, Judgement, Permit};
+use untoil_guard::Permit;
 use untoil_journal::{catch_up, load};
 use untoil_model::{Body, Incident, Reason, Work};
 use untoil_runner::RunnerError;
@@ -124,7 +124,7 @@ async fn turn(
                 rest(tools, &place.worker, Some(until)).await;
                 place.unqueue();
                 if !stop.is_cancelled() && (queued || tools.clock.now() >= until) {
-                    judge(tools, &mut incident, permit).await?;
+                    judge(tools, &mut incident, permit, Vec::new()).await?;
                 }
             }
             work @ (Work::Match
@@ -173,9 +173,13 @@ async fn one(
         Work::Ask => {
             let asked = stop.run_until_cancelled(asking::ask(tools, incident)).await;
             let Some(bodies) = asked else { return Ok(()) };
-            runner.write(incident, bodies).await
+            if proposes(&bodies) && !stop.is_cancelled() {
+                judge(tools, incident, permit, bodies).await
+            } else {
+                runner.write(incident, bodies).await
+            }
         }
-        Work::Judge => judge(tools, incident, permit).await,
+        Work::Judge => judge(tools, incident, permit, Vec::new()).await,
         Work::Call { step } => {
             if permit.as_ref().is_none_or(|permit| !covers(permit, incident, step)) {
                 *permit = tools.guard.resume(incident);
@@ -216,22 +220,22 @@ fn covers(permit: &Permit, incident: &Incident, step: u32) -> bool {
         && usize::try_from(step - permit.first_step()).is_ok_and(|n| n < permit.plan().steps.len())
 }
 
+/// Whether a rule's answer is a plan with something to do.
+fn proposes(bodies: &[Body]) -> bool {
+    matches!(bodies.last(), Some(Body::Planned { plan, .. }) if !plan.steps.is_empty())
+}
+
+/// Has what is proposed, or what is planned, judged, and keeps the permit if there is one.
 async fn judge(
     tools: &Tools,
     incident: &mut Incident,
     permit: &mut Option<Permit>,
+    proposed: Vec<Body>,
 ) -> Result<(), RunnerError> {
-    match tools.guard.judge(incident, tools.clock.now()).await {
-        Ok(judged) => {
-            if let Judgement::Allow(allowed) = judged.judgement {
-                *permit = Some(allowed);
-            }
-            Ok(())
-        }
-        // Others were faster each time: it is judged again on the next turn.
-        Err(GuardError::Contended(_)) => Ok(()),
-        Err(e) => Err(e.into()),
+    if let Some(allowed) = tools.runner.judge(incident, proposed).await? {
+        *permit = Some(allowed);
     }
+    Ok(())
 }
 
 /// Rests until there is news of the incident, or a time comes.

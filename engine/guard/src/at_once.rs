@@ -3,10 +3,13 @@
 
 use jiff::Timestamp;
 use untoil_journal::{AppendError, Batch, catch_up};
-use untoil_model::{Body, Draft, Entry, Incident, Part, Plan, Run, RunKind, Step, Stream, Verdict};
+use untoil_model::{
+    Body, Draft, Entry, Incident, Part, Plan, Run, RunKind, Seq, Step, Stream, Verdict,
+};
 
 use crate::ahead::Ahead;
 use crate::clear::{Look, Terms};
+use crate::gates::locks;
 use crate::guard::{TRIES, number};
 use crate::permit::Claim;
 use crate::{Clearance, Guard, GuardError, Judgement, Ledger, Opinion, Request, judge};
@@ -24,11 +27,25 @@ pub struct Docket {
 /// What becomes of the first step of a plan that is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum First {
-    /// Its intent is recorded with the judgement. Who says this has looked at the world again for it,
-    /// and makes the call.
-    Begins,
+    /// Its intent is recorded with the judgement. Who says this has looked at the world again for it
+    /// since the guard foresaw it, and makes the call.
+    Begins {
+        /// [`Foreseen::seen`].
+        seen: Seq,
+    },
     /// It is cleared by itself, later.
     Waits,
+}
+
+/// A step that would begin, if it were judged now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreseen {
+    /// Which.
+    pub step: Step,
+    /// The last entry of the ledger that was looked at. Nobody who writes to what the step acts on was at
+    /// it then; but the target is not locked before the judgement, so when one has been at it since, a
+    /// look at the world from in between counts for nothing.
+    pub seen: Seq,
 }
 
 /// A judgement that is in the journal.
@@ -90,14 +107,15 @@ impl Guard {
         incident: &Incident,
         proposed: &[Body],
         now: Timestamp,
-    ) -> Result<Option<Step>, GuardError> {
+    ) -> Result<Option<Foreseen>, GuardError> {
         let ahead = self.ahead(incident, proposed, now);
         let (_, part) = waiting(&ahead.incident)?;
         let ledger = self.ledger(now).await?;
         let request = Request { incident: &ahead.incident, engine: self.engine() };
         let opinion = judge(&request, &ledger, self.policy(), now);
         let allowed = matches!(opinion.verdict, Verdict::Allow {});
-        Ok(part.plan.steps.first().filter(|_| allowed).cloned())
+        let step = part.plan.steps.first().filter(|_| allowed);
+        Ok(step.map(|step| Foreseen { step: step.clone(), seen: ledger.seq }))
     }
 
     /// Judges once; `None` when the journal has moved on meanwhile, and nothing was written.
@@ -173,7 +191,9 @@ impl Guard {
             ahead.add(draft);
         }
         let terms = match (&opinion.verdict, first) {
-            (Verdict::Allow {}, First::Begins) => self.begin(&ahead.incident, ledger, now),
+            (Verdict::Allow {}, First::Begins { seen }) => {
+                self.begin(&ahead.incident, (ledger, seen), now)
+            }
             (Verdict::Allow {}, First::Waits)
             | (Verdict::Hold { .. } | Verdict::Deny { .. }, _) => None,
         };
@@ -185,14 +205,23 @@ impl Guard {
     }
 
     /// The last look at the first step of a plan that `incident`, ahead of the journal, says is
-    /// allowed. A step that its rule lets wait, or that may not be called, is left for later.
-    fn begin(&self, incident: &Incident, ledger: &Ledger, now: Timestamp) -> Option<Terms> {
+    /// allowed. A step that its rule lets wait, that another run came before since its world was
+    /// looked at, or that may not be called, is left for later.
+    fn begin(
+        &self,
+        incident: &Incident,
+        (ledger, seen): (&Ledger, Seq),
+        now: Timestamp,
+    ) -> Option<Terms> {
         let claim = Claim::of(incident)?;
-        let (n, waits) = (claim.first_step, claim.plan.steps.first()?.after.as_secs() > 0);
-        let reserved = ledger.would_allow(claim.run, now);
+        let waits = claim.plan.steps.first()?.after.as_secs() > 0;
+        if waits || ledger.ended_since(seen, &locks(claim.plan)) {
+            return None;
+        }
+        let n = claim.first_step;
         let attempt = incident.tries.get(&n).copied().unwrap_or(0).saturating_add(1);
-        let look = Look { claim, n, attempt, incident, now };
-        if waits { None } else { look.again(self, ledger, reserved).ok() }
+        let reserved = ledger.would_allow(claim.run, now);
+        Look { claim, n, attempt, incident, now }.again(self, ledger, reserved).ok()
     }
 }
 

@@ -182,15 +182,20 @@ impl<'a> Sitting<'a> {
         written(self.plan)
     }
 
-    /// All that the run would hold: target, parents and whatever else its steps write to.
+    /// All that the run would hold.
     pub(crate) fn locks(&self) -> Vec<&'a Target> {
-        let mut all = vec![&self.plan.target];
-        all.extend(&self.plan.parents);
-        all.extend(self.written());
-        all.sort();
-        all.dedup();
-        all
+        locks(self.plan)
     }
+}
+
+/// All that a run of this plan holds: target, parents and whatever else its steps write to.
+pub(crate) fn locks(plan: &Plan) -> Vec<&Target> {
+    let mut all = vec![&plan.target];
+    all.extend(&plan.parents);
+    all.extend(written(plan));
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// The distinct targets of a plan's writing steps.

@@ -1,6 +1,6 @@
 //! What was allowed, what is still going on, and what is paused: the fold of the ledger stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use untoil_model::{
@@ -63,7 +63,15 @@ pub struct Ledger {
     ended: Moments,
     /// Of these the ones that wrote, by their target.
     rests: BTreeMap<Target, Moments>,
+    /// The newest ends of runs that wrote, in the order of the journal; at most [`ENDS_MAX`].
+    ends: VecDeque<(Seq, RunId)>,
+    /// The last of them that is remembered no more.
+    ends_forgotten: Seq,
 }
+
+/// How many ends are remembered: between a look at the world and the judgement that goes by it lie
+/// milliseconds, and in a storm runs end a few hundred times a second.
+const ENDS_MAX: usize = 1_000;
 
 /// Which reservations a limit counts.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +101,7 @@ impl Ledger {
         if let Body::Judged { .. } = &entry.body {
             self.reserve(entry);
         } else if let Body::Concluded { run, outcome, .. } = &entry.body {
-            self.end(run, entry.at, *outcome);
+            self.end(run, (entry.seq, entry.at), *outcome);
         } else if let Body::Paused { scope, reason } = &entry.body {
             self.paused.insert(scope.clone(), (entry.actor.to_string(), reason.clone()));
         } else if let Body::Resumed { scope, .. } = &entry.body {
@@ -154,7 +162,7 @@ impl Ledger {
         }
     }
 
-    fn end(&mut self, run: &RunId, at: Timestamp, outcome: RunOutcome) {
+    fn end(&mut self, run: &RunId, (seq, at): (Seq, Timestamp), outcome: RunOutcome) {
         let Some(reservation) = self.runs.get_mut(run).filter(|run| run.ended.is_none()) else {
             return;
         };
@@ -164,16 +172,20 @@ impl Ledger {
         if reservation.writes_at.is_some() {
             let rests = self.rests.entry(reservation.target.clone()).or_default();
             rests.insert((at, run.clone()));
+            self.ends.push_back((seq, run.clone()));
+        }
+        while self.ends.len() > ENDS_MAX
+            && let Some((seq, _)) = self.ends.pop_front()
+        {
+            self.ends_forgotten = seq;
         }
     }
 
     /// Forgets runs that ended longer ago than any limit can look back.
     pub fn prune(&mut self, now: Timestamp) {
         let horizon = now.saturating_sub(LOOK_BACK.duration()).unwrap_or(Timestamp::MIN);
-        while let Some((at, run)) = self.ended.first().cloned() {
-            if at > horizon {
-                return;
-            }
+        while let Some((at, run)) = self.ended.first().filter(|(at, _)| *at <= horizon).cloned() {
+            self.ends.retain(|(_, over)| *over != run);
             let end = (at, run.clone());
             self.ended.remove(&end);
             let Some(over) = self.runs.remove(&run) else { continue };
@@ -237,6 +249,19 @@ impl Ledger {
     pub(crate) fn would_allow(&self, run: &RunId, at: Timestamp) -> Option<Timestamp> {
         let is_over = self.runs.get(run).is_some_and(|run| run.ended.is_some());
         (!is_over).then_some(at)
+    }
+
+    /// Whether a run that wrote, and held something in the way of one of these, may have ended behind
+    /// `seen`: what was looked at before then may be what it was no more.
+    pub(crate) fn ended_since(&self, seen: Seq, wanted: &[&Target]) -> bool {
+        let in_the_way = |run: &RunId| {
+            let holds = |run: &Reservation| {
+                run.holds().any(|held| wanted.iter().any(|want| overlap(held, want)))
+            };
+            self.runs.get(run).is_none_or(holds)
+        };
+        let mut later = self.ends.iter().rev().take_while(|(seq, _)| *seq > seen);
+        seen < self.ends_forgotten || later.any(|(_, run)| in_the_way(run))
     }
 
     /// The pause that covers this rule or one of these targets, as scope, by whom and why.

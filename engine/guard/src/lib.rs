@@ -5,6 +5,7 @@
 //! neither the ledger nor the incident has grown, and judges again when one has. Only then is there a
 //! [`Permit`], and nobody else can make one. Right before each call [`Guard::clear`] looks again and
 //! turns a permit into a [`Clearance`], without which no port can write.
+//! [`Guard::judge_at_once`] does both, and what comes before them, in one commit.
 #![forbid(unsafe_code)]
 
 mod ahead;
@@ -23,7 +24,7 @@ mod policy;
 mod targets;
 
 pub use answer::{Answer, AnswerError, Say};
-pub use at_once::{Docket, First, Recorded};
+pub use at_once::{Docket, First, Foreseen, Recorded};
 pub use gates::{GATES, Gate, Opinion, RUN_GATE, RUN_RETURN, Request, judge};
 pub use guard::{Guard, GuardError, Judged};
 pub use ledger::{Ledger, Reservation};

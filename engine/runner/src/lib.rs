@@ -1,7 +1,7 @@
 //! Permit to calls to entries.
 //!
 //! Each step: look again → clearance → `started` → call, without SDK retries → `sent` → follow →
-//! `finished`. A crash anywhere in between leaves an intent without an end; the runner then looks
+//! `finished`. The first of a plan is looked at, judged and begun with it in one commit, where it can be. A crash anywhere in between leaves an intent without an end; the runner then looks
 //! for the call by its marker and never makes it again blindly. Verification waits for the alarm to
 //! clear and to stay clear.
 //!

@@ -1,5 +1,7 @@
 //! One step: look again, record the intent, call, follow, and find again what was lost.
 
+mod begin;
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};

@@ -30,12 +30,20 @@ pub(crate) fn start() -> Timestamp {
 /// How long every story is told.
 pub(crate) const LENGTH: SignedDuration = SignedDuration::from_mins(90);
 
-pub(crate) const SCENES: [Scene; 7] = [
+pub(crate) const SCENES: [Scene; 8] = [
     Scene {
         name: "disk",
         set: disk,
         meanwhile: |_, _| {},
         rule: || ("disk", manifest(DISK_ON, DISK_MAY), DISK),
+        effects: &["/ 90 % → 79 %"],
+        may_call_a_person: false,
+    },
+    Scene {
+        name: "disk, in a while",
+        set: disk,
+        meanwhile: |_, _| {},
+        rule: || ("disk", manifest(DISK_ON, DISK_MAY), DISK_LATER),
         effects: &["/ 90 % → 79 %"],
         may_call_a_person: false,
     },
@@ -127,6 +135,11 @@ const DISK_MAY: &str =
     "ssm.document: { document: untoil-disk-reclaim, params: { TargetUsedPct: \"80\" } }";
 const DISK: &str = r#"fn plan(alarm, facts) {
     [ssm::document("untoil-disk-reclaim", alarm.target, #{ Mount: "/", TargetUsedPct: "80" })]
+}"#;
+/// A first step that waits is not begun in the commit of its judgement.
+const DISK_LATER: &str = r#"fn plan(alarm, facts) {
+    let reclaim = #{ Mount: "/", TargetUsedPct: "80" };
+    [ssm::document("untoil-disk-reclaim", alarm.target, reclaim).after("30s")]
 }"#;
 
 const CPU_ON: (&str, &str, &str) = (

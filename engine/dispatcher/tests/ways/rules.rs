@@ -44,6 +44,14 @@ pub(crate) fn all() -> Vec<RuleText> {
             RECLAIM,
         ),
         (
+            "later",
+            manifest("later", &host, &format!("{fact}\n{MAY_RECLAIM}\nmode: auto\n{WIDE}")),
+            r#"fn plan(alarm, facts) {
+    let reclaim = #{ Mount: "/", TargetUsedPct: "80" };
+    [ssm::document("untoil-disk-reclaim", alarm.target, reclaim).after("20s")]
+}"#,
+        ),
+        (
             "once",
             manifest(
                 "once",

@@ -65,7 +65,8 @@ async fn everywhere(name: &str, fate: Fate, effects: &[&str]) {
         }
         points.push(at);
     }
-    for needed in ["before decoded, opened", "after started", "before the call", "sent", "closed"] {
+    let needed = ["before decoded, opened", "judged, started", "before the call", "sent", "closed"];
+    for needed in needed {
         assert!(points.iter().any(|at| at.contains(needed)), "not {needed}: {points:#?}");
     }
 }
@@ -144,18 +145,28 @@ async fn a_plan_may_be_approved_at_another_instance_than_the_one_that_holds_it()
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_was_stopped_between_intent_and_call_does_not_call() {
-    for secs in [LEASE_OVER_SECS, 60, 110] {
-        for closes_at in 1..POINTS_MAX {
-            let mut crew = Crew::empty();
-            let at = told(&mut crew, "disk", (closes_at, Fate::IsStoppedFor(secs))).await;
-            if at != "after started" {
-                continue;
-            }
-            assert_eq!(crew.members[0].gate.calls(), 0, "{secs} s:\n{}", crew.tale().await);
-            assert_eq!(crew.effects(), [RECLAIMED]);
-            break;
+    // The step's intent is written with its judgement, or by itself when it had to wait.
+    for (name, intent) in
+        [("disk", "after facts_read, planned, judged, started"), ("later", "after started")]
+    {
+        for secs in [LEASE_OVER_SECS, 60, 110] {
+            stopped_after(intent, (name, secs)).await;
         }
     }
+}
+
+/// The first of two instances is stopped right after its intent is written: it does not call.
+async fn stopped_after(intent: &str, (name, secs): (&str, u64)) {
+    for closes_at in 1..POINTS_MAX {
+        let mut crew = Crew::empty();
+        let at = told(&mut crew, name, (closes_at, Fate::IsStoppedFor(secs))).await;
+        if at == intent {
+            assert_eq!(crew.members[0].gate.calls(), 0, "{secs} s:\n{}", crew.tale().await);
+            assert_eq!(crew.effects(), [RECLAIMED]);
+            return;
+        }
+    }
+    panic!("`{name}` never came to {intent}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -343,7 +343,7 @@ async fn a_host_that_goes_away_after_the_plan_is_not_called() {
         00:00 A planned A-1 part 0: ssm.document run `untoil-disk-reclaim` with Mount=/ TargetUsedPct=80
         00:00 A judged hold until 00:15:00: approval_missing (plan PLAN waits for a person until 2026-01-05T00:15:00Z)
         00:30 A approved by kim
-        00:30 A judged allow
+        00:35 A judged allow
         00:35 A finished refused precheck_failed: ssm_online: `i-0123456789abcdef0` is `ConnectionLost`
         00:35 A concluded ineffective: step_refused
         00:35 A escalated step_refused (`ssm.document` on `ec2/i-0123456789abcdef0` was refused with `precheck_failed`: ssm_online: `i-0123456789abcdef0` is `ConnectionLost`) → oncall

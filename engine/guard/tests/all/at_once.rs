@@ -19,8 +19,22 @@ fn proposed(incident: &Incident, plan: Plan) -> Vec<Body> {
     ]
 }
 
+/// What is begun by somebody who looked at the world when the ledger was as it is now, or as it was in
+/// the beginning where nothing has ended.
 fn begins(proposed: Vec<Body>) -> Docket {
-    Docket { proposed, first: First::Begins }
+    Docket { proposed, first: First::Begins { seen: Seq::START } }
+}
+
+/// What is begun by somebody who has looked at the world now.
+async fn foreseen(
+    guard: &Guard,
+    incident: &Incident,
+    proposed: Vec<Body>,
+    now: jiff::Timestamp,
+) -> Docket {
+    let foreseen = guard.foresee(incident, &proposed, now).await.unwrap();
+    let first = foreseen.map_or(First::Waits, |Foreseen { seen, .. }| First::Begins { seen });
+    Docket { proposed, first }
 }
 
 fn kinds(entries: &[Entry]) -> Vec<&str> {
@@ -94,7 +108,7 @@ async fn nothing_begins_that_is_not_allowed() {
 
 #[tokio::test]
 async fn a_step_that_nobody_looked_at_or_that_must_wait_is_allowed_and_not_begun() {
-    for (first, after) in [(First::Waits, 0), (First::Begins, 30)] {
+    for (first, after) in [(First::Waits, 0), (First::Begins { seen: Seq::START }, 30)] {
         let scene = Scene::default();
         let mut incident = scene.open("disk", at(0)).await;
         let mut proposal = plan(&host(1));
@@ -173,6 +187,52 @@ async fn a_run_that_others_allowed_before_the_commit_is_seen() {
     assert_eq!(kinds(&recorded.entries), ["facts_read", "planned", "judged"]);
     let (reason, _) = held(recorded.judgement);
     assert_eq!(reason, Reason::TargetBusy { target: host(1), holder: holder.run().clone() });
+}
+
+#[tokio::test]
+async fn a_step_is_not_begun_on_a_look_that_another_run_has_made_old() {
+    let elsewhere = [(host(2), true), (host(1), false), (target("asg/web"), false)];
+    for (other, begins) in elsewhere {
+        let mut scene = Scene::default();
+        scene.policy.rest = Period::ZERO;
+        let mut incident = scene.open("disk", at(0)).await;
+        let mut proposal = plan(&host(1));
+        proposal.parents = vec![target("asg/web")];
+        let proposed = proposed(&incident, proposal);
+        let docket = foreseen(&scene.guard(), &incident, proposed, at(1)).await;
+        assert!(matches!(docket.first, First::Begins { .. }), "{docket:?}");
+        // It is allowed and over before the world, which was looked at, is acted on.
+        let mut quick = plan(&other);
+        quick.rule = "another".parse().unwrap();
+        scene.ran("other", quick, (1, 2), RunOutcome::Effective).await;
+        let guard = scene.guard();
+        let recorded = guard.judge_at_once(&mut incident, &docket, at(3)).await.unwrap().unwrap();
+        assert!(matches!(recorded.judgement, Judgement::Allow(_)), "{recorded:?}");
+        assert_eq!(recorded.may.is_some(), begins, "{other}");
+        assert_eq!(kinds(&recorded.entries).contains(&"started"), begins, "{other}");
+    }
+}
+
+#[tokio::test]
+async fn a_look_from_before_what_is_remembered_counts_for_nothing() {
+    let mut scene = Scene::default();
+    let many = Rate { n: 10_000, per: Period::hours(1) };
+    scene.policy.global = vec![many];
+    let mut incident = scene.open("disk", at(0)).await;
+    let mut proposal = plan(&host(9_999));
+    proposal.limits.rule = many;
+    let docket = begins(proposed(&incident, proposal));
+    let guard = scene.guard();
+    for n in 0..1_001 {
+        let mut quick = plan(&host(n));
+        quick.limits.rule = many;
+        let mut other = scene.planned(&format!("other-{n}"), quick, at(1)).await;
+        allowed(guard.judge(&mut other, at(1)).await.unwrap());
+        scene.conclude(&mut other, RunOutcome::Effective, at(2)).await;
+    }
+    let recorded = guard.judge_at_once(&mut incident, &docket, at(3)).await.unwrap().unwrap();
+    assert!(matches!(recorded.judgement, Judgement::Allow(_)), "{recorded:?}");
+    assert!(recorded.may.is_none(), "nobody knows what ended since");
 }
 
 #[tokio::test]
@@ -327,8 +387,8 @@ async fn at_once_is_written_what_one_after_the_other_is_written() {
             cleared = may.ok();
         }
         let (quick, mut at_once, _) = case.scene().await;
-        let docket = begins(proposed(&at_once, proposal));
         let guard = quick.guard();
+        let docket = foreseen(&guard, &at_once, proposed(&at_once, proposal), now).await;
         let recorded = guard.judge_at_once(&mut at_once, &docket, now).await.unwrap().unwrap();
         assert_eq!(all(&quick).await, all(&slow).await, "{case:?}");
         assert_eq!(at_once, after, "{case:?}");

@@ -14,6 +14,7 @@ use untoil_model::*;
 pub(crate) struct Busy {
     inner: MemoryJournal,
     words: Mutex<Vec<(&'static str, Draft)>>,
+    commits: Mutex<Vec<String>>,
 }
 
 impl Busy {
@@ -25,6 +26,11 @@ impl Busy {
     /// written, one for each append of that kind.
     pub(crate) fn before(&self, kind: &'static str, word: Draft) {
         self.words.lock().unwrap().push((kind, word));
+    }
+
+    /// The kinds of what was written, commit by commit.
+    pub(crate) fn commits(&self) -> Vec<String> {
+        self.commits.lock().unwrap().clone()
     }
 
     fn word(&self, batch: &Batch) -> Option<Draft> {
@@ -46,7 +52,10 @@ impl Journal for Busy {
         if let Some(word) = self.word(&batch) {
             self.inner.append(Batch::of(vec![word])).await?;
         }
-        self.inner.append(batch).await
+        let written = self.inner.append(batch).await?;
+        let kinds: Vec<_> = written.iter().map(|entry| entry.body.kind()).collect();
+        self.commits.lock().unwrap().push(kinds.join(" "));
+        Ok(written)
     }
 
     async fn read(

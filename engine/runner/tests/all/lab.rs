@@ -69,16 +69,21 @@ impl Lab {
 
     /// An instance of the engine: its guard and its runner.
     pub(crate) fn instance(&self, name: &str) -> (Arc<Guard>, Runner) {
+        self.instance_that_is(name, EngineMode::Live)
+    }
+
+    /// A dry one has no hands.
+    pub(crate) fn instance_that_is(&self, name: &str, mode: EngineMode) -> (Arc<Guard>, Runner) {
         let actor = Actor::Engine(name.into());
         let journal: Arc<dyn Journal> = self.journal.clone();
         let policy = Policy { rest: Period::ZERO, ..Policy::default() };
-        let guard = Arc::new(Guard::new(journal.clone(), policy, EngineMode::Live, actor.clone()));
+        let guard = Arc::new(Guard::new(journal.clone(), policy, mode, actor.clone()));
         let runner = Runner::new(
             (journal, self.clock.clone(), actor),
             guard.clone(),
             Arc::new(Catalogue::standard(Vec::new())),
             self.world.eyes(),
-            Some(self.world.hands()),
+            (mode == EngineMode::Live).then(|| self.world.hands()),
         );
         (guard, runner)
     }
@@ -135,8 +140,8 @@ impl Lab {
         catch_up(&*self.journal, incident).await.unwrap();
     }
 
-    /// An alarm that fires, with a plan that the guard has allowed.
-    pub(crate) async fn allowed(&self) -> (Incident, Permit) {
+    /// An alarm that fires, and a rule that answers it.
+    pub(crate) async fn matched(&self) -> Incident {
         let now = self.clock.now();
         let alarm = Box::new(self.alarm(AlarmState::Firing));
         let id = IncidentId::derive(now, &alarm.key, "sns/1");
@@ -145,12 +150,31 @@ impl Lab {
         let bodies = [
             Body::Opened { delivery: delivery(), alarm, skewed_from: None },
             Body::Matched { rule, version, passed: Vec::new() },
-            Body::FactsRead { facts: Facts::new(), missing: BTreeMap::new() },
-            Body::Planned { run: id.run(1), part: 0, plan: Box::new(plan), printed: Vec::new() },
         ];
         let drafts = bodies.into_iter().map(|body| Draft::of(&id, now, actor.clone(), body));
         let entries = self.journal.append(Batch::of(drafts.collect())).await.unwrap();
-        let mut incident = Incident::fold(&entries).unwrap();
+        Incident::fold(&entries).unwrap()
+    }
+
+    /// The rule's answer: facts, and the plan, changed `with` this.
+    pub(crate) fn answer(incident: &Incident, with: impl Fn(&mut Plan)) -> Vec<Body> {
+        let (run, mut plan) = (incident.next_run(), plan());
+        with(&mut plan);
+        let part = incident.run.as_ref().map_or(0, |run| run.parts.len());
+        let part = u32::try_from(part).unwrap();
+        vec![
+            Body::FactsRead { facts: Facts::new(), missing: BTreeMap::new() },
+            Body::Planned { run, part, plan: Box::new(plan), printed: Vec::new() },
+        ]
+    }
+
+    /// An alarm that fires, with a plan that the guard has allowed.
+    pub(crate) async fn allowed(&self) -> (Incident, Permit) {
+        let mut incident = self.matched().await;
+        let answer = Self::answer(&incident, |_| {});
+        let drafts = answer.into_iter().map(|body| self.draft(&incident, body)).collect();
+        self.write(&mut incident, drafts).await;
+        let now = self.clock.now();
         let judged = self.instance("first").0.judge(&mut incident, now).await.unwrap();
         let Judgement::Allow(permit) = judged.judgement else { panic!("{judged:?}") };
         (incident, permit)
