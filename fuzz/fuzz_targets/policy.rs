@@ -1,21 +1,24 @@
-//! `policy.yaml`. The server reads it with these options; its configuration too, but that lives in
-//! the binary and is reached by a property test there.
+//! `policy.yaml`: the guard's part and the intake's, by the server's own reader.
 #![no_main]
+#![expect(dead_code, unused_imports, reason = "the server's files are here for one of their functions")]
 
-use untoil_guard::Policy;
+// The configuration lives in the binary. Its files are taken as they are, with the one type that it
+// needs of the crate that knows AWS, so that no SDK is built with coverage.
+extern crate self as untoil_aws;
 
-/// As `engine/server/src/config.rs` has it.
-const NODES_MAX: usize = 5_000;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let Ok(text) = std::str::from_utf8(input) else { return };
-    let options = serde_yaml::options! {
-        strict_booleans: true,
-        merge_keys: serde_yaml::MergeKeyPolicy::Error,
-        budget: serde_yaml::budget! { max_nodes: NODES_MAX, max_aliases: 0, max_anchors: 0 },
-    };
-    if let Ok(policy) = serde_yaml::from_str_with_options::<Policy>(text, options) {
-        let json = serde_json::to_string(&policy).unwrap();
-        assert_eq!(serde_json::from_str::<Policy>(&json).unwrap(), policy);
+#[path = "../../engine/server/tests/entries/config.rs"]
+mod entries;
+#[path = "../../engine/server/src"]
+mod server {
+    pub(crate) mod config;
+    pub(crate) mod health {
+        pub(crate) mod log;
     }
-});
+}
+#[path = "../../actions/aws/src/sqs_address.rs"]
+mod sqs_address;
+
+use server::{config, health};
+use sqs_address::QueueAddress;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| entries::ruled(input));
