@@ -1,6 +1,10 @@
 //! `untoil.yaml` and the variables that override it: the server's own parser and checks.
 #![no_main]
-#![expect(dead_code, unused_imports, reason = "the server's files are here for one of their functions")]
+#![expect(
+    dead_code,
+    unused_imports,
+    reason = "the server's files are here for one of their functions"
+)]
 
 // The configuration lives in the binary. Its files are taken as they are, with the one type that it
 // needs of the crate that knows AWS, so that no SDK is built with coverage.
