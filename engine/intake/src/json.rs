@@ -1,5 +1,7 @@
 //! Reading outside JSON: what is not there is an error or `None`, never a default.
 
+#[cfg(test)]
+mod agreement;
 mod value;
 
 use std::borrow::Cow;
@@ -20,6 +22,16 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// a key that stands twice in one object is refused too.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value<'_>, DecodeError> {
     serde_json::from_str(utf8(bytes)?).map_err(not_json)
+}
+
+/// Parses what stands in a text, as [`parse`] does, but for looking again whether it is one.
+pub(crate) fn parse_text(text: &str) -> Result<Value<'_>, DecodeError> {
+    let text = match text.as_bytes() {
+        // Read as a byte order mark or as UTF-16.
+        [0xef | 0, ..] | [_, 0, ..] => return parse(text.as_bytes()),
+        _ => text,
+    };
+    serde_json::from_str(text).map_err(not_json)
 }
 
 /// A body as the UTF-8 that JSON is written in, without a byte order mark. Another encoding is named

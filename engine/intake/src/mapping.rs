@@ -138,7 +138,7 @@ impl Mapping {
             None => None,
         };
         let inner = match &said {
-            Some(said) => Some(json::parse(said.as_str().as_bytes())?),
+            Some(said) => Some(json::parse_text(said.as_str())?),
             None => None,
         };
         let body = Place::root(inner.as_ref().unwrap_or(outer));

@@ -375,11 +375,16 @@ impl Reading {
         }
     }
 
-    fn note(&mut self, field: &str, from: Pointer<'_>, said: &(impl fmt::Display + ?Sized)) {
+    fn note(
+        &mut self,
+        field: impl fmt::Display,
+        from: Pointer<'_>,
+        said: &(impl fmt::Display + ?Sized),
+    ) {
         if self.detail == Detail::Origins {
             let said = bounds::quote(&said.to_string());
             let from = from.to_string();
-            self.origins.push(Origin { field: field.to_owned(), from, said });
+            self.origins.push(Origin { field: field.to_string(), from, said });
         }
     }
 
@@ -469,7 +474,7 @@ impl Reading {
     ) -> Result<(), DecodeError> {
         if let Some(said) = said {
             bounds::dimension(&mut self.alarm.dimensions, key, &said.value)?;
-            self.note(&format!("dimensions.{key}"), said.from, &said.value);
+            self.note(format_args!("dimensions.{key}"), said.from, &said.value);
         }
         Ok(())
     }
@@ -478,7 +483,7 @@ impl Reading {
     pub(crate) fn label(&mut self, key: &str, said: Option<Said<'_>>) -> Result<(), DecodeError> {
         if let Some(said) = said {
             bounds::label(&mut self.alarm.labels, key, &said.value)?;
-            self.note(&format!("labels.{key}"), said.from, &said.value);
+            self.note(format_args!("labels.{key}"), said.from, &said.value);
         }
         Ok(())
     }

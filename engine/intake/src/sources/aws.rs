@@ -13,9 +13,11 @@ mod health;
 mod security;
 mod text;
 
+use std::borrow::Cow;
+
 use untoil_model::{Alarm, AlarmState, Delivery};
 
-use crate::json::{Object, Text, Value, filled, parse};
+use crate::json::{Object, Text, Value, filled, parse_text};
 use crate::reading::{Core, Detail, Place, Read, Reading, Said};
 use crate::sources::sns::{Envelope, Kind, TopicArn};
 use crate::sources::{cloudwatch, cloudwatch_event, cloudwatch_origins, sns};
@@ -29,7 +31,9 @@ pub(crate) fn read(delivery: &Delivery, detail: Detail) -> Result<Read, DecodeEr
     if let Some(envelope) = envelope(&delivery.body) {
         return sns::enclosed((delivery, detail), &envelope);
     }
-    let text = String::from_utf8_lossy(&delivery.body);
+    // Lossy reading looks at every byte, even where there is nothing to lose.
+    let text = std::str::from_utf8(&delivery.body)
+        .map_or_else(|_| String::from_utf8_lossy(&delivery.body), Cow::Borrowed);
     message((delivery, detail), &Letter { message: &text, envelope: None })
 }
 
@@ -57,7 +61,7 @@ pub(crate) fn message(
 ) -> Result<Read, DecodeError> {
     let message = letter.message.trim();
     let outer = match message.chars().next() {
-        Some('{') => parse(message.as_bytes())?,
+        Some('{') => parse_text(message)?,
         // Prose may begin with a quote or a bracket; only if it is JSON is it more than prose.
         Some('"' | '[') => {
             serde_json::from_str::<serde_json::Value>(message).map_or(Value::Null, Value::from)
@@ -66,7 +70,7 @@ pub(crate) fn message(
     };
     // Some senders encode twice. Once is undone, no more.
     let inner = outer.as_str().filter(|inner| inner.trim_start().starts_with('{'));
-    let inner = inner.map(|inner| parse(inner.as_bytes())).transpose()?;
+    let inner = inner.map(parse_text).transpose()?;
     let value = inner.as_ref().unwrap_or(&outer);
     let topic = letter.topic();
     let Value::Object(object) = value else {
@@ -76,7 +80,7 @@ pub(crate) fn message(
             Read::Note(format!("not an alarm but a text: {}", beginning(message)))
         }));
     };
-    if ["NewStateValue", "AlarmName", "AlarmArn"].iter().any(|key| object.contains_key(*key)) {
+    if ["NewStateValue", "AlarmName", "AlarmArn"].iter().any(|key| object.contains_key(key)) {
         return Ok(cloudwatch(cloudwatch::alarm(object, topic.as_ref())?, value, detail));
     }
     if let Some(alarm) = cloudwatch_event::decode(object)? {

@@ -113,7 +113,7 @@ fn words<'a>(data: &Object<'a>, root: Place<'a>, changed_at: Timestamp) -> Value
     for (field, pointers) in STAND_INS {
         let said = root.first(pointers).text();
         if let Some(said) = said
-            && data.get(*field).is_none_or(Value::is_null)
+            && data.get(field).is_none_or(Value::is_null)
         {
             words.insert(*field, said.value.into());
         }
