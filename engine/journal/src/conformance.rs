@@ -77,6 +77,7 @@ macro_rules! checks {
 
 checks! {
     deliveries::a_delivery_is_kept_byte_for_byte,
+    deliveries::every_character_of_a_text_is_kept,
     deliveries::a_delivery_is_kept_once,
     deliveries::of_deliveries_that_race_one_is_stored,
     deliveries::the_same_message_of_two_sources_is_two_deliveries,

@@ -161,7 +161,8 @@ pub trait Journal: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// [`JournalError`] when it is not known to be kept; [`JournalError::TakenOver`] when another
-    /// living instance has taken the reader's post ([`Roster::take`]).
+    /// living instance has taken the reader's post ([`Roster::take`]), or this one has had it and lost
+    /// or left it.
     async fn advance(&self, reader: &str, to: Seq, memos: Vec<Put>) -> Result<(), JournalError>;
 
     /// What a reader noted under a key.

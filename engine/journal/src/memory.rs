@@ -56,6 +56,8 @@ struct Kept {
     /// Until when each instance is believed to live, in ticks; `None` for ever.
     living: BTreeMap<Member, Option<Duration>>,
     posts: BTreeMap<String, Member>,
+    /// Who has ever taken which.
+    had: BTreeSet<(Member, String)>,
     members: Member,
 }
 
@@ -155,6 +157,18 @@ impl Kept {
             return Some(AppendError::Decided(decided.clone()));
         }
         None
+    }
+
+    /// Whether `me` may not move a reader's cursor: another that lives has the reader's post; or `me`
+    /// had it once and has it no more, so that another may have moved it since.
+    fn is_taken(&self, reader: &str, me: Member, ticks: Duration) -> bool {
+        match self.posts.get(reader) {
+            Some(holder) if *holder == me => false,
+            holder => {
+                let other_lives = holder.is_some_and(|holder| self.lives(*holder, ticks));
+                other_lives || self.had.contains(&(me, reader.to_owned()))
+            }
+        }
     }
 
     fn holds(&self, incident: &IncidentId, me: Member) -> bool {
@@ -277,7 +291,7 @@ impl Journal for MemoryJournal {
 
     async fn advance(&self, reader: &str, to: Seq, memos: Vec<Put>) -> Result<(), JournalError> {
         let mut kept = self.kept();
-        if kept.posts.get(reader).is_some_and(|holder| *holder != self.me) {
+        if kept.is_taken(reader, self.me, self.ticks()) {
             return Err(JournalError::TakenOver(format!("the reader `{reader}`")));
         }
         let cursor = kept.cursors.entry(reader.to_owned()).or_default();
@@ -374,6 +388,7 @@ impl Roster for MemoryJournal {
         let mine = kept.lives(self.me, ticks) && holder.is_none_or(|holder| holder == self.me);
         if mine {
             kept.posts.insert(post.to_owned(), self.me);
+            kept.had.insert((self.me, post.to_owned()));
         }
         Ok(mine)
     }

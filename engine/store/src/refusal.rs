@@ -1,7 +1,11 @@
-//! How a batch is refused by a journal that is well.
+//! How a journal that is well refuses.
 
 use untoil_journal::{AppendError, JournalError};
 use untoil_model::{DeliveryId, IncidentId, Seq, Stream};
+
+/// How many deliveries may wait for their decision: some ten seconds of them. Beyond it senders are
+/// asked to come back, so that what was accepted is decided soon.
+pub(crate) const WAITING_MAX: i64 = 50_000;
 
 /// Why a batch was not written, though the journal is well.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ use crate::fault::Fault;
 use crate::open::{self, OpenError};
 use crate::queries;
 use crate::readers::{Read, Readers};
+use crate::refusal::WAITING_MAX;
 use crate::threads::{Threads, stopped};
 use crate::transaction::{end_of_chain, last};
 use crate::writer::{Asked, Gauges, Job, Write, Writer};
@@ -25,10 +26,6 @@ const QUEUE_MAX: usize = 4_096;
 
 /// How many KiB of bodies may wait, so that large deliveries cannot fill the memory.
 const QUEUE_KIB_MAX: u32 = 32 * 1024;
-
-/// How many deliveries may wait for their decision: some ten seconds of them. Beyond it senders are
-/// asked to come back, so that what was accepted is decided soon.
-const WAITING_MAX: i64 = 50_000;
 
 /// How many threads read. Readers do not wait for the writer; two keep one slow reader from
 /// holding up the others.

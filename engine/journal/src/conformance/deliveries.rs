@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use untoil_model::{Actor, Body, Delivery, Hash, Seq, Stream};
 
 use super::{Handles, delivery, delivery_id, moment, note, pause, whole};
-use crate::{AppendError, Batch, DECIDED_TOGETHER_BYTES, Receipt};
+use crate::{AppendError, Batch, DECIDED_TOGETHER_BYTES, Put, Receipt};
 
 pub(super) async fn a_delivery_is_kept_byte_for_byte(handles: Handles) {
     let journal = handles.one();
@@ -34,6 +34,34 @@ pub(super) async fn a_delivery_is_kept_byte_for_byte(handles: Handles) {
     }
     let unknown = journal.delivery(&delivery_id("sns", "unknown")).await;
     assert_eq!(unknown.expect("it can be read"), None);
+}
+
+/// Senders choose ids, and PostgreSQL keeps no text with U+0000: what is refused comes again for ever.
+pub(super) async fn every_character_of_a_text_is_kept(handles: Handles) {
+    let journal = handles.one();
+    let texts =
+        ["a\0b", "\0", r"a\0b", "\u{10ffff}", "\u{10ffff}\0\\0", "\u{1}\u{7f}\u{feff}\u{fffe}"];
+    for (n, text) in texts.into_iter().enumerate() {
+        let headers = BTreeMap::from([("x-odd".into(), text.into())]);
+        let sent = Delivery { headers, sender: text.into(), ..delivery(text) };
+        let stored = journal.receive(sent.clone()).await.expect("it is received");
+        assert!(matches!(stored, Receipt::Stored(_)), "{text:?}: {stored:?}");
+        let again = handles.at(1).receive(sent.clone()).await.expect("it is received");
+        assert_eq!(again, Receipt::Seen, "{text:?}");
+        let kept = journal.delivery(&sent.id).await.expect("it can be read");
+        assert!(kept.as_ref() == Some(&sent), "{text:?} came back as {kept:?}");
+        let pending = journal.pending(9).await.expect("it can be read");
+        assert_eq!(pending, std::slice::from_ref(&sent.id));
+        let decided = Batch::of(vec![note(text)]).deciding(sent.id.clone());
+        journal.append(decided.clone()).await.expect("it is appended");
+        let twice = journal.append(decided).await;
+        assert!(matches!(twice, Err(AppendError::Decided(_))), "{twice:?}");
+        let memo = Put { key: text.into(), value: Some(text.into()) };
+        journal.advance(text, Seq(n as u64), vec![memo]).await.expect("it is kept");
+        assert_eq!(journal.cursor(text).await.expect("it can be read"), Seq(n as u64));
+        let memo = journal.memo(text, text).await.expect("it can be read");
+        assert_eq!(memo.as_deref(), Some(text));
+    }
 }
 
 pub(super) async fn a_delivery_is_kept_once(handles: Handles) {

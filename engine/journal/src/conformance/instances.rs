@@ -10,7 +10,7 @@ use super::{
     CHECK_MAX, closed, delivery, delivery_id, engine, incident, key, moment, note, opened,
     unmatched, whole,
 };
-use crate::{AppendError, Batch, Journal, JournalError, News, Roster};
+use crate::{AppendError, Batch, Journal, JournalError, News, Put, Roster};
 
 /// One of several instances that share a journal.
 #[derive(Debug, Clone)]
@@ -48,6 +48,7 @@ pub async fn instances(make: impl AsyncFn() -> Vec<Instance>) {
         of_those_who_adopt_at_once_each_incident_goes_to_one,
         a_delivery_is_decided_by_its_receiver_while_it_lives,
         a_post_has_one_holder_and_only_it_moves_the_cursor,
+        who_had_a_post_moves_the_cursor_only_while_it_has_it,
         news_is_what_others_wrote_about_mine,
     }
 }
@@ -201,6 +202,29 @@ async fn a_post_has_one_holder_and_only_it_moves_the_cursor(made: Vec<Instance>)
         instance.journal.advance("mail", Seq(1), Vec::new()).await.expect("nobody has that post");
     }
     assert_eq!(made[0].journal.cursor("slack").await.expect("it can be read"), Seq(3));
+}
+
+async fn who_had_a_post_moves_the_cursor_only_while_it_has_it(made: Vec<Instance>) {
+    let noting = |value: &str| vec![Put { key: "thread".into(), value: Some(value.into()) }];
+    let [first, second, third] = &made[..] else { panic!("there are three") };
+    assert!(first.roster.take("slack").await.expect("it can take a post"));
+    first.journal.advance("slack", Seq(1), noting("first")).await.expect("it has the post");
+    first.roster.leave().await.expect("it leaves");
+    assert!(second.roster.take("slack").await.expect("it can take a post"));
+    second.journal.advance("slack", Seq(2), noting("second")).await.expect("it has the post");
+    second.roster.leave().await.expect("it leaves");
+    // Nobody has it now; and yet what those know who had it may be older than what was noted.
+    for late in [first, second] {
+        let moved = late.journal.advance("slack", Seq(3), noting("late")).await;
+        assert!(matches!(moved, Err(JournalError::TakenOver(_))), "{moved:?}");
+    }
+    let memo = third.journal.memo("slack", "thread").await.expect("it can be read");
+    assert_eq!(memo.as_deref(), Some("second"));
+    third.journal.advance("slack", Seq(4), Vec::new()).await.expect("nobody living has that post");
+    first.roster.beat().await.expect("it is heard");
+    assert!(first.roster.take("slack").await.expect("it can take a post"));
+    first.journal.advance("slack", Seq(5), noting("again")).await.expect("it has the post again");
+    assert_eq!(first.journal.cursor("slack").await.expect("it can be read"), Seq(5));
 }
 
 async fn news_is_what_others_wrote_about_mine(made: Vec<Instance>) {

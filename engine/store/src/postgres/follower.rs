@@ -1,5 +1,8 @@
-//! Keeps the place of the last entry up to date with what other instances write.
+//! Keeps what is known of the journal up to date with what other instances write: where it ends, and
+//! how many deliveries wait.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures::future::poll_fn;
@@ -11,10 +14,16 @@ use super::connect::{Purpose, Target};
 use super::fault::Fault;
 use super::group::place;
 use super::tls::Stream;
+use crate::refusal::WAITING_MAX;
 
 /// How often the end is read though nothing was notified: bounds how late a reader is when a
 /// notification is lost, or the server has none.
 const POLL: Duration = Duration::from_millis(500);
+
+/// After how many of these looks the deliveries that wait are counted: every two seconds. Between two
+/// counts an instance knows what it took in and decided itself, so the bound on what waits is passed
+/// by what the other instances take in within that time, at most.
+const COUNTED_EVERY: u32 = 4;
 
 /// How long to wait before connecting again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -37,20 +46,24 @@ pub(crate) fn raise(head: &watch::Sender<Seq>, to: Seq) {
 }
 
 /// Follows until its task is ended; connects again and again.
-pub(crate) async fn run(target: Target, head: watch::Sender<Seq>) {
+pub(crate) async fn run(target: Target, head: watch::Sender<Seq>, waiting: Arc<AtomicI64>) {
     loop {
-        if let Err(fault) = follow(&target, &head).await {
+        if let Err(fault) = follow(&target, &head, &waiting).await {
             tracing::debug!(error = %fault, "the journal's end is not followed at the moment");
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn follow(target: &Target, head: &watch::Sender<Seq>) -> Result<(), Fault> {
+async fn follow(
+    target: &Target,
+    head: &watch::Sender<Seq>,
+    waiting: &AtomicI64,
+) -> Result<(), Fault> {
     let (client, connection) = target.dial(Purpose::Read).await?;
     tokio::select! {
         lost = notified(connection, head) => lost,
-        failed = poll(&client, target, head) => failed,
+        failed = poll(&client, target, head, waiting) => failed,
     }
 }
 
@@ -70,16 +83,31 @@ async fn notified(
     Ok(())
 }
 
-async fn poll(client: &Client, target: &Target, head: &watch::Sender<Seq>) -> Result<(), Fault> {
+async fn poll(
+    client: &Client,
+    target: &Target,
+    head: &watch::Sender<Seq>,
+    waiting: &AtomicI64,
+) -> Result<(), Fault> {
     target.within(async { Ok(client.batch_execute(&target.settings()).await?) }).await?;
     let listen = format!("LISTEN {}", channel(&target.schema));
     if let Err(error) = client.batch_execute(&listen).await {
         tracing::debug!(error = %error, "the server does not notify; the journal's end is polled");
     }
-    loop {
-        let sql = "SELECT seq FROM head WHERE id = 1";
-        let row = target.within(async { Ok(client.query_one(sql, &[]).await?) }).await?;
+    let end = target.within(async { Ok(client.prepare(END).await?) }).await?;
+    let count = target.within(async { Ok(client.prepare(WAITING).await?) }).await?;
+    for look in (0..COUNTED_EVERY).cycle() {
+        let row = target.within(async { Ok(client.query_one(&end, &[]).await?) }).await?;
         raise(head, place(row.get(0)));
+        if look == 0 {
+            let counted = async { Ok(client.query_one(&count, &[&WAITING_MAX]).await?) };
+            waiting.store(target.within(counted).await?.get(0), Ordering::Relaxed);
+        }
         tokio::time::sleep(POLL).await;
     }
+    Ok(())
 }
+
+const END: &str = "SELECT seq FROM head WHERE id = 1";
+/// Not further than the bound: what is beyond it makes no difference, and costs.
+const WAITING: &str = "SELECT count(*) FROM (SELECT 1 FROM pending LIMIT $1) AS waiting";

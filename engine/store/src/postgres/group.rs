@@ -6,6 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use untoil_journal::{Batch, JournalError, Put, Receipt, received};
 use untoil_model::{Body, Delivery, DeliveryId, Draft, Entry, Hash, IncidentId, Seq, Stream};
 
+use super::nul;
 use crate::refusal::Refusal;
 
 /// Where the outcome of a request goes, once it is committed.
@@ -106,11 +107,11 @@ fn unsealed(entry: Entry) -> Draft {
     Draft { at, actor, incident, alarm, body }
 }
 
-/// A delivery's key.
+/// A delivery's key, as it is kept.
 pub(crate) type Key = (String, String);
 
 pub(crate) fn key(id: &DeliveryId) -> Key {
-    (id.source.as_str().to_owned(), id.message.clone())
+    (id.source.as_str().to_owned(), nul::kept(&id.message).into_owned())
 }
 
 /// What a group's requests ask about, to be read before they are judged.
@@ -214,6 +215,12 @@ impl Judge {
             readers: BTreeMap::new(),
             memos: BTreeMap::new(),
         }
+    }
+
+    /// By how many more, or fewer, deliveries wait for their decision.
+    pub(crate) fn waiting(&self) -> i64 {
+        let count = |set: &BTreeSet<i64>| i64::try_from(set.len()).unwrap_or(i64::MAX);
+        count(&self.pending) - count(&self.decided)
     }
 
     /// Judges one request on the state that the ones before it left.

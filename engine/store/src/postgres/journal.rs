@@ -1,6 +1,7 @@
 //! The journal in one schema of a PostgreSQL database.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +21,8 @@ use super::queries::{self, Reader};
 use super::roster::Pulse;
 use super::sharing::Member;
 use super::writer::Writer;
-use super::{follower, migrate};
+use super::{follower, migrate, nul};
+use crate::refusal::WAITING_MAX;
 
 /// How many writes may wait: about a tenth of a second of them, which is how long one that is
 /// accepted then waits. Beyond it, senders are asked to come back.
@@ -48,6 +50,8 @@ pub struct PostgresJournal {
     space: Arc<Semaphore>,
     /// None when it is open for reading only.
     queue: Option<mpsc::Sender<Job>>,
+    /// About how many deliveries wait for their decision, all instances' together.
+    waiting: Arc<AtomicI64>,
     pub(super) me: Arc<Member>,
     /// For how long it may act; see [`untoil_journal::Roster`].
     pub(super) pulse: Pulse,
@@ -72,13 +76,15 @@ impl PostgresJournal {
     pub async fn connect(config: &PostgresConfig) -> Result<Self, PostgresError> {
         let (target, pool, end) = open(config).await?;
         let (sender, head) = watch::channel(end);
-        let writer = Writer::start(target.clone(), config, sender.clone()).await;
+        let waiting = Arc::<AtomicI64>::default();
+        let told = (sender.clone(), Arc::clone(&waiting));
+        let writer = Writer::start(target.clone(), config, told).await;
         let writer = writer.map_err(|fault| fault.at_open(&config.schema))?;
         let me = writer.me();
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run(jobs));
-        tasks.spawn(follower::run(target.clone(), sender));
+        tasks.spawn(follower::run(target.clone(), sender, Arc::clone(&waiting)));
         let pulse = Pulse::new(config);
         Ok(Self {
             target,
@@ -86,6 +92,7 @@ impl PostgresJournal {
             head,
             space: space(),
             queue: Some(queue),
+            waiting,
             me,
             pulse,
             _tasks: tasks,
@@ -108,8 +115,17 @@ impl PostgresJournal {
         // Unchecked: `audit verify` must be able to open a damaged one.
         let (_, head) = watch::channel(Seq::START);
         let me = Arc::new(Member::nobody(config));
-        let (pulse, tasks) = (Pulse::new(config), JoinSet::new());
-        Ok(Self { target, pool, head, space: space(), queue: None, me, pulse, _tasks: tasks })
+        Ok(Self {
+            target,
+            pool,
+            head,
+            space: space(),
+            queue: None,
+            waiting: Arc::default(),
+            me,
+            pulse: Pulse::new(config),
+            _tasks: JoinSet::new(),
+        })
     }
 
     /// Runs a query on a connection of the pool, again when that connection turns out to be gone.
@@ -197,22 +213,13 @@ pub(super) fn stopped() -> JournalError {
     JournalError::Unavailable("its task has stopped; restart the service".into())
 }
 
-/// PostgreSQL keeps every character but one.
-pub(super) fn without_nul<'a>(
-    texts: impl IntoIterator<Item = &'a str>,
-) -> Result<(), JournalError> {
-    if texts.into_iter().any(|text| text.contains('\0')) {
-        let why = "PostgreSQL keeps no text with the character U+0000; it was not written";
-        return Err(JournalError::Unavailable(why.into()));
-    }
-    Ok(())
-}
-
 #[async_trait]
 impl Journal for PostgresJournal {
     async fn receive(&self, delivery: Delivery) -> Result<Receipt, JournalError> {
         let queue = self.queue()?;
-        without_nul([delivery.id.message.as_str(), delivery.sender.as_str()])?;
+        if self.waiting.load(Ordering::Relaxed) >= WAITING_MAX {
+            return Err(JournalError::Overloaded);
+        }
         let space = self.space_for(&delivery)?;
         let (ack, answer) = oneshot::channel();
         let delivery = Box::new(delivery);
@@ -226,9 +233,6 @@ impl Journal for PostgresJournal {
 
     async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
         batch.check_size()?;
-        if let Some(id) = &batch.decides {
-            without_nul([id.message.as_str()])?;
-        }
         let (ack, answer) = oneshot::channel();
         self.put(Job::Append { batch: Box::new(batch), outcome: None, ack }).await?;
         let appended = answer.await.map_err(|_| stopped())??;
@@ -307,10 +311,14 @@ impl Journal for PostgresJournal {
     }
 
     async fn advance(&self, reader: &str, to: Seq, memos: Vec<Put>) -> Result<(), JournalError> {
-        let texts = memos.iter().flat_map(|memo| [Some(memo.key.as_str()), memo.value.as_deref()]);
-        without_nul(texts.flatten().chain([reader]))?;
+        let reader = nul::kept(reader).into_owned();
+        let as_kept = |put: Put| Put {
+            key: nul::kept(&put.key).into_owned(),
+            value: put.value.map(|value| nul::kept(&value).into_owned()),
+        };
+        let memos = memos.into_iter().map(as_kept).collect();
         let (ack, answer) = oneshot::channel();
-        self.put(Job::Advance { reader: reader.to_owned(), to, memos, outcome: None, ack }).await?;
+        self.put(Job::Advance { reader, to, memos, outcome: None, ack }).await?;
         answer.await.map_err(|_| stopped())?
     }
 

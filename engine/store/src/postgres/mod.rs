@@ -20,6 +20,7 @@ mod follower;
 mod group;
 mod journal;
 mod migrate;
+mod nul;
 mod prune;
 mod queries;
 mod roster;

@@ -9,6 +9,7 @@ use untoil_model::IncidentId;
 use super::fault::Fault;
 use super::group::{column, place};
 use super::journal::PostgresJournal;
+use super::nul;
 use super::queries::Reader;
 
 async fn waiting(reader: &Reader) -> Result<Waiting, Fault> {
@@ -16,7 +17,7 @@ async fn waiting(reader: &Reader) -> Result<Waiting, Fault> {
     let pending: Option<i64> = reader.query_one(&oldest, &[]).await?.get(0);
     let last = reader.prepare_cached(LAST_READER).await?;
     let last = reader.query_opt(&last, &[]).await?;
-    let last = last.map(|row| (row.get(0), place(row.get(1))));
+    let last = last.map(|row| (nul::told(row.get(0)), place(row.get(1))));
     Ok(Waiting { pending: pending.map(place), reader: last })
 }
 

@@ -8,6 +8,7 @@ use untoil_model::{Broken, Delivery, DeliveryId, Entry, Hash, IncidentId, Seq, S
 
 use super::fault::Fault;
 use super::group::{column, place};
+use super::nul;
 use super::rows::hash;
 
 /// A connection of the pool.
@@ -116,7 +117,8 @@ pub(crate) async fn pending(reader: &Reader, limit: usize) -> Result<Vec<Deliver
 
 /// One delivery.
 pub(crate) async fn delivery(reader: &Reader, id: &DeliveryId) -> Result<Option<Delivery>, Fault> {
-    let found = rows(reader, DELIVERY, &[&id.source.as_str(), &id.message]).await?;
+    let message = nul::kept(&id.message);
+    let found = rows(reader, DELIVERY, &[&id.source.as_str(), &message]).await?;
     found.first().map(delivered).transpose()
 }
 
@@ -137,13 +139,14 @@ fn delivered(row: &Row) -> Result<Delivery, Fault> {
     let headers = serde_json::from_str(row.get(4))
         .map_err(|error| unreadable("a delivery's headers", &error))?;
     let id = delivery_id(row)?;
-    Ok(Delivery { id, sender: row.get(2), received_at, headers, body: row.get(5) })
+    let sender = nul::told(row.get(2));
+    Ok(Delivery { id, sender, received_at, headers, body: row.get(5) })
 }
 
 fn delivery_id(row: &Row) -> Result<DeliveryId, Fault> {
     let source: &str = row.get(0);
     let source = source.parse().map_err(|error| unreadable("a delivery", &error))?;
-    Ok(DeliveryId { source, message: row.get(1) })
+    Ok(DeliveryId { source, message: nul::told(row.get(1)) })
 }
 
 /// Open incidents behind one, oldest first.
@@ -177,14 +180,14 @@ pub(crate) fn incidents_of(found: &[Row]) -> Result<Vec<IncidentId>, Fault> {
 
 /// How far a reader has come.
 pub(crate) async fn cursor(reader: &Reader, name: &str) -> Result<Seq, Fault> {
-    let found = rows(reader, CURSOR, &[&name]).await?;
+    let found = rows(reader, CURSOR, &[&nul::kept(name)]).await?;
     Ok(found.first().map_or(Seq::START, |row| place(row.get(0))))
 }
 
 /// What a reader noted.
 pub(crate) async fn memo(reader: &Reader, name: &str, key: &str) -> Result<Option<String>, Fault> {
-    let found = rows(reader, MEMO, &[&name, &key]).await?;
-    Ok(found.first().map(|row| row.get(0)))
+    let found = rows(reader, MEMO, &[&nul::kept(name), &nul::kept(key)]).await?;
+    Ok(found.first().map(|row| nul::told(row.get(0))))
 }
 
 /// The end of the chain, checked: the last entry against the one before it, and the `head` row

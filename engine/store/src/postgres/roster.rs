@@ -21,8 +21,9 @@ use super::config::PostgresConfig;
 use super::connect::{Session, Target};
 use super::fault::Fault;
 use super::group::{Job, column, place};
-use super::journal::{PostgresJournal, stopped, without_nul};
+use super::journal::{PostgresJournal, stopped};
 use super::migrate::known;
+use super::nul;
 use super::queries::{Reader, incidents_of, most, rows};
 use super::sharing::Member;
 
@@ -158,9 +159,10 @@ impl Roster for PostgresJournal {
     }
 
     async fn take(&self, post: &str) -> Result<bool, JournalError> {
-        without_nul([post])?;
         self.queue()?;
         let me = self.me.number;
+        let post = nul::kept(post);
+        let post = &*post;
         // Asked again and again by everybody: only for a post that is free the lock is taken.
         let holder = self.ask(|reader| {
             Box::pin(async move {

@@ -11,6 +11,7 @@ use untoil_model::{Hash, Seq, Stream};
 use super::fault::Fault;
 use super::group::{Job, Judge, Known, Questions, column, place};
 use super::migrate;
+use super::nul;
 use super::sharing::{self, Member};
 
 /// The statements of a writing connection, prepared once.
@@ -106,8 +107,8 @@ async fn read(
         }
         client.query_one(statements.get(ARCHIVE_END), &[]).await.map(Some)
     };
-    let held = named(client, statements.get(HELD), me, &questions.holding);
-    let taken = named(client, statements.get(TAKEN), me, &questions.readers);
+    let held = held(client, statements.get(HELD), me, &questions.holding);
+    let taken = taken(client, statements.get(HOLDERS), me, &questions.readers);
     let (kept, of_incidents, of_alarms, of_ledger, of_archive, held, taken) = tokio::try_join!(
         biased; kept, of_incidents, of_alarms, of_ledger, of_archive, held, taken
     )?;
@@ -132,19 +133,46 @@ async fn read(
     Ok(known)
 }
 
-/// Those of `names` that a statement tells of.
-async fn named(
+/// Those of `incidents` that this instance holds.
+async fn held(
     client: &Client,
     statement: &Statement,
     me: &Member,
-    names: &BTreeSet<String>,
+    incidents: &BTreeSet<String>,
 ) -> Result<BTreeSet<String>, tokio_postgres::Error> {
-    if names.is_empty() {
+    if incidents.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let rows = client.query(statement, &[&names, &me.number]).await?;
+    let incidents: Vec<&str> = incidents.iter().map(String::as_str).collect();
+    let rows = client.query(statement, &[&incidents, &me.number]).await?;
     Ok(rows.into_iter().map(|row| row.get(0)).collect())
+}
+
+/// Those of `readers` whose cursors this instance may not move.
+///
+/// Who has had a reader's post moves its cursor only while it has it: another may have had it since,
+/// and gone, and what this one notes may be older than what that one did. Who never had it moves the
+/// cursor unless somebody living has it: so readers without a post move, and those out of service are
+/// moved on.
+async fn taken(
+    client: &Client,
+    statement: &Statement,
+    me: &Member,
+    readers: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, tokio_postgres::Error> {
+    if readers.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let names: Vec<&str> = readers.iter().map(String::as_str).collect();
+    let rows = client.query(statement, &[&names, &me.number]).await?;
+    let holders: BTreeMap<&str, (bool, bool)> =
+        rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect();
+    let is_taken = |reader: &&String| match holders.get(reader.as_str()) {
+        Some((true, _)) => false,
+        Some((false, lives)) => *lives || me.has_had(reader),
+        None => me.has_had(reader),
+    };
+    Ok(readers.iter().filter(is_taken).cloned().collect())
 }
 
 async fn ends(
@@ -261,8 +289,8 @@ fn deliveries<'a>(jobs: &'a [Job], put: Put<'a, '_>) {
     let columns: Vec<Box<dyn ToSql + Sync + Send + 'a>> = vec![
         Box::new(rows.iter().map(|row| row.0).collect::<Vec<_>>()),
         Box::new(rows.iter().map(|row| row.1.id.source.as_str()).collect::<Vec<_>>()),
-        Box::new(rows.iter().map(|row| row.1.id.message.as_str()).collect::<Vec<_>>()),
-        Box::new(rows.iter().map(|row| row.1.sender.as_str()).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| nul::kept(&row.1.id.message)).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| nul::kept(&row.1.sender)).collect::<Vec<_>>()),
         Box::new(rows.iter().map(|row| row.1.received_at.as_microsecond()).collect::<Vec<_>>()),
         Box::new(rows.iter().map(|row| &row.1.body[..]).collect::<Vec<&[u8]>>()),
         Box::new(rows.into_iter().map(|row| row.2).collect::<Vec<_>>()),
@@ -342,8 +370,8 @@ pub(crate) fn hash(bytes: &[u8]) -> Result<Hash, Fault> {
     Ok(Hash::from_bytes(bytes))
 }
 
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-const LOCK_HEAD: &str = "SELECT seq, hash, oldest FROM head WHERE id = 1 FOR UPDATE";
+pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+pub(crate) const LOCK_HEAD: &str = "SELECT seq, hash, oldest FROM head WHERE id = 1 FOR UPDATE";
 const HASH_AT: &str = "SELECT hash FROM entry WHERE seq = $1";
 /// An instance that was away for so long that its row was cleaned up, and still writes: others must
 /// be able to tell that it is gone.
@@ -354,7 +382,9 @@ const KEPT: &str = "SELECT d.source, d.message, d.seq, p.seq IS NOT NULL \
     JOIN delivery d ON d.source = k.source AND d.message = k.message \
     LEFT JOIN pending p ON p.seq = d.seq";
 const HELD: &str = "SELECT id FROM incident WHERE id = ANY($1::text[]) AND holder = $2";
-const TAKEN: &str = "SELECT name FROM post WHERE name = ANY($1::text[]) AND holder <> $2";
+/// Who has posts: whether it is this instance, and whether it lives.
+const HOLDERS: &str = "SELECT post.name, holder = $2, coalesce(until > clock_timestamp(), false) \
+    FROM post LEFT JOIN instance ON number = holder WHERE post.name = ANY($1::text[])";
 const INCIDENT_ENDS: &str = "SELECT k, (SELECT max(seq) FROM entry WHERE incident = k) \
     FROM unnest($1::text[]) AS k";
 const ALARM_ENDS: &str = "SELECT k, (SELECT max(seq) FROM entry WHERE alarm = k) \
@@ -397,7 +427,7 @@ const ALL: &[&str] = &[
     BE_THERE,
     KEPT,
     HELD,
-    TAKEN,
+    HOLDERS,
     INCIDENT_ENDS,
     ALARM_ENDS,
     LEDGER_END,

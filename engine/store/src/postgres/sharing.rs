@@ -1,5 +1,7 @@
 //! Who this instance is, and what it holds: SQL under the `head` row's lock.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_postgres::Client;
@@ -9,6 +11,7 @@ use super::fault::Fault;
 use super::follower::LEFT;
 use super::group::Job;
 use super::queries::{incidents_of, most};
+use super::rows::{BEGIN, LOCK_HEAD};
 
 /// Rows of instances that are gone and have nothing left, deleted together: bounds the transaction.
 const CLEANED_MAX: i64 = 100;
@@ -24,12 +27,19 @@ pub(crate) struct Member {
     pub(crate) channel: String,
     /// For how long it is believed to live without being heard.
     pub(crate) lease: Duration,
+    /// The posts that it has taken, whether it has them still or not: as many as there are readers.
+    had: Mutex<BTreeSet<String>>,
 }
 
 impl Member {
     /// A new instance. It is not believed to live before it is heard.
     pub(crate) async fn register(client: &Client, config: &PostgresConfig) -> Result<Self, Fault> {
+        // Statements of their own: one that waited for the lock itself would look at what was there
+        // before it waited, and miss what one that was long gone has written meanwhile.
+        client.batch_execute(BEGIN).await?;
+        client.query_one(LOCK_HEAD, &[]).await?;
         client.execute(CLEAN_UP, &[&CLEANED_MAX]).await?;
+        client.batch_execute("COMMIT").await?;
         let nobody = Self::nobody(config);
         let row = client.query_one(REGISTER, &[&nobody.name, &nobody.version]).await?;
         Ok(Self { number: row.get(0), ..nobody })
@@ -43,7 +53,13 @@ impl Member {
             version: env!("CARGO_PKG_VERSION"),
             channel: super::follower::channel(&config.schema),
             lease: config.lease,
+            had: Mutex::default(),
         }
+    }
+
+    /// Whether it has taken a post, be it long ago.
+    pub(crate) fn has_had(&self, post: &str) -> bool {
+        self.had.lock().unwrap_or_else(PoisonError::into_inner).contains(post)
     }
 
     /// For how long it must have been heard without a gap before it adopts from who was not, in
@@ -69,7 +85,12 @@ pub(crate) async fn settle(client: &Client, me: &Member, job: &mut Job) -> Resul
         }
         Job::Take { post, outcome, .. } => {
             client.execute(TAKE, &[post, &me.number]).await?;
-            *outcome = Some(client.query_opt(HAS_POST, &[post, &me.number]).await?.is_some());
+            let has = client.query_opt(HAS_POST, &[post, &me.number]).await?.is_some();
+            if has {
+                // Should this not be committed: it only makes it ask again.
+                me.had.lock().unwrap_or_else(PoisonError::into_inner).insert(post.clone());
+            }
+            *outcome = Some(has);
         }
         Job::Leave { .. } => {
             for sql in [LEAVE_INCIDENTS, LEAVE_POSTS, LEAVE] {
@@ -81,10 +102,12 @@ pub(crate) async fn settle(client: &Client, me: &Member, job: &mut Job) -> Resul
     Ok(())
 }
 
-/// Those that are gone, had been heard of for a day, and have nothing that others must still take.
-/// Under the `head` row's lock, so that none of them is writing.
-const CLEAN_UP: &str = "WITH locked AS (SELECT id FROM head WHERE id = 1 FOR UPDATE) \
-    DELETE FROM instance WHERE number IN (SELECT gone.number FROM locked, instance AS gone \
+/// Those that are gone, were not heard for a day, and have nothing that others must still take.
+/// Under the `head` row's lock, so that none of them is writing. A beat takes no lock: of a row that
+/// is beaten meanwhile only the outer condition is looked at again.
+const CLEAN_UP: &str = "DELETE FROM instance \
+    WHERE until < clock_timestamp() - interval '1 day' AND number IN \
+    (SELECT gone.number FROM instance AS gone \
     WHERE gone.number > 0 AND gone.until < clock_timestamp() - interval '1 day' \
     AND NOT EXISTS (SELECT 1 FROM pending WHERE receiver = gone.number) \
     AND NOT EXISTS (SELECT 1 FROM incident WHERE holder = gone.number AND closed_seq IS NULL) \

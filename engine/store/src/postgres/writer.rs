@@ -1,6 +1,7 @@
 //! The one task of an instance that writes: it commits whatever is waiting as one group.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -34,6 +35,8 @@ pub(crate) struct Writer {
     target: Target,
     session: Option<Open>,
     head: watch::Sender<Seq>,
+    /// About how many deliveries wait; see [`follower`](super::follower).
+    waiting: Arc<AtomicI64>,
     me: Arc<Member>,
 }
 
@@ -62,13 +65,13 @@ impl Writer {
     pub(crate) async fn start(
         target: Target,
         config: &PostgresConfig,
-        head: watch::Sender<Seq>,
+        (head, waiting): (watch::Sender<Seq>, Arc<AtomicI64>),
     ) -> Result<Self, Fault> {
         let session = target.writing().await?;
         let registering = Member::register(&session.client, config);
         let me = Arc::new(target.within(registering).await?);
         let statements = target.within(Statements::prepare(&session.client)).await?;
-        Ok(Self { target, session: Some(Open { session, statements }), head, me })
+        Ok(Self { target, session: Some(Open { session, statements }), head, waiting, me })
     }
 
     /// Who this instance is.
@@ -166,6 +169,7 @@ impl Writer {
                 return Err(Failed::Unknown(fault, done, end));
             }
         }
+        self.waiting.fetch_add(judge.waiting(), Ordering::Relaxed);
         self.tell(judge.end.0);
         Ok(done)
     }

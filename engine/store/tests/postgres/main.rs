@@ -226,8 +226,44 @@ async fn a_request_whose_data_is_refused_fails_alone() {
     }
     tasks.join_all().await;
     assert_whole(&*journal).await;
-    let nul = journal.receive(delivery("a\0b")).await;
-    assert!(matches!(nul, Err(JournalError::Unavailable(_))), "{nul:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_more_deliveries_are_taken_than_are_decided_soon() {
+    let Some(server) = Server::shared().await else { return };
+    let config = server.fresh().await;
+    let [one, other] = [open(&config).await, open(&config).await];
+    one.receive(delivery("first")).await.unwrap();
+    // Others' deliveries that wait: as many as may wait.
+    let client = server.ready().await;
+    let schema = &config.schema;
+    let fill = format!(
+        "INSERT INTO {schema}.pending (seq, receiver) SELECT n, 9 FROM generate_series(2, 50000) n"
+    );
+    client.batch_execute(&fill).await.unwrap();
+    for (n, instance) in [&one, &other].into_iter().enumerate() {
+        let mut taken = 0;
+        while !matches!(
+            instance.receive(delivery(&format!("{n}/{taken}"))).await,
+            Err(JournalError::Overloaded)
+        ) {
+            taken += 1;
+            assert!(taken < LOOKS_MAX, "it is never refused");
+            tokio::time::sleep(PAUSE).await;
+        }
+        // What was decided elsewhere is seen, too.
+        assert!(instance.append(paused("goes on")).await.is_ok());
+    }
+    let decided = format!("DELETE FROM {schema}.pending WHERE receiver = 9");
+    client.batch_execute(&decided).await.unwrap();
+    for (n, instance) in [&one, &other].into_iter().enumerate() {
+        let mut looks = 0;
+        while instance.receive(delivery(&format!("{n}/again"))).await.is_err() {
+            looks += 1;
+            assert!(looks < LOOKS_MAX, "it is refused for ever");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 use untoil_clock::Clock;
 use untoil_journal::{Batch, Journal, Roster};
 use untoil_model::{Actor, Alarm, Body, Draft, IncidentId, Seq};
@@ -141,6 +142,42 @@ async fn who_leaves_wakes_the_others() {
     assert!(!leaver.tenure().lasts(&*config.clock));
     tokio::time::timeout(Duration::from_mins(1), head.changed()).await.unwrap().unwrap();
     assert_eq!(heir.adopt(9).await.unwrap(), [incident(1)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_was_gone_and_writes_while_rows_are_cleaned_up_is_not_forgotten() {
+    let Some(server) = Server::shared().await else { return };
+    let config = server.fresh().await;
+    let gone = open(&config).await;
+    let schema = &config.schema;
+    let client = server.ready().await;
+    let days = "until = until - interval '2 days', since = since - interval '2 days'";
+    let pass = format!("UPDATE {schema}.instance SET {days}");
+    client.batch_execute(&pass).await.unwrap();
+    // It is only asleep, and in the middle of writing.
+    let writing = format!(
+        "BEGIN; SELECT seq FROM {schema}.head FOR UPDATE; \
+        INSERT INTO {schema}.pending (seq, receiver) VALUES (1, 1)"
+    );
+    client.batch_execute(&writing).await.unwrap();
+    let next = config.clone();
+    let mut opening = JoinSet::new();
+    opening.spawn(async move { open(&next).await });
+    let waits = "SELECT count(*) FROM pg_stat_activity \
+        WHERE wait_event_type = 'Lock' AND query LIKE '%head%FOR UPDATE%'";
+    let watch = server.ready().await;
+    let mut looks = 0;
+    while watch.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        looks += 1;
+        assert!(looks < LOOKS_MAX, "nobody waits for the lock");
+        tokio::time::sleep(PAUSE).await;
+    }
+    client.batch_execute("COMMIT").await.unwrap();
+    let _second = opening.join_next().await.unwrap().unwrap();
+    let sql = format!("SELECT array(SELECT number FROM {schema}.instance ORDER BY 1)");
+    let numbers: Vec<i64> = client.query_one(&sql, &[]).await.unwrap().get(0);
+    assert_eq!(numbers, [0, 1, 2], "what it took in could be decided by nobody");
+    drop(gone);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
