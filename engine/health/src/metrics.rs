@@ -47,6 +47,8 @@ pub(crate) struct IntakeMetrics {
     received: Counts<2>,
     decided: Counts<2>,
     decided_time: Times<1>,
+    polls: Counts<2>,
+    messages: Counts<2>,
 }
 
 /// What was decided.
@@ -165,6 +167,17 @@ impl Metrics {
     pub fn answered(&self, source: &str, status: u16, took: Duration) {
         self.intake.answers.add([source, &status.to_string()]);
         self.intake.answer_time.took([source], took);
+    }
+
+    /// A queue was asked for messages: there were some (`messages`), none (`empty`), or it `failed`.
+    pub fn polled(&self, queue: &str, result: &str) {
+        self.intake.polls.add([queue, result]);
+    }
+
+    /// Messages of a queue were `received`, `deleted`, given back or held (`hidden`), or should have
+    /// been (`not_deleted`, `not_hidden`).
+    pub fn messages(&self, queue: &str, what: &str, n: usize) {
+        self.intake.messages.add_n([queue, what], u64::try_from(n).unwrap_or(u64::MAX));
     }
 
     /// AWS answered, or did not. `operation` is as IAM names it: `ssm:SendCommand`.
@@ -375,6 +388,16 @@ impl IntakeMetrics {
                 ("untoil_delivery_decided", "Time from a delivery's receipt to its decision"),
                 ["source"],
                 QUICK,
+            ),
+            polls: r.counts(
+                "untoil_queue_polls",
+                "Receipts asked of queues: `messages` came, it was `empty`, or it `failed`",
+                ["queue", "result"],
+            ),
+            messages: r.counts(
+                "untoil_queue_messages",
+                "Messages `received`, `deleted` and `hidden`, or `not_deleted` and `not_hidden`",
+                ["queue", "what"],
             ),
         }
     }

@@ -17,6 +17,8 @@ const ERROR_CHARS_MAX: usize = 300;
 pub enum Part {
     /// Takes deliveries.
     Intake,
+    /// Messages are taken from queues.
+    Queues,
     /// Keeps them, and everything else.
     Store,
     /// The rules are loaded.
@@ -31,14 +33,22 @@ pub enum Part {
 
 impl Part {
     /// All, in the order of an alarm's way.
-    pub const ALL: [Self; 6] =
-        [Self::Intake, Self::Store, Self::Rules, Self::Decisions, Self::Aws, Self::Slack];
+    pub const ALL: [Self; 7] = [
+        Self::Intake,
+        Self::Queues,
+        Self::Store,
+        Self::Rules,
+        Self::Decisions,
+        Self::Aws,
+        Self::Slack,
+    ];
 
     /// The word for it in answers, metrics and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Intake => "intake",
+            Self::Queues => "queues",
             Self::Store => "store",
             Self::Rules => "rules",
             Self::Decisions => "decisions",
@@ -52,7 +62,7 @@ impl Part {
     pub fn is_needed(self) -> bool {
         match self {
             Self::Intake | Self::Store | Self::Rules => true,
-            Self::Decisions | Self::Aws | Self::Slack => false,
+            Self::Queues | Self::Decisions | Self::Aws | Self::Slack => false,
         }
     }
 
@@ -60,6 +70,9 @@ impl Part {
     fn way_out(self) -> &'static str {
         match self {
             Self::Intake => "senders come back by themselves; if it lasts, see `store`",
+            Self::Queues => {
+                "run `untoil doctor`; messages wait in the queue, and come when it can be read"
+            }
             Self::Store => "free disk space, or bring the database back; it goes on by itself",
             Self::Rules => "run `untoil check`; the log names the rule",
             Self::Decisions => "see `store` and the log; if both are quiet, restart this instance",
@@ -294,6 +307,9 @@ mod tests {
             intake failed: 503
             intake degraded: 200
             intake off: 200
+            queues failed: 200
+            queues degraded: 200
+            queues off: 200
             store failed: 503
             store degraded: 200
             store off: 200

@@ -67,8 +67,10 @@ pub(crate) enum Command {
     Archive(Archive),
     /// Make or update the tables of a PostgreSQL store.
     Migrate,
-    /// Check the configuration, AWS identity and permissions, Slack and the clock.
+    /// Check the configuration, AWS identity and permissions, queues, Slack and the clock.
     Doctor,
+    /// Print the IAM policy that the rules and queues need, and nothing more.
+    Iam(Iam),
 }
 
 /// `demo`
@@ -90,6 +92,22 @@ pub(crate) struct Demo {
 pub(crate) struct Rules {
     /// The folder of rules; the configured one by default.
     pub(crate) rules: Option<PathBuf>,
+}
+
+/// `iam`
+#[derive(Debug, Args)]
+pub(crate) struct Iam {
+    /// The folder of rules; the configured one by default.
+    pub(crate) rules: Option<PathBuf>,
+    /// The account's number in ARNs; any by default. A queue's address says its own.
+    #[arg(long)]
+    pub(crate) account: Option<String>,
+    /// The region in ARNs; any by default.
+    #[arg(long, env = "AWS_REGION")]
+    pub(crate) region: Option<String>,
+    /// Only what reads, and takes messages: enough for a dry run.
+    #[arg(long)]
+    pub(crate) reads: bool,
 }
 
 /// `try`

@@ -147,7 +147,7 @@ impl Plant {
         let Front { address, health, tasks, stop, .. } = front;
         let mut serving = Shift { parts: tasks, stop };
         let Shifts { mut dispatching, mut deciding, mut telling, .. } = Shifts::default();
-        serving.take_from(config, queues, (&journal, &clock))?;
+        serving.take_from(config, health.queues(queues), (&journal, &clock))?;
         let end = End::default();
         dispatching.parts.spawn(dispatch(dispatcher, dispatching.stop.clone(), end.clone()));
         let keeping = rules.keep(base, deciding.stop.clone());

@@ -1,13 +1,14 @@
 //! `doctor`: is everything set up? It only reads.
 
 mod heard;
+mod queues;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use untoil_aws::AwsConfig;
-use untoil_aws::doctor::{Checkup, Finding, Wanted, examine};
+use untoil_aws::doctor::{Checkup, Finding, Probe, Wanted, examine};
 use untoil_clock::{Clock as _, SystemClock};
 use untoil_model::{EngineMode, Mode};
 use untoil_notifier::{Slack, SlackConfig};
@@ -45,9 +46,11 @@ pub(crate) async fn run(config: &Config, format: Format) -> anyhow::Result<ExitC
     let mut lines = Lines::default();
     settings(config, &mut lines);
     heard::look(config, SystemClock.now(), &mut lines).await;
-    let wanted = book(config, &mut lines);
+    let mut wanted = book(config, &mut lines);
+    // A mistake in them is found when the configuration is read.
+    wanted.queues = crate::config::queues(config)?.into_iter().map(|(_, queue)| queue).collect();
     let aws = untoil_aws::connect(AwsConfig::new(Arc::new(SystemClock))).await;
-    amazon(&examine(&aws, &wanted).await, &mut lines);
+    amazon(&Box::pin(examine(&aws, &wanted)).await, &mut lines);
     slack(config, &mut lines).await;
     let wrong = lines.0.iter().filter(|line| !line.fine).count();
     match format {
@@ -76,9 +79,10 @@ fn settings(config: &Config, lines: &mut Lines) {
         EngineMode::Live => lines.fine("mode", "live"),
     }
     match crate::config::intake(config) {
-        Ok(intake) if intake.sources.is_empty() => {
+        Ok(intake) if intake.sources.is_empty() && config.queues.is_empty() => {
             lines.wrong("sources", "none: nobody can send alarms; see docs/sources");
         }
+        Ok(intake) if intake.sources.is_empty() => lines.fine("sources", "only queues"),
         Ok(intake) => {
             let names: Vec<String> = intake.sources.keys().map(ToString::to_string).collect();
             lines.fine("sources", names.join(", "));
@@ -168,17 +172,23 @@ fn amazon(checkup: &Checkup, lines: &mut Lines) {
         None => lines.wrong("clock", "cannot be compared with AWS"),
     }
     for probe in &checkup.probes {
-        match &probe.finding {
-            Finding::Fine => lines.fine("permission", probe.what.clone()),
-            Finding::Absent(what) => {
-                lines.wrong("absent", format!("{}: {what} does not exist", probe.what));
-            }
-            Finding::Missing(missing) => lines.wrong(
-                "permission",
-                format!("{}: grant `{}` on `{}`", probe.what, missing.action, missing.resource),
-            ),
-            Finding::Failed(why) => lines.wrong("aws", format!("{}: {why}", probe.what)),
+        probed(probe, lines);
+    }
+    queues::tell(&checkup.queues, lines);
+}
+
+/// What trying a read showed.
+fn probed(Probe { what, finding }: &Probe, lines: &mut Lines) {
+    match finding {
+        Finding::Fine => lines.fine("permission", what.clone()),
+        Finding::Absent(absent) => {
+            lines.wrong("absent", format!("{what}: {absent} does not exist"));
         }
+        Finding::Missing(missing) => lines.wrong(
+            "permission",
+            format!("{what}: grant `{}` on `{}`", missing.action, missing.resource),
+        ),
+        Finding::Failed(why) => lines.wrong("aws", format!("{what}: {why}")),
     }
 }
 

@@ -10,6 +10,7 @@ mod archive;
 mod audit;
 mod demo;
 mod doctor;
+mod iam;
 mod incidents;
 mod rules;
 mod serve;
@@ -42,5 +43,6 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Archive(what) => archive::run(&config, what, cli.format).await,
         Command::Migrate => store::migrate(&config).await,
         Command::Doctor => doctor::run(&config, cli.format).await,
+        Command::Iam(what) => iam::run(&config, what, cli.format),
     }
 }

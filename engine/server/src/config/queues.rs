@@ -67,6 +67,8 @@ pub(crate) fn queues(config: &Config) -> anyhow::Result<Vec<(Source, QueueAddres
 mod tests {
     #![expect(clippy::needless_raw_string_hashes, reason = "`expect-test` writes them")]
 
+    use expect_test::Expect;
+
     use super::*;
 
     const SQS: &str = "https://sqs.ap-northeast-2.amazonaws.com/123456789012";
@@ -84,32 +86,29 @@ mod tests {
         assert_eq!(told, [("aws", format!("{arn}:untoil")), ("crm", format!("{arn}:crm"))]);
     }
 
+    /// What is said of each of these texts.
+    fn check(mistakes: &[String], says: &Expect) {
+        let mut told = String::new();
+        for text in mistakes {
+            let error = Config::read(text, &[]).unwrap_err();
+            let text = if text.len() > 500 { "(17 queues)\n" } else { text };
+            told.extend([text, &format!("=> {error:#}\n\n")]);
+        }
+        says.assert_eq(&told);
+    }
+
     #[test]
-    fn mistakes_are_told_with_the_way_out() {
-        let many: String = (0..17).map(|n| format!("  - url: {SQS}/untoil-{n}\n")).collect();
+    fn what_is_no_list_of_queues_is_shown_with_a_caret() {
         let mistakes = [
             format!("queues: {SQS}/untoil\n"),
             format!("queues: [{SQS}/untoil]\n"),
             format!("queues:\n  - urll: {SQS}/untoil\n"),
             format!("queues:\n  - url: {SQS}/untoil\n    delete: false\n"),
             "queues:\n  - source: aws\n".to_owned(),
-            "queues:\n  - url: untoil\n".to_owned(),
-            "queues:\n  - url: arn:aws:sqs:ap-northeast-2:123456789012:untoil\n".to_owned(),
-            "queues:\n  - url: http://sqs.ap-northeast-2.amazonaws.com/123456789012/untoil\n"
-                .to_owned(),
-            "queues:\n  - url: https://sqs.ap-northeast-2.amazonaws.com/untoil\n".to_owned(),
-            format!("queues:\n  - url: {SQS}/untoil\n    source: graphana\n"),
-            format!("queues:\n  - url: {SQS}/untoil\n    source: 'a b'\n"),
-            format!("queues:\n  - url: {SQS}/untoil\n    source: heartbeat\n"),
-            format!("queues:\n  - url: {SQS}/untoil\n  - url: {SQS}/untoil\n    source: sns\n"),
-            format!("queues:\n{many}"),
         ];
-        let told = mistakes.map(|text| {
-            let error = Config::read(&text, &[]).unwrap_err();
-            let text = if text.len() > 500 { "(17 queues)\n" } else { &text };
-            format!("{text}=> {error:#}\n\n")
-        });
-        expect_test::expect![[r#"
+        check(
+            &mistakes,
+            &expect_test::expect![[r#"
             queues: https://sqs.ap-northeast-2.amazonaws.com/123456789012/untoil
             => error: line 1 column 9: expected sequence start
              --> <input>:1:9
@@ -153,6 +152,22 @@ mod tests {
             2 |   - source: aws
               |     ^ missing field `url`
 
+        "#]],
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_is_told_with_the_way_out() {
+        let mistakes = [
+            "untoil",
+            "arn:aws:sqs:ap-northeast-2:123456789012:untoil",
+            "http://sqs.ap-northeast-2.amazonaws.com/123456789012/untoil",
+            "https://sqs.ap-northeast-2.amazonaws.com/untoil",
+        ];
+        let mistakes = mistakes.map(|url| format!("queues:\n  - url: {url}\n"));
+        check(
+            &mistakes,
+            &expect_test::expect![[r#"
             queues:
               - url: untoil
             => in `queues`, entry 1: `untoil` is not the address of a queue; `aws sqs get-queue-url --queue-name NAME` tells it: `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`
@@ -169,6 +184,26 @@ mod tests {
               - url: https://sqs.ap-northeast-2.amazonaws.com/untoil
             => in `queues`, entry 1: `https://sqs.ap-northeast-2.amazonaws.com/untoil` is not the address of a queue; `aws sqs get-queue-url --queue-name NAME` tells it: `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`
 
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_strange_source_a_queue_twice_and_too_many_are_told_with_the_way_out() {
+        let mut many = "queues:\n".to_owned();
+        for n in 0..17 {
+            many.extend(["  - url: ", SQS, "/untoil-", &n.to_string(), "\n"]);
+        }
+        let mistakes = [
+            format!("queues:\n  - url: {SQS}/untoil\n    source: graphana\n"),
+            format!("queues:\n  - url: {SQS}/untoil\n    source: 'a b'\n"),
+            format!("queues:\n  - url: {SQS}/untoil\n    source: heartbeat\n"),
+            format!("queues:\n  - url: {SQS}/untoil\n  - url: {SQS}/untoil\n    source: sns\n"),
+            many,
+        ];
+        check(
+            &mistakes,
+            &expect_test::expect![[r#"
             queues:
               - url: https://sqs.ap-northeast-2.amazonaws.com/123456789012/untoil
                 source: graphana
@@ -193,7 +228,8 @@ mod tests {
             (17 queues)
             => `queues` has 17; at most 16 are taken from: let topics share one
 
-        "#]].assert_eq(&told.concat());
+        "#]],
+        );
     }
 
     #[test]

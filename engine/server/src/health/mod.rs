@@ -18,7 +18,7 @@ use untoil_health::{
     AskFlows, DeadMan, DeadManConfig, EntryLog, HEARTBEAT, Metrics, Observer, Part, Pulse,
     Readiness, RuleWatch, State, Telling, Tracer, TracerConfig, Watched,
 };
-use untoil_intake::{Secret, SourceAuth};
+use untoil_intake::{Queue, Secret, SourceAuth};
 use untoil_journal::Journal;
 use untoil_model::Source;
 use untoil_notifier::NotifierHealth;
@@ -31,6 +31,7 @@ use crate::health::ports::Gatekeeper;
 mod http;
 pub(crate) mod log;
 mod ports;
+mod queues;
 
 /// The tasks that health lives in end with these.
 pub(crate) type Tasks = JoinSet<anyhow::Result<()>>;
@@ -115,6 +116,15 @@ impl Health {
         let keeper = Gatekeeper::new(clock, metrics, self.readiness.clone());
         let sight = Sight { facts: keeper.eyes(facts), verify: keeper.eyes(verify), flows };
         (sight, hands.map(|hands| keeper.hands(hands)))
+    }
+
+    /// The queues, watched.
+    pub(crate) fn queues(
+        &self,
+        queues: Vec<(Source, Arc<dyn Queue>)>,
+    ) -> Vec<(Source, Arc<dyn Queue>)> {
+        let base = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
+        queues::watched(queues, base, self.readiness.clone())
     }
 
     /// Our own source among the intake's, if there is a dead-man signal.

@@ -175,6 +175,7 @@ async fn aws_that_denies_is_told_and_deliveries_are_taken_all_the_same() {
         aws ok
         decisions ok
         intake ok
+        queues off
         rules ok
         slack off
         store ok

@@ -4,13 +4,24 @@
 //! events of `aws.cloudwatch`, which AWS does not; ministack refuses them as AWS does, so there the
 //! event travels inside one of ours. A proxy makes the minute for which a message is hidden a second.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::alarm::{backlog, message};
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, within};
 use crate::proxy::{Fault, Proxy};
 use crate::service::{Untoil, eventually};
-use crate::stand_in::{StandIn, ministack, moto};
+use crate::stand_in::{StandIn, guarded_ministack, ministack, moto};
+
+/// What the doctor tries though no rule of these tests needs it; the first needs no permission.
+const DOCTORS: [&str; 7] = [
+    "GetCallerIdentity",
+    "DescribeInstanceInformation",
+    "ListCommands",
+    "DescribeDocument",
+    "DescribeAutoScalingInstances",
+    "DescribeAutoScalingGroups",
+    "GetMetricData",
+];
 
 /// Whose events a stand-in lets us put.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,6 +129,52 @@ async fn heals_by_way_of_a_queue(stand_in: StandIn, events: Events) {
     assert!(told[1..].iter().all(|one| one.contains("sqs:")), "{told:?}");
     assert_eq!(it.untoil.entries("opened").await.len(), 1);
     assert_eq!(it.untoil.run(&["audit", "verify"]).await.status, 0);
+    is_told(&it).await;
+    is_granted(&it).await;
+}
+
+/// What came is counted, and the doctor finds the queue in order.
+async fn is_told(it: &Setting) {
+    let queue = it.arn.rsplit(':').take(2).collect::<Vec<_>>();
+    let queue = format!("{}/{}", queue[1], queue[0]);
+    let counted = it.untoil.text("/metrics").await;
+    for what in ["received", "deleted"] {
+        let sample = format!(r#"untoil_queue_messages_total{{queue="{queue}",what="{what}"}} 3"#);
+        assert!(counted.contains(&sample), "{sample}: {counted}");
+    }
+    assert_eq!(it.untoil.get("/readyz").await["parts"]["queues"]["state"], "ok");
+    let checks = it.untoil.run(&["doctor", "--format", "json"]).await;
+    let checks: Value = serde_json::from_str(&checks.out).unwrap();
+    let about: Vec<&Value> = checks["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["says"].as_str().unwrap().contains(&it.arn))
+        .collect();
+    assert!(about.len() == 3 && about.iter().all(|check| check["ok"] == true), "{about:?}");
+    let heard = format!("`aws` from {}, ", it.url);
+    assert!(checks.to_string().contains(&heard), "{heard}: {checks}");
+}
+
+/// Whatever was called is in the policy that `untoil iam` prints.
+async fn is_granted(it: &Setting) {
+    let policy = it.untoil.json(&["iam"]).await;
+    let statements = policy["Statement"].as_array().unwrap();
+    let granted = |operation: &str, on: &str| {
+        statements.iter().any(|statement| {
+            let is_one = |value: &Value, wanted: &dyn Fn(&str) -> bool| {
+                value.as_array().unwrap().iter().any(|one| wanted(one.as_str().unwrap()))
+            };
+            is_one(&statement["Action"], &|action| action.ends_with(&format!(":{operation}")))
+                && is_one(&statement["Resource"], &|resource| on.is_empty() || resource == on)
+        })
+    };
+    for asked in it.proxy.asked() {
+        let operation = asked.trim_end_matches("Batch");
+        let of_sqs = operation.contains("Message") || operation == "GetQueueAttributes";
+        let on = if of_sqs { it.arn.as_str() } else { "" };
+        assert!(DOCTORS.contains(&operation) || granted(operation, on), "{asked}: {policy}");
+    }
 }
 
 /// What cannot be read is shown to people once, and moved by the queue's own redrive policy.
@@ -181,6 +238,59 @@ async fn ends_in_order(stand_in: StandIn) {
     assert_eq!(it.cloud.waiting(&it.url).await, 0, "what is in hand is deleted");
     let last = it.untoil.run(&["audit", "list", "--last", "1", "--format", "json"]).await;
     assert!(last.out.contains("engine_stopped"), "{last:?}");
+}
+
+/// With the policy that `untoil iam` prints it takes messages; with one for another queue it says so.
+#[tokio::test]
+async fn the_policy_that_iam_prints_is_enough_and_without_it_the_queue_is_told() {
+    let Some(ministack) = guarded_ministack().await else { return };
+    let mut it = Setting::towards(&ministack).await;
+    let iam = async |pairs: &[(&str, &str)]| {
+        it.cloud
+            .query("iam", &[pairs, &[("UserName", "untoil"), ("Version", "2010-05-08")]].concat())
+            .await
+    };
+    iam(&[("Action", "CreateUser")]).await;
+    let key = iam(&[("Action", "CreateAccessKey")]).await;
+    let grant = async |policy: &str| {
+        let put = [("Action", "PutUserPolicy"), ("PolicyName", "p"), ("PolicyDocument", policy)];
+        iam(&put).await;
+    };
+    // AWS asks of a batch whether the single call is allowed; ministack asks by the batch's name.
+    let policy = it.untoil.json(&["iam"]).await.to_string();
+    let single = r#""sqs:DeleteMessage""#;
+    let policy = policy.replace(single, &format!(r#"{single},"sqs:DeleteMessageBatch""#));
+    let other = policy.replace(&it.arn, &format!("{}-2", it.arn));
+    grant(&other).await;
+    it.untoil.set("AWS_ACCESS_KEY_ID", &within(&key, "<AccessKeyId>", "</AccessKeyId>"));
+    let secret = within(&key, "<SecretAccessKey>", "</SecretAccessKey>");
+    it.untoil.set("AWS_SECRET_ACCESS_KEY", &secret);
+    it.untoil.set("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{}", ministack.port));
+    it.untoil.start().await;
+    it.send(&message("ALARM")).await;
+
+    let queues = async || it.untoil.get("/readyz").await["parts"]["queues"].clone();
+    let mut told = queues().await;
+    for _ in 0..600 {
+        if told["state"] == "failed" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        told = queues().await;
+    }
+    let missing = format!("grant `sqs:ReceiveMessage` on `{}`", it.arn);
+    assert!(told["last_error"].as_str().unwrap_or_default().contains(&missing), "{told}");
+    assert_eq!(it.untoil.get("/readyz").await["ready"], true, "others send by HTTP");
+    let doctor = it.untoil.run(&["doctor"]).await;
+    let missing = format!("grant `sqs:GetQueueAttributes` on `{}`", it.arn);
+    assert!(doctor.status == 1 && doctor.out.contains(&missing), "{doctor:?}");
+
+    grant(&policy).await;
+    it.untoil.until("opened", 1).await;
+    it.until_waiting(&it.url, 0).await;
+    let doctor = it.untoil.run(&["doctor"]).await;
+    assert!(doctor.out.contains(&format!("ok     queue          {}", it.arn)), "{doctor:?}");
+    assert_eq!(queues().await["state"], "ok");
 }
 
 #[tokio::test]

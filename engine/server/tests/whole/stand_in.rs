@@ -32,8 +32,18 @@ pub(crate) async fn moto() -> Option<StandIn> {
 
 /// Starts ministack, or says that the test is skipped.
 pub(crate) async fn ministack() -> Option<StandIn> {
+    ministack_with("false").await
+}
+
+/// The same, asking IAM whether a call is allowed.
+pub(crate) async fn guarded_ministack() -> Option<StandIn> {
+    ministack_with("true").await
+}
+
+async fn ministack_with(auth: &str) -> Option<StandIn> {
     let port = free_port();
     let mut command = Command::new("ministack");
+    command.env("AUTH", auth);
     command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
     // CloudWatch's SDK speaks CBOR, for which ministack needs a package that it does not ask for.
     start(command, port, "pip install ministack==1.5.33 cbor2==6.3.0").await

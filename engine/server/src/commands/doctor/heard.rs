@@ -8,7 +8,7 @@ use untoil_model::{Actor, Body, Seq, Source, Stream};
 
 use super::Lines;
 use crate::commands::store;
-use crate::config::{Config, SourceConfig};
+use crate::config::{Config, QueueConfig, SourceConfig};
 
 /// Entries that are looked through, newest first: some days of a busy journal, and a few seconds.
 const ENTRIES_MAX: u64 = 200_000;
@@ -20,7 +20,7 @@ type Heard = BTreeMap<Source, BTreeMap<String, Timestamp>>;
 
 /// One line for each sender that was heard, and a finding for each source and topic that never was.
 pub(super) async fn look(config: &Config, now: Timestamp, lines: &mut Lines) {
-    if config.sources.is_empty() {
+    if config.sources.is_empty() && config.queues.is_empty() {
         return;
     }
     let journal = match store::open_read_only(config).await {
@@ -35,6 +35,10 @@ pub(super) async fn look(config: &Config, now: Timestamp, lines: &mut Lines) {
                 let none = BTreeMap::new();
                 let senders = name.parse().ok().and_then(|source: Source| heard.get(&source));
                 tell((name, source), senders.unwrap_or(&none), (now, all), lines);
+            }
+            for queue in &config.queues {
+                let is_told = config.sources.contains_key(&queue.source);
+                tell_queue((queue, is_told), &heard, (now, all), lines);
             }
         }
         Err(error) => lines.wrong("heard", format!("the journal cannot be read: {error}")),
@@ -83,10 +87,7 @@ fn tell(
     for (sender, at) in senders {
         lines.fine("heard", format!("`{name}` from {sender}, {} ago", ago(now, *at)));
     }
-    let never = match looked {
-        Looked::Through => "never".to_owned(),
-        Looked::AtTheNewest => format!("not in the newest {ENTRIES_MAX} entries"),
-    };
+    let never = never(looked);
     let topics = source.sns.iter().flat_map(|sns| &sns.topics);
     let silent: Vec<&String> = topics.filter(|topic| !senders.contains_key(*topic)).collect();
     for topic in &silent {
@@ -107,6 +108,38 @@ fn tell(
                  it is read with `untoil try FILE --source {name}`"
             ),
         );
+    }
+}
+
+/// A queue is a sender of its source. When it was heard is told with the source's others, if there are.
+fn tell_queue(
+    (queue, is_told): (&QueueConfig, bool),
+    heard: &Heard,
+    (now, looked): (Timestamp, Looked),
+    lines: &mut Lines,
+) {
+    let QueueConfig { url, source } = queue;
+    let senders = source.parse().ok().and_then(|source: Source| heard.get(&source));
+    match senders.and_then(|senders| senders.get(url)) {
+        Some(_) if is_told => {}
+        Some(at) => {
+            lines.fine("heard", format!("`{source}` from {url}, {} ago", ago(now, *at)));
+        }
+        None => lines.wrong(
+            "heard",
+            format!(
+                "`{source}` from {url}: {}; is a topic or rule its sender, and may it send? fire an \
+                 alarm, and see whether a message comes",
+                never(looked)
+            ),
+        ),
+    }
+}
+
+fn never(looked: Looked) -> String {
+    match looked {
+        Looked::Through => "never".to_owned(),
+        Looked::AtTheNewest => format!("not in the newest {ENTRIES_MAX} entries"),
     }
 }
 
@@ -137,11 +170,14 @@ mod tests {
         let journal = MemoryJournal::new();
         let now: Timestamp = NOW.parse().unwrap();
         let topic = "arn:aws:sns:ap-northeast-2:123456789012:alarms";
+        let queue = |name| format!("https://sqs.ap-northeast-2.amazonaws.com/123456789012/{name}");
         for (n, source, sender, at) in [
             (1, "sns", topic, "2026-10-30T03:05:00Z"),
             (2, "sns", topic, "2026-11-01T03:05:00Z"),
             (3, "grafana", "grafana-2", "2026-11-02T03:02:30Z"),
             (4, "grafana", "grafana-1", "2026-11-02T03:04:50Z"),
+            (5, "aws", &queue("untoil"), "2026-11-02T03:04:40Z"),
+            (6, "grafana", &queue("grafana"), "2026-11-02T03:04:30Z"),
         ] {
             let delivery = Delivery {
                 id: DeliveryId { source: source.parse().unwrap(), message: format!("m{n}") },
@@ -156,7 +192,11 @@ mod tests {
         }
         let text = format!(
             "sources:\n  sns: {{ sns: {{ topics: [\"{topic}\", \"{topic}-2\"] }} }}\n  \
-             grafana: {{ bearer: {{ secrets: [] }} }}\n  zabbix: {{ bearer: {{ secrets: [] }} }}\n"
+             grafana: {{ bearer: {{ secrets: [] }} }}\n  zabbix: {{ bearer: {{ secrets: [] }} }}\n\
+             queues:\n  - url: {}\n  - {{ url: {}, source: grafana }}\n  - url: {}\n",
+            queue("untoil"),
+            queue("grafana"),
+            queue("silent"),
         );
         let config = Config::read(&text, &[]).unwrap();
         let (heard, looked) = heard(&journal).await.unwrap();
@@ -166,6 +206,10 @@ mod tests {
             let senders = heard.get(&name.parse::<Source>().unwrap()).unwrap_or(&none);
             tell((name, source), senders, (now, looked), &mut lines);
         }
+        for queue in &config.queues {
+            let is_told = config.sources.contains_key(&queue.source);
+            tell_queue((queue, is_told), &heard, (now, looked), &mut lines);
+        }
         let told: Vec<String> = lines
             .0
             .iter()
@@ -174,9 +218,12 @@ mod tests {
         expect_test::expect![[r#"
             ok `grafana` from grafana-1, 10 s ago
             ok `grafana` from grafana-2, 2 min ago
+            ok `grafana` from https://sqs.ap-northeast-2.amazonaws.com/123456789012/grafana, 30 s ago
             ok `sns` from arn:aws:sns:ap-northeast-2:123456789012:alarms, 24 h ago
             WRONG `sns` from arn:aws:sns:ap-northeast-2:123456789012:alarms-2: never; is it subscribed and confirmed? fire an alarm of it: `aws cloudwatch set-alarm-state --alarm-name NAME --state-value ALARM --state-reason test`
             WRONG `zabbix`: never; send a test from the sender to `/v1/events/zabbix`, and see how it is read with `untoil try FILE --source zabbix`
+            ok `aws` from https://sqs.ap-northeast-2.amazonaws.com/123456789012/untoil, 20 s ago
+            WRONG `aws` from https://sqs.ap-northeast-2.amazonaws.com/123456789012/silent: never; is a topic or rule its sender, and may it send? fire an alarm, and see whether a message comes
         "#]]
         .assert_eq(&told.concat());
     }
