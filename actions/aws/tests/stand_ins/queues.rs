@@ -204,6 +204,78 @@ async fn the_way_of_the_unreadable(port: u16) {
     until("moved to the dead-letter queue", async || broker.count(&dead).await == 1).await;
 }
 
+/// An event in binary mode: its attributes are the message's, from SNS or by itself.
+async fn the_way_of_an_event(port: u16) {
+    let broker = Broker::at(port);
+    let (url, arn) = broker.queue("events", json!({})).await;
+    let queue = reach(port).await.queue(&url.parse().unwrap());
+    let attributes = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "1"),
+        ("ce-source", "/ops"),
+        ("ce-type", "kr.example.backup"),
+        ("ce-subject", "야간"),
+        ("content-type", "application/json"),
+    ];
+    let data = r#"{"state":"firing"}"#;
+    let texts = attributes.map(|(name, value)| {
+        (name.to_owned(), json!({ "DataType": "String", "StringValue": value }))
+    });
+    let send = json!({ "QueueUrl": url, "MessageBody": data,
+        "MessageAttributes": serde_json::Map::from_iter(texts) });
+    broker.sqs("SendMessage", send).await;
+    let topic = broker.topic(&arn).await;
+    let mut publish: Vec<(String, String)> =
+        [("Action", "Publish"), ("TopicArn", &topic), ("Message", data)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec();
+    for (n, (name, value)) in (1..).zip(attributes) {
+        for (field, said) in
+            [("Name", name), ("Value.DataType", "String"), ("Value.StringValue", value)]
+        {
+            publish.push((format!("MessageAttributes.entry.{n}.{field}"), said.to_owned()));
+        }
+    }
+    let pairs: Vec<_> = publish.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+    broker.sns(&pairs).await;
+
+    let journal = Arc::new(MemoryJournal::new());
+    let consumer = Consumer {
+        queue: Arc::new(queue),
+        source: "cloudevents".parse().unwrap(),
+        decoders: Arc::new(Decoders::default()),
+        journal: Arc::clone(&journal) as _,
+        clock: Arc::new(SystemClock),
+    };
+    let stop = CancellationToken::new();
+    let mut running = JoinSet::new();
+    running.spawn(consumer.run(stop.clone()));
+    until("kept", async || !kept(&journal).await.is_empty()).await;
+    until("deleted", async || broker.count(&url).await == 0).await;
+    stop.cancel();
+    running.join_all().await;
+    let ids = kept(&journal).await;
+    assert_eq!(ids.len(), 1, "the same event by two ways is one message: {ids:?}");
+    let delivery = journal.delivery(&ids[0]).await.unwrap().unwrap();
+    let untoil_intake::Decoded::Alarms(alarms) = Decoders::default().decode(&delivery).unwrap()
+    else {
+        panic!("{delivery:?}")
+    };
+    assert_eq!(alarms[0].key.as_str(), "cloudevents:/ops 야간");
+}
+
+#[tokio::test]
+async fn an_event_comes_by_motos_queue_with_its_attributes() {
+    let Some(moto) = moto().await else { return };
+    the_way_of_an_event(moto.port).await;
+}
+
+#[tokio::test]
+async fn an_event_comes_by_ministacks_queue_with_its_attributes() {
+    let Some(ministack) = ministack("false").await else { return };
+    the_way_of_an_event(ministack.port).await;
+}
+
 #[tokio::test]
 async fn what_a_topic_publishes_is_kept_once_by_way_of_motos_queue() {
     let Some(moto) = moto().await else { return };

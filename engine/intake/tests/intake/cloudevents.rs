@@ -153,6 +153,24 @@ fn headers_that_are_no_event_are_unreadable_and_nothing_is_made_up() {
 }
 
 #[test]
+fn a_batch_is_read_whole_or_not_at_all() {
+    let event = |n: usize, state: &str| {
+        json!({ "specversion": "1.0", "id": n.to_string(), "source": "/s", "type": "t",
+            "subject": n.to_string(), "data": { "state": state } })
+    };
+    let batch = |n: usize, last: &str| {
+        let mut all: Vec<Value> = (1..n).map(|n| event(n, "firing")).collect();
+        all.push(event(n, last));
+        with(&[("content-type", "application/cloudevents-batch+json")], &json!(all).to_string())
+    };
+    assert_eq!(alarms(decode(&batch(2_000, "resolved")).unwrap()).len(), 2_000);
+    let error = decode(&batch(2_001, "firing")).unwrap_err().to_string();
+    assert_eq!(error, "more than 2000 events in one batch");
+    let error = decode(&batch(3, "open")).unwrap_err().to_string();
+    assert!(error.contains("unknown variant `open`"), "{error}");
+}
+
+#[test]
 fn a_structured_event_is_told_by_its_content_type_whatever_its_headers() {
     let event = json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t",
         "subject": "body", "data": { "state": "firing" } });
