@@ -150,21 +150,23 @@ impl Writer {
         let target = self.target.clone();
         self.open().await?;
         let Some(open) = &self.session else { return Err(Fault::Lost("it is gone".into()).into()) };
-        let written = target.within(perform(open, &self.me, jobs)).await;
-        let (done, judge) = match written {
-            Ok(written) => written,
+        let judged = target.within(judged(open, &self.me, jobs)).await;
+        let (done, judge) = match judged {
+            Ok(judged) => judged,
             Err(fault) => {
                 self.roll_back(&fault).await;
                 return Err(fault.into());
             }
         };
         let end = judge.entries.last().map(|entry| (judge.end.0, entry.hash));
-        let commit = async { Ok(open.session.client.batch_execute("COMMIT").await?) };
-        match target.within(commit).await {
+        let written = async { Ok(written(open, &self.me, &judge, &jobs[..done]).await) };
+        match target.within(written).await.unwrap_or_else(|silent| Err(Unsettled::Lost(silent))) {
             Ok(()) => {}
-            // The server says that it rolled back.
-            Err(fault @ Fault::Again(_)) => return Err(fault.into()),
-            Err(fault) => {
+            Err(Unsettled::Refused(fault)) => {
+                self.roll_back(&fault).await;
+                return Err(fault.into());
+            }
+            Err(Unsettled::Lost(fault)) => {
                 self.session = None;
                 return Err(Failed::Unknown(fault, done, end));
             }
@@ -229,8 +231,8 @@ impl Writer {
     }
 }
 
-/// Everything of a group's transaction but the commit.
-async fn perform(open: &Open, me: &Member, jobs: &mut [Job]) -> Result<(usize, Judge), Fault> {
+/// Begins a group's transaction, and judges as many of `jobs` as fit.
+async fn judged(open: &Open, me: &Member, jobs: &mut [Job]) -> Result<(usize, Judge), Fault> {
     let client = &open.session.client;
     let mut judge = Box::pin(rows::begin(client, &open.statements, me, jobs)).await?;
     let mut done = 0;
@@ -241,6 +243,43 @@ async fn perform(open: &Open, me: &Member, jobs: &mut [Job]) -> Result<(usize, J
             break;
         }
     }
-    Box::pin(rows::write(client, &open.statements, me, &judge, &jobs[..done])).await?;
     Ok((done, judge))
+}
+
+/// How writing and committing ended otherwise than well.
+enum Unsettled {
+    /// The server says that nothing of it was written.
+    Refused(Fault),
+    /// Nobody knows.
+    Lost(Fault),
+}
+
+/// Writes what was judged and commits it: one round trip, for everybody else waits meanwhile.
+///
+/// The commit is sent behind what is written without waiting for it. Where a statement fails the
+/// server makes a rollback of the commit, so what it has refused was not written; but a connection
+/// that is lost in the middle of writing may have committed.
+async fn written(open: &Open, me: &Member, judge: &Judge, jobs: &[Job]) -> Result<(), Unsettled> {
+    let client = &open.session.client;
+    let write = async {
+        let write = Box::pin(rows::write(client, &open.statements, me, judge, jobs));
+        write.await.map_err(|fault| match fault {
+            Fault::Again(_) | Fault::OfOne(_) | Fault::Refused(_) => Unsettled::Refused(fault),
+            Fault::Unreachable(_) | Fault::Lost(_) | Fault::Broken(_) => Unsettled::Lost(fault),
+        })
+    };
+    let commit = async {
+        client.batch_execute("COMMIT").await.map_err(|error| match Fault::from(error) {
+            // The server says that it rolled back.
+            fault @ Fault::Again(_) => Unsettled::Refused(fault),
+            fault @ (Fault::Unreachable(_)
+            | Fault::Lost(_)
+            | Fault::OfOne(_)
+            | Fault::Refused(_)
+            | Fault::Broken(_)) => Unsettled::Lost(fault),
+        })
+    };
+    // `biased`: they are sent, and answered, in this order.
+    tokio::try_join!(biased; write, commit)?;
+    Ok(())
 }

@@ -72,7 +72,12 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, asked: Arc<Mutex<Cu
                 }
                 if cut == Cut::After {
                     // Its answer is read, so it has committed, and goes nowhere.
-                    drop(server.read(&mut down).await);
+                    let mut answer = Vec::new();
+                    while !answer.windows(7).any(|window| window == b"COMMIT\0") {
+                        if !server.read_buf(&mut answer).await.is_ok_and(|n| n > 0) {
+                            return;
+                        }
+                    }
                     return;
                 }
             }
