@@ -2,8 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{FileType, Metadata};
 use std::io;
 use std::num::NonZero;
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
@@ -95,31 +98,49 @@ impl RuleBook {
     }
 }
 
-/// Builds all of them in their order, on as many threads as there are processors.
+/// Builds all of them in their order.
 fn build(folders: &[RuleFiles], sandbox: &Sandbox) -> Vec<Result<Rule, Vec<Diagnostic>>> {
+    in_shares(folders, |share| share.iter().map(|files| sandbox.build(files)).collect())
+}
+
+/// Does something with all of them, on as many threads as there are processors; in their order.
+pub(crate) fn in_shares<T: Sync, R: Send>(
+    all: &[T],
+    each: impl Fn(&[T]) -> Vec<R> + Sync,
+) -> Vec<R> {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = folders.len().div_ceil(processors).max(SHARE_MIN);
+    let share = all.len().div_ceil(processors).max(SHARE_MIN);
     std::thread::scope(|scope| {
-        let shares: Vec<_> = folders
-            .chunks(share)
-            .map(|share| {
-                let each = move || share.iter().map(|files| sandbox.build(files)).collect();
-                scope.spawn::<_, Vec<_>>(each)
-            })
-            .collect();
-        let built = shares.into_iter().map(ScopedJoinHandle::join);
-        built.flat_map(|share| share.unwrap_or_else(|bug| resume_unwind(bug))).collect()
+        let shares: Vec<_> = all.chunks(share).map(|share| scope.spawn(|| each(share))).collect();
+        let done = shares.into_iter().map(ScopedJoinHandle::join);
+        done.flat_map(|share| share.unwrap_or_else(|bug| resume_unwind(bug))).collect()
     })
 }
 
 /// Reads the files of every folder in `dir`, by name, and says what cannot be read.
 pub(crate) fn read_folders(dir: &Path) -> io::Result<(Vec<RuleFiles>, Vec<Diagnostic>)> {
+    let (names, mut diagnostics) = folder_names(dir)?;
+    let mut folders = Vec::new();
+    for name in names {
+        match read_folder(dir, &name) {
+            Ok((files, _)) => folders.push(files),
+            Err(diagnostic) => diagnostics.push(*diagnostic),
+        }
+    }
+    Ok((folders, diagnostics))
+}
+
+/// The names of the folders in `dir`, in order, and whether they are too many.
+pub(crate) fn folder_names(dir: &Path) -> io::Result<(Vec<OsString>, Vec<Diagnostic>)> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
+        // A link to a folder is one, too.
+        let is_folder =
+            |kind: FileType| kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
         let is_hidden = name.to_string_lossy().starts_with('.');
-        if !is_hidden && entry.path().is_dir() {
+        if !is_hidden && entry.file_type().is_ok_and(is_folder) {
             names.push(name);
         }
     }
@@ -131,32 +152,72 @@ pub(crate) fn read_folders(dir: &Path) -> io::Result<(Vec<RuleFiles>, Vec<Diagno
         diagnostics.push(finding.into_diagnostic("", "rules", ""));
         names.truncate(RULES_MAX);
     }
-    let mut folders = Vec::new();
-    for name in names {
-        let folder = dir.join(&name);
-        let name = name.to_string_lossy().into_owned();
-        let read = |file: &str, bytes_max: usize| read_bounded(&folder.join(file), bytes_max);
-        match (read("rule.yaml", MANIFEST_BYTES_MAX), read("rule.rhai", cage::SOURCE_BYTES_MAX)) {
-            (Ok(manifest), Ok(script)) => folders.push(RuleFiles { name, manifest, script }),
-            (Err(error), _) | (_, Err(error)) => {
-                let finding =
-                    Finding::of_file(Code::R110, format!("failed to read the rule: {error}"));
-                diagnostics.push(finding.into_diagnostic(&name, &name, ""));
-            }
+    Ok((names, diagnostics))
+}
+
+/// Reads the files of one folder, and tells when they were written.
+pub(crate) fn read_folder(
+    dir: &Path,
+    name: &OsStr,
+) -> Result<(RuleFiles, Stamps), Box<Diagnostic>> {
+    let mut path = dir.join(name).join("rule.yaml");
+    let name = name.to_string_lossy().into_owned();
+    let manifest = read_bounded(&path, MANIFEST_BYTES_MAX);
+    path.set_file_name("rule.rhai");
+    match (manifest, read_bounded(&path, cage::SOURCE_BYTES_MAX)) {
+        (Ok(manifest), Ok(script)) => {
+            let (manifest, manifest_at) = manifest.unzip();
+            let (script, script_at) = script.unzip();
+            Ok((RuleFiles { name, manifest, script }, Stamps([manifest_at, script_at])))
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            let finding = Finding::of_file(Code::R110, format!("failed to read the rule: {error}"));
+            Err(Box::new(finding.into_diagnostic(&name, &name, "")))
         }
     }
-    Ok((folders, diagnostics))
+}
+
+/// When a folder's two files were written, as far as the file system tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stamps([Option<Stamp>; 2]);
+
+impl Stamps {
+    /// As they are now; a file that cannot be looked at is as good as none.
+    pub(crate) fn of(dir: &Path, name: &OsStr) -> Self {
+        let stamp = |path: &Path| std::fs::metadata(path).ok().map(|it| Stamp::of(&it));
+        let mut path = dir.join(name).join("rule.yaml");
+        let manifest = stamp(&path);
+        path.set_file_name("rule.rhai");
+        Self([manifest, stamp(&path)])
+    }
+}
+
+/// What changes when a file is written or replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        Self { inode: file.ino(), bytes: file.size(), changed: (file.ctime(), file.ctime_nsec()) }
+    }
 }
 
 /// A file's bytes, one more than `bytes_max` at most, so that a longer one is seen to be too long.
-fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Option<(Vec<u8>, Stamp)>> {
     use std::io::Read as _;
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut bytes = Vec::new();
+    let stamp = Stamp::of(&file.metadata()?);
+    // One byte more, so that its end is seen without growing.
+    let expected = usize::try_from(stamp.bytes).unwrap_or(bytes_max).min(bytes_max) + 1;
+    let mut bytes = Vec::with_capacity(expected);
     file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
+    Ok(Some((bytes, stamp)))
 }

@@ -18,6 +18,7 @@ mod views;
 mod diagnostic;
 mod glob;
 mod manifest;
+mod quick;
 mod reading;
 mod template;
 mod yaml;

@@ -9,7 +9,7 @@ use crate::glob::Glob;
 use crate::template::{Template, TemplateError};
 
 /// A rule's manifest, checked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
     /// One line for people.
     pub summary: String,

@@ -10,6 +10,7 @@ use untoil_model::{ActionKind, Limits, Mode, Period, Rate, Verify};
 use crate::diagnostic::{Code, Finding};
 use crate::glob::Glob;
 use crate::manifest::{FactWish, Manifest, Matcher};
+use crate::quick;
 use crate::template::{ALARM_FIELDS, Template, TemplateFault};
 use crate::yaml::{self, Key, Node, Value};
 
@@ -44,6 +45,13 @@ pub(crate) fn read(
     let mut reader = Reader { source, catalogue, findings: Vec::new(), places: Places::default() };
     let manifest = reader.manifest(&root).filter(|_| reader.findings.is_empty());
     (manifest, reader.places, reader.findings)
+}
+
+/// Reads a manifest that is a plain one without anything to say of it.
+pub(crate) fn read_plain(source: &str, catalogue: &Catalogue) -> Option<Manifest> {
+    let root = quick::parse(source)?;
+    let mut reader = Reader { source, catalogue, findings: Vec::new(), places: Places::default() };
+    reader.manifest(&root).filter(|_| reader.findings.is_empty())
 }
 
 struct Reader<'a> {

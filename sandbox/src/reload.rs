@@ -1,6 +1,7 @@
 //! Keeps the rule book up to date with its folder while the engine runs.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +11,9 @@ use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use untoil_model::{Mode, RuleName, RuleVersion};
 
-use crate::book::{self, RuleBook};
+use crate::book::{self, RuleBook, Stamps};
 use crate::diagnostic::{Diagnostic, Severity, cut};
-use crate::rule::{Rule, RuleFiles};
+use crate::rule::{self, Digest, Rule, RuleFiles};
 use crate::sandbox::Sandbox;
 
 /// Longest error in an event: a few findings with their carets.
@@ -56,7 +57,7 @@ pub struct Reloader {
     dir: PathBuf,
     sandbox: Sandbox,
     book: Arc<ArcSwap<RuleBook>>,
-    seen: BTreeMap<String, RuleFiles>,
+    seen: BTreeMap<String, Digest>,
     diagnostics: BTreeMap<String, Vec<Diagnostic>>,
     folder_error: Option<String>,
     touched: Arc<Notify>,
@@ -69,19 +70,95 @@ impl Reloader {
     ///
     /// Blocks: it reads files and compiles.
     pub fn load(dir: &Path, sandbox: Sandbox) -> (Self, Vec<ReloadEvent>) {
-        let touched = Arc::new(Notify::new());
-        let mut reloader = Self {
+        let mut reloader = Self::new(dir, sandbox);
+        reloader.watch();
+        let events = reloader.poll();
+        (reloader, events)
+    }
+
+    /// Opens the book for the first time, quickly: plain manifests are read, so that each rule
+    /// answers its alarms, and scripts are left for [`Reloader::check`]. A rule that is asked before
+    /// is checked then. Never fails.
+    ///
+    /// Blocks: it reads files.
+    pub fn open(dir: &Path, sandbox: Sandbox) -> (Self, Vec<ReloadEvent>) {
+        let mut reloader = Self::new(dir, sandbox);
+        let (names, too_many) = match book::folder_names(dir) {
+            Ok(names) => names,
+            Err(error) => {
+                let events = reloader.folder_failed(&error);
+                return (reloader, events);
+            }
+        };
+        let sandbox = &reloader.sandbox;
+        let opened = book::in_shares(&names, |share| open_share(dir, share, sandbox));
+        let mut rules = BTreeMap::new();
+        let mut events = Vec::new();
+        let whole = too_many.into_iter().map(|found| (None, Err(vec![found])));
+        for (files, opened) in whole.chain(opened) {
+            if let Some((name, digest)) = &files {
+                reloader.seen.insert(name.clone(), *digest);
+            }
+            match opened {
+                Ok(rule) if rule.unchecked().is_some() => {
+                    rules.insert(rule.name.clone(), Arc::new(rule));
+                }
+                Ok(rule) => events.push(reloader.loaded(&mut rules, Arc::new(rule))),
+                Err(found) => {
+                    let name = found.first().map_or("*", |first| first.rule.as_str()).to_owned();
+                    events.push(reloader.broken(&rules, &name, found));
+                }
+            }
+        }
+        reloader.book.store(Arc::new(RuleBook::new(rules.into_values())));
+        (reloader, events)
+    }
+
+    /// Checks up to `n_max` of the rules that [`Reloader::open`] left for later, by name. Those that
+    /// do not pass are taken out. Without an event there is nothing left to check, and from then on
+    /// the folder is watched: [`Reloader::poll`] once for what changed meanwhile.
+    ///
+    /// Blocks: it compiles.
+    pub fn check(&mut self, n_max: usize) -> Vec<ReloadEvent> {
+        let book = self.book();
+        let left = book.rules().iter().filter_map(|rule| Some((rule, rule.unchecked()?)));
+        let left: Vec<(&Arc<Rule>, &RuleFiles)> = left.take(n_max).collect();
+        let mut rules = by_name(&book);
+        let mut events = Vec::new();
+        for (rule, files) in left {
+            let checked = self.sandbox.check(rule, files);
+            rules.remove(&rule.name);
+            events.push(match checked {
+                Ok(checked) => self.loaded(&mut rules, Arc::new(checked)),
+                Err(found) => self.broken(&rules, &files.name, found),
+            });
+        }
+        if events.is_empty() {
+            self.watch();
+        } else {
+            self.book.store(Arc::new(RuleBook::new(rules.into_values())));
+        }
+        events
+    }
+
+    /// With thousands of folders the system takes a tenth of a second to watch them all.
+    fn watch(&mut self) {
+        if self.watcher.is_none() {
+            self.watcher = watcher(&self.dir, &self.touched);
+        }
+    }
+
+    fn new(dir: &Path, sandbox: Sandbox) -> Self {
+        Self {
             dir: dir.to_owned(),
             sandbox,
             book: Arc::new(ArcSwap::from_pointee(RuleBook::default())),
             seen: BTreeMap::new(),
             diagnostics: BTreeMap::new(),
             folder_error: None,
-            watcher: watcher(dir, &touched),
-            touched,
-        };
-        let events = reloader.poll();
-        (reloader, events)
+            watcher: None,
+            touched: Arc::new(Notify::new()),
+        }
     }
 
     /// The rules as they are now. A run keeps the book it began with.
@@ -149,13 +226,13 @@ impl Reloader {
         present: &[RuleFiles],
         unreadable: Vec<Diagnostic>,
     ) -> Vec<ReloadEvent> {
-        let mut rules: BTreeMap<RuleName, Arc<Rule>> =
-            self.book().rules().iter().map(|rule| (rule.name.clone(), Arc::clone(rule))).collect();
+        let mut rules = by_name(&self.book());
         let mut events = self.remove(&mut rules, present, &unreadable);
         for files in settled {
-            if self.seen.get(&files.name) != Some(&files) {
+            let digest = files.digest();
+            if self.seen.get(&files.name) != Some(&digest) {
                 events.push(self.build(&mut rules, &files));
-                self.seen.insert(files.name.clone(), files);
+                self.seen.insert(files.name, digest);
             }
         }
         for diagnostic in unreadable {
@@ -201,18 +278,21 @@ impl Reloader {
         files: &RuleFiles,
     ) -> ReloadEvent {
         match self.sandbox.build(files) {
-            Ok(rule) => {
-                let rule = Arc::new(rule);
-                self.diagnostics.insert(files.name.clone(), rule.warnings.clone());
-                rules.insert(rule.name.clone(), Arc::clone(&rule));
-                ReloadEvent::Loaded {
-                    rule: rule.name.clone(),
-                    version: rule.version.clone(),
-                    mode: rule.manifest.mode,
-                }
-            }
+            Ok(rule) => self.loaded(rules, Arc::new(rule)),
             Err(found) => self.broken(rules, &files.name, found),
         }
+    }
+
+    fn loaded(
+        &mut self,
+        rules: &mut BTreeMap<RuleName, Arc<Rule>>,
+        rule: Arc<Rule>,
+    ) -> ReloadEvent {
+        self.diagnostics.insert(rule.name.to_string(), rule.warnings.clone());
+        let (name, version) = (rule.name.clone(), rule.version.clone());
+        let mode = rule.manifest.mode;
+        rules.insert(name.clone(), rule);
+        ReloadEvent::Loaded { rule: name, version, mode }
     }
 
     fn broken(
@@ -232,6 +312,34 @@ impl Reloader {
         let kept = kept.map(|(_, rule)| rule.version.clone());
         ReloadEvent::Broken { rule: name.to_owned(), error, kept }
     }
+}
+
+fn by_name(book: &RuleBook) -> BTreeMap<RuleName, Arc<Rule>> {
+    book.rules().iter().map(|rule| (rule.name.clone(), Arc::clone(rule))).collect()
+}
+
+/// A rule, or what is wrong with it, under the text that was seen; none where it could not be read.
+type Opened = (Option<(String, Digest)>, Result<Rule, Vec<Diagnostic>>);
+
+/// Opens some of the folders. What is written at this moment is left for the next poll.
+fn open_share(dir: &Path, names: &[OsString], sandbox: &Sandbox) -> Vec<Opened> {
+    let opened = names.iter().map(|name| {
+        let (files, stamps) = match book::read_folder(dir, name) {
+            Ok(read) => read,
+            Err(unreadable) => return (None, (None, Err(vec![*unreadable]))),
+        };
+        let digest = files.digest();
+        let seen = Some((files.name.clone(), digest));
+        let rule = rule::index(files, digest, sandbox).or_else(|files| sandbox.build(&files));
+        (Some(stamps), (seen, rule))
+    });
+    // Looked at again only when all were read: that gives a writer the more time to be seen.
+    let opened: Vec<_> = opened.collect();
+    let looked = names.iter().zip(opened);
+    let settled = looked.filter(|(name, (stamps, _))| {
+        stamps.as_ref().is_none_or(|stamps| *stamps == Stamps::of(dir, name))
+    });
+    settled.map(|(_, (_, opened))| opened).collect()
 }
 
 /// Looks a folder up among folders in the order of their names.

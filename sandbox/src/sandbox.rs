@@ -11,7 +11,7 @@ use crate::cage::{Cage, Called};
 use crate::checker::Functions;
 use crate::pool::{Pool, PoolError};
 use crate::rule::Rule;
-use crate::script::{Fault, Script, ScriptError};
+use crate::script::{AllCompiled, Fault, Script, ScriptError};
 use crate::turns::Turns;
 use crate::views::{AlarmView, Record};
 use crate::{meter, steps};
@@ -34,6 +34,7 @@ struct Inner {
     turns: Turns,
     functions: Functions,
     catalogue: Arc<Catalogue>,
+    compiled: AllCompiled,
 }
 
 /// Why there is no sandbox.
@@ -96,22 +97,26 @@ impl Sandbox {
         let functions = Functions::of(&cage);
         let pool = Pool::start(threads)?;
         let turns = Turns::new(threads);
-        Ok(Self { inner: Arc::new(Inner { cage, pool, turns, functions, catalogue }) })
+        let compiled = AllCompiled::default();
+        let inner = Inner { cage, pool, turns, functions, catalogue, compiled };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Asks a rule. Ends within a second of its turn, whatever the script does; askings of one rule
-    /// never have all turns.
+    /// Asks a rule. Ends within a second of its turn, whatever the script does, and within two the
+    /// first time; askings of one rule never have all turns. A rule that was not checked yet is
+    /// checked first, and one that does not pass answers so.
     ///
     /// Waits on a thread of the runtime's blocking pool, so that paused time stands still
     /// meanwhile. Dropping the future leaves the script to end by itself.
     pub async fn ask(&self, rule: &Rule, question: Question<'_>) -> Answer {
-        let Some(asking) = Asking::new(rule, question) else {
-            return Answer { proposals: Ok(Vec::new()), printed: Vec::new() };
-        };
+        let asking = Asking::new(question);
+        if asking.is_next() && rule.unchecked().is_none() && !rule.has_next() {
+            return nothing_more();
+        }
         let turn = self.inner.turns.take(&rule.name).await;
-        let inner = Arc::clone(&self.inner);
+        let (sandbox, rule) = (self.clone(), rule.clone());
         let outcome = tokio::task::spawn_blocking(move || {
-            let answer = inner.ask(asking);
+            let answer = sandbox.ask_checked(&rule, asking);
             // Not before: who dropped the future must not make room for what is still running.
             drop(turn);
             answer
@@ -122,18 +127,30 @@ impl Sandbox {
 
     /// Asks a rule and blocks the calling thread; for checks outside a runtime.
     pub fn ask_blocking(&self, rule: &Rule, question: Question<'_>) -> Answer {
-        match Asking::new(rule, question) {
-            Some(asking) => self.inner.ask(asking),
-            None => Answer { proposals: Ok(Vec::new()), printed: Vec::new() },
+        self.ask_checked(rule, Asking::new(question))
+    }
+
+    fn ask_checked(&self, rule: &Rule, asking: Asking) -> Answer {
+        let script = match self.script(rule) {
+            Ok(script) => script,
+            Err(error) => return Answer { proposals: Err(error), printed: Vec::new() },
+        };
+        if asking.is_next() && !script.compiled.has_next {
+            return nothing_more();
         }
+        let cage = Arc::clone(&self.inner.cage);
+        let asked = self.inner.pool.run(ASK_TIME, move || asking.call(&script, &cage));
+        asked.unwrap_or_else(refused)
     }
 
     /// Asks a rule on the calling thread, for simulations: what comes out never depends on how busy
     /// the machine is. Operations and memory are bounded as ever; time is not.
     pub fn ask_here(&self, rule: &Rule, question: Question<'_>) -> Answer {
-        match Asking::new(rule, question) {
-            Some(asking) => asking.call(&self.inner.cage),
-            None => Answer { proposals: Ok(Vec::new()), printed: Vec::new() },
+        let asking = Asking::new(question);
+        match self.script(rule) {
+            Ok(script) if asking.is_next() && !script.compiled.has_next => nothing_more(),
+            Ok(script) => asking.call(&script, &self.inner.cage),
+            Err(error) => Answer { proposals: Err(error), printed: Vec::new() },
         }
     }
 
@@ -155,13 +172,16 @@ impl Sandbox {
         &self.inner.pool
     }
 
+    pub(crate) fn compiled(&self) -> &AllCompiled {
+        &self.inner.compiled
+    }
+
     pub(crate) fn functions(&self) -> &Functions {
         &self.inner.functions
     }
 }
 
 struct Asking {
-    script: Arc<Script>,
     alarm: AlarmView,
     facts: Record,
     results: Option<Record>,
@@ -169,34 +189,34 @@ struct Asking {
 }
 
 impl Asking {
-    fn new(rule: &Rule, question: Question<'_>) -> Option<Self> {
-        let script = Arc::clone(&rule.script);
-        match question {
-            Question::Plan { alarm, target, facts } => Some(Self {
-                script,
-                alarm: AlarmView::new(alarm, target),
-                facts: Record::of_facts(facts),
-                results: None,
-                target: target.to_string(),
-            }),
-            Question::Next { alarm, target, facts, results } => rule.has_next().then(|| Self {
-                script,
-                alarm: AlarmView::new(alarm, target),
-                facts: Record::of_facts(facts),
-                results: Some(Record::of_results(results)),
-                target: target.to_string(),
-            }),
-        }
+    fn new(question: Question<'_>) -> Self {
+        let (alarm, target, facts, results) = match question {
+            Question::Plan { alarm, target, facts } => (alarm, target, facts, None),
+            Question::Next { alarm, target, facts, results } => {
+                (alarm, target, facts, Some(Record::of_results(results)))
+            }
+        };
+        let (alarm, facts) = (AlarmView::new(alarm, target), Record::of_facts(facts));
+        Self { alarm, facts, results, target: target.to_string() }
     }
 
-    fn call(self, cage: &Cage) -> Answer {
-        let Self { script, alarm, facts, results, target } = self;
-        let called: Called = match results {
-            None => cage.call(&script.ast, "plan", (alarm, facts)),
-            Some(results) => cage.call(&script.ast, "next", (alarm, facts, results)),
-        };
-        Answer { proposals: judged(&script, &target, called.outcome), printed: called.printed }
+    fn is_next(&self) -> bool {
+        self.results.is_some()
     }
+
+    fn call(self, script: &Script, cage: &Cage) -> Answer {
+        let Self { alarm, facts, results, target } = self;
+        let ast = &script.compiled.ast;
+        let called: Called = match results {
+            None => cage.call(ast, "plan", (alarm, facts)),
+            Some(results) => cage.call(ast, "next", (alarm, facts, results)),
+        };
+        Answer { proposals: judged(script, &target, called.outcome), printed: called.printed }
+    }
+}
+
+fn nothing_more() -> Answer {
+    Answer { proposals: Ok(Vec::new()), printed: Vec::new() }
 }
 
 fn judged(
@@ -206,13 +226,6 @@ fn judged(
 ) -> Result<Vec<Proposal>, ScriptError> {
     let given = outcome.map_err(|error| ScriptError::of(script, &error))?;
     steps::proposals(&given, target).map_err(|why| ScriptError::plain(Fault::Shape, why))
-}
-
-impl Inner {
-    fn ask(&self, asking: Asking) -> Answer {
-        let cage = Arc::clone(&self.cage);
-        self.pool.run(ASK_TIME, move || asking.call(&cage)).unwrap_or_else(refused)
-    }
 }
 
 fn refused(error: PoolError) -> Answer {

@@ -1,12 +1,15 @@
 //! A compiled script, and what went wrong when it was asked.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rhai::{AST, EvalAltResult, ParseError, ParseErrorType, Position};
 use serde::Serialize;
+use untoil_model::Hash;
 
+use crate::book::RULES_MAX;
 use crate::cage::{self, Cage};
 use crate::diagnostic::{self, Code, Finding};
 
@@ -16,12 +19,38 @@ const MESSAGE_BYTES_MAX: usize = 500;
 /// Names in one list of a script: as many as it may have variables.
 const NAMES_MAX: usize = 64;
 
-/// A script that was compiled and checked.
+/// A script's text, compiled.
 #[derive(Debug)]
-pub(crate) struct Script {
+pub(crate) struct Compiled {
     pub(crate) ast: AST,
     pub(crate) has_next: bool,
     pub(crate) source: String,
+}
+
+/// The scripts that some rule holds, by what their texts hash to.
+#[derive(Debug, Default)]
+pub(crate) struct AllCompiled(Mutex<BTreeMap<Hash, Weak<Compiled>>>);
+
+impl AllCompiled {
+    pub(crate) fn get(&self, source: &str) -> Option<Arc<Compiled>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&Hash::of(source.as_bytes())).and_then(Weak::upgrade)
+    }
+
+    pub(crate) fn keep(&self, compiled: &Arc<Compiled>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody holds most of them any more when there are more than rules.
+        if all.len() >= RULES_MAX {
+            all.retain(|_, compiled| compiled.strong_count() > 0);
+        }
+        all.insert(Hash::of(compiled.source.as_bytes()), Arc::downgrade(compiled));
+    }
+}
+
+/// The script of a rule that was checked.
+#[derive(Debug)]
+pub(crate) struct Script {
+    pub(crate) compiled: Arc<Compiled>,
     /// Relative to the rules folder, for messages.
     pub(crate) file: String,
     pub(crate) rule: String,
@@ -74,7 +103,7 @@ impl ScriptError {
     pub(crate) fn of(script: &Script, error: &EvalAltResult) -> Self {
         let (fault, message) = explain(innermost(error));
         let message = diagnostic::cut(&message, MESSAGE_BYTES_MAX);
-        let span = span_at(&script.source, position(error));
+        let span = span_at(&script.compiled.source, position(error));
         let Some(span) = span else {
             let mut plain = Self::plain(fault, message);
             plain.rendered = format!("{}\n  --> {}", plain.rendered, script.file);
@@ -82,7 +111,7 @@ impl ScriptError {
         };
         // The code is not shown: these are events of a run, not findings of a check.
         let finding = Finding::error(Code::R201, span, message.clone());
-        let shown = finding.into_diagnostic(&script.rule, &script.file, &script.source);
+        let shown = finding.into_diagnostic(&script.rule, &script.file, &script.compiled.source);
         Self {
             fault,
             message,
@@ -183,7 +212,7 @@ pub(crate) fn span_at(source: &str, position: Position) -> Option<Range<usize>> 
 }
 
 /// Compiles `source` after its size was checked.
-pub(crate) fn compile(cage: &Cage, source: &str) -> Result<Arc<AST>, Finding> {
+pub(crate) fn compile(cage: &Cage, source: String) -> Result<Arc<Compiled>, Finding> {
     if source.len() > cage::SOURCE_BYTES_MAX {
         let message =
             format!("the script has {} bytes, at most {}", source.len(), cage::SOURCE_BYTES_MAX);
@@ -194,11 +223,13 @@ pub(crate) fn compile(cage: &Cage, source: &str) -> Result<Arc<AST>, Finding> {
         let message = format!("the script has {n_lines} lines, at most {}", cage::LINES_MAX);
         return Err(Finding::of_file(Code::R202, message));
     }
-    if let Some(span) = long_list(source) {
+    if let Some(span) = long_list(&source) {
         let message = format!("more than {NAMES_MAX} names in one list");
         return Err(Finding::error(Code::R202, span, message));
     }
-    cage.compile(source).map(Arc::new).map_err(|error| parse_finding(source, &error))
+    let ast = cage.compile(&source).map_err(|error| parse_finding(&source, &error))?;
+    let has_next = ast.iter_functions().any(|function| function.name == "next");
+    Ok(Arc::new(Compiled { ast, has_next, source }))
 }
 
 /// The first name after too many in a row with commas between them: parameters, where Rhai's

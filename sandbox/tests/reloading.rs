@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests may fail")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use expect_test::expect;
 use untoil_actions::Catalogue;
-use untoil_sandbox::{MeteredAlloc, ReloadEvent, Reloader, RuleBook, Sandbox};
+use untoil_model::{Alarm, AlarmState};
+use untoil_sandbox::{MeteredAlloc, Question, ReloadEvent, Reloader, RuleBook, Sandbox};
 
 #[global_allocator]
 static METERED: MeteredAlloc = MeteredAlloc;
@@ -144,4 +146,120 @@ fn a_version_names_the_text_of_both_files() {
     assert_eq!(first, version(dir.path()));
     write(dir.path(), "one", "First", "fn plan(alarm, facts) { slack::message(\"y\") }");
     assert_ne!(first, version(dir.path()));
+}
+
+fn ask(sandbox: &Sandbox, rule: &untoil_sandbox::Rule) -> Result<usize, String> {
+    let alarm = alarm();
+    let target = rule.manifest.target_of(&alarm).unwrap();
+    let facts = untoil_model::Facts::default();
+    let question = Question::Plan { alarm: &alarm, target: &target, facts: &facts };
+    let answer = sandbox.ask_blocking(rule, question);
+    answer.proposals.map(|steps| steps.len()).map_err(|error| error.to_string())
+}
+
+fn alarm() -> Alarm {
+    Alarm {
+        key: "cloudwatch:web".parse().unwrap(),
+        source: "cloudwatch".parse().unwrap(),
+        name: "web".into(),
+        state: AlarmState::Firing,
+        changed_at: jiff::Timestamp::UNIX_EPOCH,
+        severity: None,
+        reason: String::new(),
+        description: String::new(),
+        account: None,
+        region: None,
+        namespace: None,
+        metric: None,
+        dimensions: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        value: None,
+        threshold: None,
+        link: None,
+        origin: None,
+    }
+}
+
+#[test]
+fn an_opened_book_answers_alarms_before_its_scripts_are_checked_and_drops_none_silently() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "good", "Good", GOOD);
+    write(dir.path(), "bad-script", "Bad", "fn plan(alarm, facts) { alarm.nmae }");
+    write(dir.path(), "no-script", "Bad", "this is not a script");
+    write(dir.path(), "bad-manifest", "{ not: a summary }", GOOD);
+    let sandbox = sandbox();
+    let (mut reloader, events) = Reloader::open(dir.path(), sandbox.clone());
+    expect![[r"
+        broken bad-manifest kept=false error[R104]: expected a text, found a table"]]
+    .assert_eq(&told(&events).join("\n"));
+    let early = reloader.book();
+    let asked: Vec<String> = early
+        .matching(&alarm())
+        .into_iter()
+        .map(|rule| format!("{}: {:?}", rule.name, ask(&sandbox, rule)))
+        .collect();
+    expect![[r#"
+        bad-script: Err("`bad-script` does not pass its check: alarms have no field `nmae`")
+        good: Ok(1)
+        no-script: Err("`no-script` does not pass its check: 'this' can only be used in functions")"#]]
+    .assert_eq(&asked.join("\n"));
+
+    let first = told(&reloader.check(2));
+    let rest = told(&reloader.check(10));
+    expect![[r"
+        broken bad-script kept=false error[R208]: alarms have no field `nmae`
+        loaded good shadow
+        broken no-script kept=false error[R201]: 'this' can only be used in functions"]]
+    .assert_eq(&[first, rest].concat().join("\n"));
+    assert!(!reloader.is_watching(), "only when all are checked");
+    assert!(reloader.check(10).is_empty() && reloader.is_watching());
+    let left: Vec<_> = reloader.book().rules().iter().map(|rule| rule.name.to_string()).collect();
+    assert_eq!(left, ["good"]);
+    let found = |rule: &str| reloader.diagnostics().any(|found| found.rule == rule);
+    assert!(found("bad-manifest") && found("bad-script") && found("no-script"));
+    assert!(reloader.poll().is_empty(), "what was told is told once");
+
+    write(dir.path(), "good", "Good", "fn plan(alarm, facts) { alarm.nmae }");
+    write(dir.path(), "bad-script", "Mended", GOOD);
+    assert_eq!(
+        told(&reloader.poll()),
+        [
+            "loaded bad-script shadow",
+            "broken good kept=true error[R208]: alarms have no field `nmae`"
+        ],
+        "a reload checks before it changes anything"
+    );
+}
+
+#[test]
+fn an_opened_book_is_the_one_that_is_loaded() {
+    let rules = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../rules"));
+    let (mut opened, mut events) = Reloader::open(rules, sandbox());
+    let early = opened.book();
+    loop {
+        let checked = opened.check(2);
+        if checked.is_empty() {
+            break;
+        }
+        events.extend(checked);
+    }
+    let (loaded, all) = Reloader::load(rules, sandbox());
+    let mut events = told(&events);
+    events.sort();
+    assert_eq!(events, told(&all));
+    for ((early, checked), rule) in
+        early.rules().iter().zip(opened.book().rules()).zip(loaded.book().rules())
+    {
+        assert_eq!((&early.name, &early.version), (&rule.name, &rule.version));
+        assert_eq!((&early.manifest, early.source()), (&rule.manifest, rule.source()));
+        assert_eq!((&checked.manifest, checked.has_next()), (&rule.manifest, rule.has_next()));
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_told_when_the_book_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut reloader, events) = Reloader::open(&dir.path().join("none"), sandbox());
+    assert!(told(&events)[0].starts_with("broken * kept=false failed to read the rules folder"));
+    assert!(reloader.check(10).is_empty());
 }

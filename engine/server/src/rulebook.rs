@@ -22,6 +22,8 @@ const SCRIPT_THREADS: usize = 2;
 const POLL_WATCHED: Duration = Duration::from_secs(30);
 /// How often where it does not.
 const POLL_UNWATCHED: Duration = Duration::from_secs(5);
+/// Rules checked after the start before what was found is told, and a stop is heard: 0.1 s of work.
+const CHECKED_AT_ONCE: usize = 500;
 /// After a change: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -103,8 +105,21 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Loads the rules and the policy. Broken rules are events; a broken policy is an error.
     pub(crate) fn from(dir: &Path, catalogue: Arc<Catalogue>) -> anyhow::Result<Self> {
+        Self::by(Reloader::load, dir, catalogue)
+    }
+
+    /// The same, but scripts are checked by [`Loaded::keep`], or when a rule is first asked.
+    pub(crate) fn open(dir: &Path, catalogue: Arc<Catalogue>) -> anyhow::Result<Self> {
+        Self::by(Reloader::open, dir, catalogue)
+    }
+
+    fn by(
+        load: fn(&Path, Sandbox) -> (Reloader, Vec<ReloadEvent>),
+        dir: &Path,
+        catalogue: Arc<Catalogue>,
+    ) -> anyhow::Result<Self> {
         let sandbox = Sandbox::start(catalogue, SCRIPT_THREADS)?;
-        let (reloader, events) = Reloader::load(dir, sandbox.clone());
+        let (reloader, events) = load(dir, sandbox.clone());
         let policy_file = dir.join("policy.yaml");
         let policy_text = policy_text(&policy_file)?;
         let (policy, enrichment) = policy(&policy_file, &policy_text)?;
@@ -146,30 +161,34 @@ impl Loaded {
         }
     }
 
-    /// Keeps the book up to date and journals what changes, until `stop`.
+    /// Checks what was left for later, then keeps the book up to date, and journals what changes,
+    /// until `stop`.
     pub(crate) async fn keep(
         mut self,
         (journal, clock, actor): (Arc<dyn Journal>, Arc<dyn Clock>, Actor),
         stop: CancellationToken,
     ) {
         let mut events = std::mem::take(&mut self.events);
+        let mut left = Left::ToCheck;
         loop {
             tell(&*journal, (&*clock, &actor), &mut events).await;
-            let every = if self.reloader.is_watching() { POLL_WATCHED } else { POLL_UNWATCHED };
-            let touched = self.reloader.signal();
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = touched.notified() => clock.sleep(SETTLE).await,
-                () = clock.sleep(every) => {}
+            match left {
+                _ if stop.is_cancelled() => return,
+                Left::ToCheck | Left::ToCompare => {}
+                Left::Nothing => {
+                    let every =
+                        if self.reloader.is_watching() { POLL_WATCHED } else { POLL_UNWATCHED };
+                    let touched = self.reloader.signal();
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = touched.notified() => clock.sleep(SETTLE).await,
+                        () = clock.sleep(every) => {}
+                    }
+                }
             }
-            let polled = tokio::task::spawn_blocking(move || {
-                let events = self.reloader.poll();
-                self.look_at_policy();
-                (self, events)
-            });
-            match polled.await {
-                Ok((loaded, news)) => {
-                    self = loaded;
+            match tokio::task::spawn_blocking(move || self.look(left)).await {
+                Ok((loaded, news, next)) => {
+                    (self, left) = (loaded, next);
                     events.extend(news);
                 }
                 Err(bug) => {
@@ -183,6 +202,33 @@ impl Loaded {
             }
         }
     }
+
+    /// Looks at the rules once: what changed, and what is left to do at once.
+    fn look(mut self, left: Left) -> (Self, Vec<ReloadEvent>, Left) {
+        match left {
+            Left::ToCheck => {
+                let events = self.reloader.check(CHECKED_AT_ONCE);
+                let left = if events.is_empty() { Left::ToCompare } else { Left::ToCheck };
+                (self, events, left)
+            }
+            Left::ToCompare | Left::Nothing => {
+                let events = self.reloader.poll();
+                self.look_at_policy();
+                (self, events, Left::Nothing)
+            }
+        }
+    }
+}
+
+/// What is left to do with the rules before there is time to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Some may not be checked yet.
+    ToCheck,
+    /// They may have changed while they were checked.
+    ToCompare,
+    /// Only to wait for changes.
+    Nothing,
 }
 
 /// Journals what changed; what cannot be written waits for the next time.
@@ -191,22 +237,24 @@ async fn tell(
     (clock, actor): (&dyn Clock, &Actor),
     events: &mut Vec<ReloadEvent>,
 ) {
-    if events.is_empty() {
-        return;
-    }
-    let now = clock.now();
-    let n = events.len().min(Batch::DRAFTS_MAX);
-    let drafts = events.iter().take(n).map(|event| {
-        let body = match event.clone() {
-            ReloadEvent::Loaded { rule, version, mode } => Body::RuleLoaded { rule, version, mode },
-            ReloadEvent::Broken { rule, error, kept } => Body::RuleBroken { rule, error, kept },
-            ReloadEvent::Removed { rule } => Body::RuleRemoved { rule },
-        };
-        Draft::new(now, actor.clone(), body)
-    });
-    match journal.append(Batch::of(drafts.collect())).await {
-        Ok(_) => drop(events.drain(..n)),
-        Err(error) => tracing::error!(%error, "changes of rules are not in the journal yet"),
+    while !events.is_empty() {
+        let now = clock.now();
+        let n = events.len().min(Batch::DRAFTS_MAX);
+        let drafts = events.iter().take(n).map(|event| {
+            let body = match event.clone() {
+                ReloadEvent::Loaded { rule, version, mode } => {
+                    Body::RuleLoaded { rule, version, mode }
+                }
+                ReloadEvent::Broken { rule, error, kept } => Body::RuleBroken { rule, error, kept },
+                ReloadEvent::Removed { rule } => Body::RuleRemoved { rule },
+            };
+            Draft::new(now, actor.clone(), body)
+        });
+        if let Err(error) = journal.append(Batch::of(drafts.collect())).await {
+            tracing::error!(%error, "changes of rules are not in the journal yet");
+            return;
+        }
+        events.drain(..n);
     }
 }
 

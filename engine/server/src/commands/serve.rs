@@ -75,7 +75,7 @@ async fn start(config: &Config) -> anyhow::Result<Plant> {
     // Not on the threads that answer, and not in the way of a signal.
     let (dir, knows) = (config.rules.clone(), Arc::clone(&catalogue));
     let rules = async {
-        let loading = tokio::task::spawn_blocking(move || Loaded::from(&dir, knows));
+        let loading = tokio::task::spawn_blocking(move || Loaded::open(&dir, knows));
         loading.await.context("a bug ended the loading of rules")?
     };
     let ((journal, roster, retention), rules, aws) =
