@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::net::TcpListener;
@@ -16,11 +16,12 @@ use untoil_clock::{Clock, SystemClock};
 use untoil_dispatcher::{Dispatcher, Tools};
 use untoil_guard::{Guard, Policy};
 use untoil_health::{EntryLog, Metrics, Observer, Readiness, Watched};
-use untoil_journal::{Journal, Sole};
+use untoil_journal::{Journal, Roster, Sole};
 use untoil_model::{Actor, EngineMode, Period, Rate};
 use untoil_runner::Runner;
-use untoil_sandbox::Sandbox;
+use untoil_sandbox::{MeteredAlloc, Sandbox};
 use untoil_store::SqliteJournal;
+use untoil_store::postgres::{PostgresConfig, PostgresJournal};
 use untoil_world::World;
 
 use crate::acting::Callers;
@@ -41,6 +42,23 @@ pub(crate) struct Engine {
     stop: CancellationToken,
 }
 
+/// A journal, and who shares it.
+pub(crate) type Stores = (Arc<dyn Journal>, Arc<dyn Roster>);
+
+/// A file that one instance has to itself.
+pub(crate) fn alone(folder: &Path) -> Result<Stores> {
+    let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::open(folder.join(JOURNAL))?);
+    let roster = Arc::new(Sole::new(Arc::clone(&journal)));
+    Ok((journal, roster))
+}
+
+/// A database that several instances share.
+pub(crate) async fn shared(url: &str) -> Result<Stores> {
+    let journal = Arc::new(PostgresJournal::connect(&PostgresConfig::new(url)).await?);
+    journal.beat().await?;
+    Ok((journal.clone(), journal))
+}
+
 /// The journal with metrics at its door. Nobody reads the log here, so no line of it is made.
 fn watched(journal: Arc<dyn Journal>, clock: &Arc<dyn Clock>) -> Arc<dyn Journal> {
     let (metrics, readiness) = (Metrics::new("bench", Vec::new()), Readiness::new(clock.clone()));
@@ -51,8 +69,17 @@ fn watched(journal: Arc<dyn Journal>, clock: &Arc<dyn Clock>) -> Arc<dyn Journal
 impl Engine {
     /// Starts it; what it does on hosts is sent to `act`, if that is named.
     pub(crate) async fn start(folder: &Path, act: Option<SocketAddr>) -> Result<Self> {
+        Self::start_on(alone(folder)?, folder, act).await
+    }
+
+    /// The same on a journal, with what tells who shares it.
+    pub(crate) async fn start_on(
+        (journal, roster): Stores,
+        folder: &Path,
+        act: Option<SocketAddr>,
+    ) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let journal = watched(Arc::new(SqliteJournal::open(folder.join(JOURNAL))?), &clock);
+        let journal = watched(journal, &clock);
         let actor = Actor::Engine("bench".to_owned());
         let (sender, sent) = mpsc::unbounded_channel();
         let ssm = Arc::new(StandInSsm { sent: sender, act: act.map(Callers::of) });
@@ -72,7 +99,7 @@ impl Engine {
         let rules = Arc::new(Book::shipped(sandbox)?);
         let (journal_of, clock_of) = (Arc::clone(&journal), Arc::clone(&clock));
         let tools = Tools {
-            roster: Arc::new(Sole::new(Arc::clone(&journal_of))),
+            roster,
             journal: journal_of,
             clock: clock_of,
             actor,
@@ -93,6 +120,7 @@ impl Engine {
         tasks.spawn(async move { Ok(serve.await?) });
         let dispatching = Dispatcher::new(tools).run(stop.clone());
         tasks.spawn(async move { Ok(dispatching.await?) });
+        tasks.spawn(give_back());
         Ok(Self { address, journal, sent, tasks, stop })
     }
 
@@ -101,5 +129,13 @@ impl Engine {
         self.stop.cancel();
         self.tasks.shutdown().await;
         Ok(())
+    }
+}
+
+/// As in the binary: what is free is given back every five seconds.
+async fn give_back() -> Result<()> {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::task::spawn_blocking(MeteredAlloc::give_back).await?;
     }
 }

@@ -25,7 +25,7 @@ use crate::door::Door;
 use crate::front::Front;
 use crate::health::{Health, Sight};
 use crate::rulebook::Loaded;
-use crate::{api, archiving};
+use crate::{api, archiving, memory};
 
 /// What differs between the service, the demo and tests.
 pub(crate) struct Parts {
@@ -152,6 +152,8 @@ impl Plant {
         dispatching.parts.spawn(dispatch(dispatcher, dispatching.stop.clone(), end.clone()));
         let keeping = rules.keep(base, deciding.stop.clone());
         deciding.parts.spawn(keeping.map(Ok));
+        let giving_back = memory::give_back(Arc::clone(&posts.1), deciding.stop.clone());
+        deciding.parts.spawn(giving_back.map(Ok));
         deciding.archive(archiver, posts);
         telling.parts.spawn(notifier.run(telling.stop.clone()).map(Ok));
         health.watch_over(&journal, (config, told), flows, (&mut telling.parts, &telling.stop));
