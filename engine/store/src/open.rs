@@ -171,6 +171,13 @@ const WAL_BYTES_KEPT: i64 = 16 * 1024 * 1024;
 /// it is not kept is read again. Allocated as it is used.
 const CACHE_KIB: i64 = 8 * 1024;
 
+/// Frees the pages that a connection keeps and does not use: it reads them again when it needs them.
+pub(crate) fn let_go(connection: &Connection) {
+    if let Err(error) = connection.execute_batch("PRAGMA shrink_memory") {
+        tracing::debug!(%error, "a connection keeps its pages");
+    }
+}
+
 /// A connection that only reads.
 pub(crate) fn reading(file: &Path) -> Result<Connection, OpenError> {
     let open = || -> Result<Connection, Fault> {

@@ -5,6 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,6 +16,9 @@ use crate::threads::{PLACE_WAIT_MAX, stopped};
 
 /// How many reads may wait.
 const READS_MAX: usize = 256;
+
+/// A thread that has had nothing to read for so long lets go of the pages that it keeps.
+const REST_AFTER: Duration = Duration::from_secs(2);
 
 /// A query.
 pub(crate) type Read = Box<dyn FnOnce(&Connection) + Send>;
@@ -58,7 +62,7 @@ impl Readers {
     pub(crate) fn start(&mut self, name: String, connection: Connection) -> io::Result<()> {
         let queue = Arc::clone(&self.queue);
         let work = move || {
-            while let Some(read) = queue.next() {
+            while let Some(read) = queue.next(|| crate::open::let_go(&connection)) {
                 // What asked is told that there is no answer; others are still to be answered.
                 if catch_unwind(AssertUnwindSafe(|| read(&connection))).is_err() {
                     tracing::error!("a query of the journal had panicked");
@@ -89,8 +93,9 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next read; `None` when it has ended and is empty.
-    fn next(&self) -> Option<Read> {
+    /// The next read; `None` when it has ended and is empty. Does `rest` once while there is none.
+    fn next(&self, rest: impl Fn()) -> Option<Read> {
+        let mut rested = false;
         let mut waiting = self.waiting();
         loop {
             if let Some((read, _place)) = waiting.reads.pop_front() {
@@ -99,7 +104,22 @@ impl Queue {
             if waiting.ended {
                 return None;
             }
-            waiting = self.ready.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            if rested {
+                waiting = self.ready.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let (after, waited) = self
+                .ready
+                .wait_timeout(waiting, REST_AFTER)
+                .unwrap_or_else(PoisonError::into_inner);
+            waiting = after;
+            if waited.timed_out() && waiting.reads.is_empty() && !waiting.ended {
+                // Others may be given reads meanwhile.
+                drop(waiting);
+                rest();
+                rested = true;
+                waiting = self.waiting();
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
+use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use untoil_journal::{AppendError, Batch, Journal, JournalError, Put, RawEntry, Receipt};
 use untoil_model::{Delivery, DeliveryId, Entry, IncidentId, Seq, Stream};
@@ -79,9 +80,11 @@ impl SqliteJournal {
             _owned: owned,
         };
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let timer = runtime::Builder::new_current_thread().enable_time().build();
+        let timer = timer.map_err(OpenError::io(&file))?;
         let mut threads = Threads::new(queue);
         threads
-            .start("journal-writer".into(), move || writer.run(jobs))
+            .start("journal-writer".into(), move || writer.run(jobs, &timer))
             .map_err(OpenError::io(&file))?;
         Ok(Self { gauges, ..Self::with(file, head, Some(threads))? })
     }

@@ -4,16 +4,19 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rusqlite::Connection;
+use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::timeout;
 use untoil_journal::JournalError;
 use untoil_model::{Hash, Seq, Stream};
 
 use crate::ends::Ends;
 use crate::fault::Fault;
-use crate::queries;
 use crate::transaction::{Pruned, Transaction, end_of_chain};
+use crate::{open, queries};
 
 /// How many writes one commit carries: beyond it, throughput no longer grows and latency does.
 pub(crate) const GROUP_MAX: usize = 256;
@@ -21,6 +24,9 @@ pub(crate) const GROUP_MAX: usize = 256;
 /// After how many entries a group is committed early: bounds the transaction's memory, whatever
 /// the size of the batches.
 const GROUP_ENTRIES_MAX: usize = 10_000;
+
+/// When nothing was written for so long, the pages that were kept for the next write are let go.
+const REST_AFTER: Duration = Duration::from_secs(2);
 
 /// Something to be written. It may be tried more than once: its group is rolled back whole.
 pub(crate) trait Write: Send + 'static {
@@ -181,9 +187,19 @@ impl From<Fault> for Failed {
 
 impl Writer {
     /// Writes until the queue is closed and empty.
-    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>, timer: &Runtime) {
         let mut jobs = Vec::with_capacity(GROUP_MAX);
-        while queue.blocking_recv_many(&mut jobs, GROUP_MAX) > 0 {
+        loop {
+            let taken = timer.block_on(async {
+                timeout(REST_AFTER, queue.recv_many(&mut jobs, GROUP_MAX)).await
+            });
+            let taken = taken.unwrap_or_else(|_| {
+                open::let_go(&self.connection);
+                queue.blocking_recv_many(&mut jobs, GROUP_MAX)
+            });
+            if taken == 0 {
+                return;
+            }
             while !jobs.is_empty() {
                 self.some(&mut jobs);
             }
