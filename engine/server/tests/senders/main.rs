@@ -20,6 +20,7 @@ mod service;
 mod stand_in;
 
 mod cloudevents;
+mod collectd;
 mod icinga;
 mod monit;
 mod nagios;
