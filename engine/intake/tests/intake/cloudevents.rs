@@ -218,6 +218,17 @@ fn what_an_event_carries_is_read_by_another_senders_decoder() {
     assert_eq!(twice, Err(DecodersError::EventsInEvents));
 }
 
+#[test]
+fn what_pub_sub_pushes_is_read_when_an_event_hands_it_on() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/gcp/pubsub.json");
+    let pushed = std::fs::read(path).unwrap();
+    let plain = alarms(decode(&delivery("gcp", pushed.clone())).unwrap());
+    let mut decoders = Decoders::default();
+    decoders.in_events("gcp".parse().unwrap()).unwrap();
+    let handed_on = Delivery { headers: with(&BINARY, "").headers, ..delivery("gcp", pushed) };
+    assert_eq!(alarms(decoders.decode(&handed_on).unwrap()), plain);
+}
+
 fn bearer() -> String {
     format!("Bearer {SECRET}")
 }
