@@ -21,11 +21,12 @@ fn collectd(folder: &Path, port: u16) -> Sender {
     let settings = with(&settings, "FailureMax 100", "FailureMax 2");
     let settings = with(&settings, "SECRET", SECRET);
     // What Debian's own file says, but in this folder and each second.
+    let here = folder.display();
     let base = format!(
-        "Hostname \"web-1\"\nFQDNLookup false\nInterval 1\nBaseDir {folder:?}\nPIDFile {:?}\n\
-         PluginDir \"/usr/lib/collectd\"\nTypesDB \"/usr/share/collectd/types.db\"\n\
-         LoadPlugin logfile\n<Plugin logfile>\n  File stdout\n</Plugin>\n",
-        folder.join("pid")
+        "Hostname \"web-1\"\nFQDNLookup false\nInterval 1\nBaseDir \"{here}\"\n\
+         PIDFile \"{here}/pid\"\nPluginDir \"/usr/lib/collectd\"\n\
+         TypesDB \"/usr/share/collectd/types.db\"\n\
+         LoadPlugin logfile\n<Plugin logfile>\n  File stdout\n</Plugin>\n"
     );
     let file = folder.join("collectd.conf");
     fs::write(&file, base + &settings).unwrap();
@@ -48,7 +49,9 @@ async fn collectd_tells_of_a_threshold_that_is_crossed_and_of_its_end() {
     let folder = folder.path();
     let collectd = collectd(folder, untoil.port);
     let files = ["명함-1", "명함-2", "명함-3"].map(|name| folder.join("spool").join(name));
-    files.each_ref().map(|file| fs::write(file, "명함").unwrap());
+    for file in &files {
+        fs::write(file, "명함").unwrap();
+    }
     let alarm = &untoil.until("opened", 1).await[0]["alarm"];
     assert_eq!(alarm["key"], "collectd:collectd_filecount_files/web-1/cards", "{alarm}");
     assert_eq!(alarm["name"], "collectd_filecount_files cards");
@@ -56,7 +59,9 @@ async fn collectd_tells_of_a_threshold_that_is_crossed_and_of_its_end() {
     assert!(alarm["reason"].as_str().unwrap().contains("above the failure threshold"));
     // `Persist`: it is told at each interval.
     untoil.until("received", 3).await;
-    files.each_ref().map(|file| fs::remove_file(file).unwrap());
+    for file in &files {
+        fs::remove_file(file).unwrap();
+    }
     untoil.until("closed", 1).await;
     assert_eq!(untoil.entries("opened").await.len(), 1, "{}", collectd.said());
     collectd.stop().await;

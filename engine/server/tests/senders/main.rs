@@ -28,3 +28,4 @@ mod page;
 mod plugin;
 mod process;
 mod prometheus;
+mod signed;
