@@ -1,13 +1,13 @@
 //! What was allowed, what is still going on, and what is paused: the fold of the ledger stream.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use untoil_model::{
     Body, Entry, Period, RuleName, RunId, RunKind, RunOutcome, Seq, Target, Verdict,
 };
 
-use crate::held::Held;
+use crate::held::{Freed, Held};
 use crate::moments::{Moment, Moments};
 use crate::targets::{overlap, within};
 use crate::{RUN_GATE, RUN_RETURN};
@@ -33,6 +33,8 @@ pub struct Reservation {
     pub writes_at: Option<Timestamp>,
     /// When and how it ended, if it has.
     pub ended: Option<(Timestamp, RunOutcome)>,
+    /// The place of the entry that ended it.
+    pub ended_at: Option<Seq>,
 }
 
 impl Reservation {
@@ -63,15 +65,9 @@ pub struct Ledger {
     ended: Moments,
     /// Of these the ones that wrote, by their target.
     rests: BTreeMap<Target, Moments>,
-    /// The newest ends of runs that wrote, in the order of the journal; at most [`ENDS_MAX`].
-    ends: VecDeque<(Seq, RunId)>,
-    /// The last of them that is remembered no more.
-    ends_forgotten: Seq,
+    /// When what runs that wrote had held was last given free.
+    freed: Freed,
 }
-
-/// How many ends are remembered: between a look at the world and the judgement that goes by it lie
-/// milliseconds, and in a storm runs end a few hundred times a second.
-const ENDS_MAX: usize = 1_000;
 
 /// Which reservations a limit counts.
 #[derive(Debug, Clone, Copy)]
@@ -135,6 +131,7 @@ impl Ledger {
             parents: Vec::new(),
             writes_at: None,
             ended: None,
+            ended_at: None,
         });
         reservation.allowed_at = entry.at;
         for parent in parents {
@@ -167,17 +164,13 @@ impl Ledger {
             return;
         };
         reservation.ended = Some((at, outcome));
+        reservation.ended_at = Some(seq);
         self.held.release(run, reservation.holds());
         self.ended.insert((at, run.clone()));
         if reservation.writes_at.is_some() {
             let rests = self.rests.entry(reservation.target.clone()).or_default();
             rests.insert((at, run.clone()));
-            self.ends.push_back((seq, run.clone()));
-        }
-        while self.ends.len() > ENDS_MAX
-            && let Some((seq, _)) = self.ends.pop_front()
-        {
-            self.ends_forgotten = seq;
+            self.freed.note(reservation.holds(), seq);
         }
     }
 
@@ -185,13 +178,15 @@ impl Ledger {
     pub fn prune(&mut self, now: Timestamp) {
         let horizon = now.saturating_sub(LOOK_BACK.duration()).unwrap_or(Timestamp::MIN);
         while let Some((at, run)) = self.ended.first().filter(|(at, _)| *at <= horizon).cloned() {
-            self.ends.retain(|(_, over)| *over != run);
             let end = (at, run.clone());
             self.ended.remove(&end);
             let Some(over) = self.runs.remove(&run) else { continue };
             self.diagnoses.remove(&(over.at, run.clone()));
             if let Some(writes_at) = over.writes_at {
                 let slot = (writes_at, run);
+                if let Some(seq) = over.ended_at {
+                    self.freed.forget(over.holds(), seq);
+                }
                 forget(&mut self.rests, &over.target, &end);
                 self.writes.remove(&slot);
                 forget(&mut self.by_rule, &over.rule, &slot);
@@ -251,17 +246,10 @@ impl Ledger {
         (!is_over).then_some(at)
     }
 
-    /// Whether a run that wrote, and held something in the way of one of these, may have ended behind
-    /// `seen`: what was looked at before then may be what it was no more.
+    /// Whether a run that wrote, and held something that gets in the way of one of these, has ended
+    /// behind `seen`: what was looked at before then may be what it was no more.
     pub(crate) fn ended_since(&self, seen: Seq, wanted: &[&Target]) -> bool {
-        let in_the_way = |run: &RunId| {
-            let holds = |run: &Reservation| {
-                run.holds().any(|held| wanted.iter().any(|want| overlap(held, want)))
-            };
-            self.runs.get(run).is_none_or(holds)
-        };
-        let mut later = self.ends.iter().rev().take_while(|(seq, _)| *seq > seen);
-        seen < self.ends_forgotten || later.any(|(_, run)| in_the_way(run))
+        self.freed.last(wanted).is_some_and(|last| last > seen)
     }
 
     /// The pause that covers this rule or one of these targets, as scope, by whom and why.

@@ -214,28 +214,6 @@ async fn a_step_is_not_begun_on_a_look_that_another_run_has_made_old() {
 }
 
 #[tokio::test]
-async fn a_look_from_before_what_is_remembered_counts_for_nothing() {
-    let mut scene = Scene::default();
-    let many = Rate { n: 10_000, per: Period::hours(1) };
-    scene.policy.global = vec![many];
-    let mut incident = scene.open("disk", at(0)).await;
-    let mut proposal = plan(&host(9_999));
-    proposal.limits.rule = many;
-    let docket = begins(proposed(&incident, proposal));
-    let guard = scene.guard();
-    for n in 0..1_001 {
-        let mut quick = plan(&host(n));
-        quick.limits.rule = many;
-        let mut other = scene.planned(&format!("other-{n}"), quick, at(1)).await;
-        allowed(guard.judge(&mut other, at(1)).await.unwrap());
-        scene.conclude(&mut other, RunOutcome::Effective, at(2)).await;
-    }
-    let recorded = guard.judge_at_once(&mut incident, &docket, at(3)).await.unwrap().unwrap();
-    assert!(matches!(recorded.judgement, Judgement::Allow(_)), "{recorded:?}");
-    assert!(recorded.may.is_none(), "nobody knows what ended since");
-}
-
-#[tokio::test]
 async fn a_word_that_comes_in_before_the_commit_lets_nothing_be_written() {
     for state in [AlarmState::Resolved, AlarmState::NoData, AlarmState::Firing] {
         let scene = Scene::default();
