@@ -20,10 +20,10 @@ use untoil_store::SqliteJournal;
 use untoil_store::postgres::{PostgresConfig, PostgresJournal};
 
 use crate::bodies::{SECRET, SECRET_HEADER, TOPIC};
-use crate::engine::Engine;
+use crate::engine::{Engine, alone, shared};
 use crate::minimal::minimal;
-use crate::reference;
 use crate::standin::StandInSns;
+use crate::{postgres_reference, reference};
 
 /// The certificate's file in the server's folder, if there is one.
 pub(crate) const CERTIFICATE: &str = "certificate.pem";
@@ -83,9 +83,13 @@ pub(crate) async fn run(kind: &str, folder: &Path, reach: &str) -> Result<()> {
             let journal: Arc<dyn Journal> = Arc::new(PostgresJournal::connect(&config).await?);
             intake(journal, folder)?
         }
-        "engine" => {
-            let act = (!reach.is_empty()).then(|| reach.parse()).transpose()?;
-            let engine = Engine::start(folder, act).await?;
+        "postgres-insert" => postgres_reference::inserting(reach).await?,
+        "engine" | "postgres-engine" => {
+            // `address`, or `address url` of a store that is shared.
+            let (act, url) = reach.split_once(' ').unwrap_or((reach, ""));
+            let act = (!act.is_empty()).then(|| act.parse()).transpose()?;
+            let stores = if url.is_empty() { alone(folder)? } else { shared(url).await? };
+            let engine = Engine::start_on(stores, folder, act).await?;
             println!("{}", engine.address);
             input_ends().await?;
             return engine.stop().await;

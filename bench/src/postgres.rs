@@ -1,26 +1,41 @@
-//! Durable intake on PostgreSQL, with one and with three instances on one database. The server is
-//! started here, with its defaults (`fsync` and `synchronous_commit` on), on a free port of loopback.
+//! Durable intake on PostgreSQL against a reference, and the way from a POST to the call, with one and
+//! with three instances on one database. The server is started here, with its defaults (`fsync` and `synchronous_commit` on), on a free port of loopback.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use tokio_postgres::NoTls;
 use untoil_store::postgres::{PostgresConfig, migrate};
 
+use crate::acting::Acted;
 use crate::bodies::{Said, generic, generic_headers, spread};
 use crate::child::Server;
-use crate::load::{Load, Make, send};
+use crate::load::{Connection, Load, Make, send};
+use crate::path::{firing, line};
 use crate::process::cpu_micros;
 use crate::table::row;
 
 /// How long each number of instances is under load.
 const TIME: Duration = Duration::from_secs(5);
+/// Servers take turns, so that a noisy moment of the machine does not fall on one of them only.
+const ROUNDS: usize = 2;
+/// Who takes in, and how many of them there are: the reference first.
+const KINDS: [(&str, usize); 3] = [("postgres-insert", 1), ("postgres", 1), ("postgres", 3)];
+/// Alarms that are measured one at a time, after some that warm up, and the time between two.
+const ALARMS: usize = 200;
+const WARM: usize = 10;
+const BETWEEN: Duration = Duration::from_millis(10);
+/// Alarms under load, each of a host of its own.
+const MANY: usize = 1_500;
+/// A call that did not come by then never does.
+const CALL_MAX: Duration = Duration::from_mins(2);
 /// Connections in all.
 const CONNECTIONS: usize = 66;
 /// How many instances there are.
@@ -70,6 +85,18 @@ impl Postgres {
         bail!("PostgreSQL in `{}` did not start", self.folder.path().display())
     }
 
+    /// An empty journal in the place of the one that was.
+    async fn afresh(&self) -> Result<()> {
+        let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await?;
+        let dropped = async move { client.batch_execute("DROP SCHEMA untoil CASCADE").await };
+        // The connection ends when the client does.
+        let (dropped, driven) = tokio::join!(dropped, connection);
+        dropped?;
+        driven?;
+        migrate(&PostgresConfig::new(self.url())).await?;
+        Ok(())
+    }
+
     /// Ends it in order.
     async fn stop(mut self) -> Result<()> {
         let id = self.child.id().context("PostgreSQL ended")?;
@@ -85,17 +112,33 @@ pub(crate) async fn measure() -> Result<()> {
         return Ok(());
     };
     postgres.ready().await?;
-    for (round, n) in INSTANCES.into_iter().enumerate() {
-        intake(&postgres, n, round).await?;
+    let mut rates = Vec::new();
+    for round in 0..ROUNDS {
+        for (kind, n) in KINDS {
+            rates.push((kind, n, intake(&postgres, (kind, n), round).await?));
+        }
+    }
+    let best = |of: (&str, usize)| {
+        let rates = rates.iter().filter(|(kind, n, _)| (*kind, *n) == of);
+        rates.map(|(.., rate)| *rate).fold(0.0, f64::max)
+    };
+    for (kind, n) in &KINDS[1..] {
+        let share = best((kind, *n)) / best(KINDS[0]) * 100.0;
+        let line = format!("{share:.0} % of the reference, best of {ROUNDS} rounds");
+        row("postgres", &format!("{CONNECTIONS} conn.: share, {n} instance(s)"), &line, ">= 70 %");
+    }
+    for n in INSTANCES {
+        acting(&postgres, n).await?;
     }
     postgres.stop().await
 }
 
-async fn intake(postgres: &Postgres, n: usize, round: usize) -> Result<()> {
+/// Deliveries a second.
+async fn intake(postgres: &Postgres, (kind, n): (&str, usize), round: usize) -> Result<f64> {
     let folder = tempfile::tempdir()?;
     let mut servers = Vec::new();
     for _ in 0..n {
-        servers.push(Server::start_on("postgres", folder.path(), &postgres.url()).await?);
+        servers.push(Server::start_on(kind, folder.path(), &postgres.url()).await?);
     }
     let body = generic(&Said {
         key: "disk/i-0a1b2c3d4e5f67890",
@@ -110,7 +153,7 @@ async fn intake(postgres: &Postgres, n: usize, round: usize) -> Result<()> {
         .enumerate()
         .map(|(instance, server)| {
             // No id comes twice on one database.
-            let (body, from) = (body.clone(), (round * 16 + instance) << 40);
+            let (body, from) = (body.clone(), (round * 64 + n * 16 + instance) << 40);
             let make: Make = Arc::new(move |n| (generic_headers(&spread(from + n)), body.clone()));
             Load {
                 address: server.address,
@@ -142,7 +185,78 @@ async fn intake(postgres: &Postgres, n: usize, round: usize) -> Result<()> {
     }
     let refused = if others == 0 { String::new() } else { format!(", {others} not accepted") };
     let line = format!("{per_second:.0}/s, {each} us CPU each, p50 {p50} p99 {p99} us{refused}");
-    row("postgres", &format!("{CONNECTIONS} conn.: untoil, {n} instance(s)"), &line, "");
+    let who = match kind {
+        "postgres" => format!("untoil, {n} instance(s)"),
+        _ => "axum + durable insert (reference)".to_owned(),
+    };
+    row("postgres", &format!("{CONNECTIONS} conn.: {who}"), &line, "");
+    Ok(per_second)
+}
+
+/// From the POST to the call, on an engine of so many instances: one at a time, and under load.
+async fn acting(postgres: &Postgres, n: usize) -> Result<()> {
+    postgres.afresh().await?;
+    let folder = tempfile::tempdir()?;
+    let mut acted = Acted::start().await?;
+    let reach = format!("{} {}", acted.address, postgres.url());
+    let mut servers = Vec::new();
+    for _ in 0..n {
+        servers.push(Server::start_on("postgres-engine", folder.path(), &reach).await?);
+    }
+    let mut connections = Vec::new();
+    for server in &servers {
+        connections.push(Connection::open(server.address).await?);
+    }
+    let mut called = Vec::new();
+    for alarm in 0..WARM + ALARMS {
+        let (instance, body) = firing(alarm);
+        let headers = generic_headers(&spread(alarm));
+        let posted = Instant::now();
+        let connection = &mut connections[alarm % n];
+        let status = connection.post("/v1/events/generic", &headers, &body).await?;
+        let call = tokio::time::timeout(CALL_MAX, acted.calls.recv()).await;
+        let (host, at) = call.context("an alarm led to no call")?.context("the stand-in ended")?;
+        if (status, &host) != (202, &instance) {
+            bail!("alarm {alarm} was answered with {status} and led to a call on `{host}`");
+        }
+        if alarm >= WARM {
+            called.push(u64::try_from((at - posted).as_micros())?);
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
+    called.sort_unstable();
+    let name = format!("POST to the call over HTTP, {n} instance(s)");
+    row("postgres", &name, &line(&called), "");
+    drop(connections);
+    let before = cpu(&servers)?;
+    let began = Instant::now();
+    let mut sending = tokio::task::JoinSet::new();
+    for (instance, server) in servers.iter().enumerate() {
+        let from = (instance + 1) << 20;
+        let make: Make =
+            Arc::new(move |n| (generic_headers(&spread(from + n)), firing(from + n).1));
+        let (address, path) = (server.address, "/v1/events/generic".to_owned());
+        let (connections, requests) = (CONNECTIONS / n, MANY / n);
+        let load = Load { address, path, make, connections, requests, time: CALL_MAX, again: None };
+        sending.spawn(async move { send(&load).await });
+    }
+    while let Some(outcome) = sending.join_next().await {
+        if outcome??.others > 0 {
+            bail!("not every alarm was accepted");
+        }
+    }
+    let many = MANY / n * n;
+    for called in 0..many {
+        let call = tokio::time::timeout(CALL_MAX, acted.calls.recv()).await;
+        call.with_context(|| format!("only {called} of {many} alarms were acted on"))?;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let each = (cpu(&servers)? - before) / u64::try_from(many)?;
+    for server in servers {
+        server.stop().await?;
+    }
+    let line = format!("{each} us CPU an alarm, all acted on within {seconds:.1} s");
+    row("postgres", &format!("{many} alarms, {CONNECTIONS} conn.: {n} instance(s)"), &line, "");
     Ok(())
 }
 

@@ -16,9 +16,9 @@ use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
 /// As in untoil's store.
-const GROUP_MAX: usize = 256;
+pub(crate) const GROUP_MAX: usize = 256;
 /// As in untoil's store.
-const QUEUE_MAX: usize = 4_096;
+pub(crate) const QUEUE_MAX: usize = 4_096;
 
 pub(crate) type Insert = (String, Bytes, oneshot::Sender<()>);
 
