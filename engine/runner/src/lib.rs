@@ -8,7 +8,7 @@
 //! The runner decides nothing: it does what [`untoil_model::Incident::work`] says is next.
 #![forbid(unsafe_code)]
 
-mod begun;
+mod given_up;
 mod lease;
 mod record;
 mod runner;

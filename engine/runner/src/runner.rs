@@ -9,7 +9,7 @@ use untoil_journal::{Journal, Tenure};
 use untoil_model::{Actor, Body, Ending, Incident, Reason, Step};
 
 use crate::RunnerError;
-use crate::begun::Begun;
+use crate::given_up::GivenUp;
 use crate::record::Pen;
 
 /// Runs permits. Cheap to clone; all clones share their ports.
@@ -21,7 +21,7 @@ pub struct Runner {
     pub(crate) eyes: Eyes,
     pub(crate) hands: Option<Hands>,
     pub(crate) tenure: Tenure,
-    pub(crate) begun: Begun,
+    pub(crate) given_up: GivenUp,
 }
 
 impl Runner {
@@ -36,7 +36,7 @@ impl Runner {
         hands: Option<Hands>,
     ) -> Self {
         let (pen, tenure) = (Pen { journal, clock, actor }, Tenure::forever());
-        Self { pen, guard, catalogue, eyes, hands, tenure, begun: Begun::default() }
+        Self { pen, guard, catalogue, eyes, hands, tenure, given_up: GivenUp::default() }
     }
 
     /// The same, of one of several instances: it begins a call only while `tenure` lasts.

@@ -32,8 +32,9 @@ const CLOCKS_DIFFER_MAX: Duration = Duration::from_mins(10);
 const FIND_EVERY: Duration = Duration::from_secs(5);
 /// Wait before following again after a failed read.
 const READ_AGAIN: Duration = Duration::from_secs(5);
-/// A call that has not answered by then is lost: longer than the ports' own time-outs.
-const CALL_MAX: Duration = Duration::from_mins(1);
+/// A call that has not answered by then is lost: longer than the ports' own time-outs, of 15 s. With the
+/// minute for which it is then looked for it leaves time for another try (`call_within`).
+const CALL_MAX: Duration = Duration::from_secs(30);
 
 /// News of the incident, or of the ledger, may come in between the last look and the intent this
 /// often; in a busy hour other runs are judged all the time.
@@ -176,7 +177,6 @@ impl Runner {
             started_at: now,
             age: Duration::ZERO,
         };
-        self.begun.note(&marker, self.pen.clock.ticks());
         let answer = tokio::select! {
             biased;
             answer = action.call(hands, may, &order) => answer,
@@ -184,8 +184,9 @@ impl Runner {
                 why: format!("no answer within {} s", CALL_MAX.as_secs()),
             }),
         };
-        if !matches!(answer, Err(CallError::Unknown { .. })) {
-            self.begun.take(&marker);
+        if matches!(answer, Err(CallError::Unknown { .. })) {
+            // Not from its beginning: a process that was stopped may have sent it just now.
+            self.given_up.note(&marker, self.pen.clock.ticks());
         }
         answer
     }
@@ -309,11 +310,18 @@ impl Runner {
             return Ok(());
         };
         let action = self.action(&placed.step, incident)?;
-        // That nothing was done is only proven by time, so only time that surely passed counts: what
-        // is left of the times of day when both clocks were wrong, and what we have waited ourselves.
-        let before = passed(started_at, self.pen.clock.now()).saturating_sub(CLOCKS_DIFFER_MAX);
-        let began = self.begun.take(&marker).unwrap_or_else(|| self.pen.clock.ticks());
-        let age = || before + self.pen.clock.ticks().saturating_sub(began);
+        // That nothing was done is only proven by time, so only time that surely passed counts: since
+        // this process gave it up; or, of another's call, what is left of the times of day when both
+        // clocks were wrong, and what was waited here.
+        let clock = &self.pen.clock;
+        let (before, since) = match self.given_up.take(&marker) {
+            Some(given_up) => (Duration::ZERO, given_up),
+            None => {
+                let wall = passed(started_at, clock.now());
+                (wall.saturating_sub(CLOCKS_DIFFER_MAX), clock.ticks())
+            }
+        };
+        let age = || before + clock.ticks().saturating_sub(since);
         let mut seen = self.look(action, &placed, (&marker, started_at), age()).await;
         while matches!(seen, Ok(Found::NotSeen) | Err(ReadError::Unavailable { .. }))
             && age() < FIND_FOR

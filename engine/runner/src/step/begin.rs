@@ -2,7 +2,7 @@
 
 use untoil_actions::{Action, Hands};
 use untoil_guard::{Docket, First, Foreseen, GuardError, Judgement, Permit, Recorded};
-use untoil_model::{Body, Incident, Seq};
+use untoil_model::{Body, Incident, Reason, Seq};
 
 use super::Cleared;
 use crate::{Runner, RunnerError};
@@ -59,15 +59,19 @@ impl Runner {
         Ok(Some(permit))
     }
 
-    /// What makes the call of the first step, and since when, if that can begin with its judgement: it would be allowed,
-    /// need not wait, can be called here, and the world is as the plan saw it. In doubt there is none,
-    /// and the step is taken up by itself, later.
+    /// What makes the call of the first step, and since when, if that can begin with its judgement: it
+    /// would be allowed, need not wait, can be called here, and the world is as the plan saw it. In
+    /// doubt there is none, and the step is taken up by itself, later.
     async fn look_ahead(
         &self,
         incident: &Incident,
         proposed: &[Body],
     ) -> Result<Option<(Seq, Means<'_>)>, RunnerError> {
         let Some(hands) = &self.hands else { return Ok(None) };
+        // Many may wait for one target, and all ask when it is free: the one that gets it looks then.
+        if matches!(incident.held(), Some(Reason::TargetBusy { .. })) {
+            return Ok(None);
+        }
         let now = self.pen.clock.now();
         let foreseen = self.guard.foresee(incident, proposed, now).await?;
         let foreseen = foreseen.filter(|foreseen| foreseen.step.after.as_secs() == 0);

@@ -239,3 +239,37 @@ async fn a_process_that_is_killed_right_after_the_one_commit_looks_for_its_call(
     next.find(&mut incident, 0).await.unwrap();
     assert_eq!(lab.world.calls().len(), calls, "it looks first");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_for_a_busy_target_looks_when_it_has_it() {
+    let lab = Lab::new();
+    let (_, runner) = lab.instance("first");
+    let mut incident = lab.matched().await;
+    let bodies = Lab::answer(&incident, |_| {});
+    let run = incident.next_run();
+    let target: Target = "ecs/workers/sync".parse().unwrap();
+    let held = Body::Judged {
+        run: run.clone(),
+        part: 0,
+        verdict: Verdict::Hold {
+            reason: Reason::TargetBusy { target: target.clone(), holder: run.clone() },
+            until: lab.clock.now() + Duration::from_mins(5),
+        },
+        rule: "backlog".parse().unwrap(),
+        target,
+        parents: Vec::new(),
+        writes: true,
+        authority: String::new(),
+        gates: std::collections::BTreeMap::new(),
+    };
+    let drafts = bodies.into_iter().chain([held]).map(|body| lab.draft(&incident, body)).collect();
+    lab.write(&mut incident, drafts).await;
+    let reads = lab.world.asked("ecs:DescribeServices");
+    let permit = runner.judge(&mut incident, Vec::new()).await.unwrap().unwrap();
+    // Many may wait, and one gets it: the others must not have asked AWS for nothing.
+    assert_eq!(lab.world.asked("ecs:DescribeServices"), reads);
+    assert_eq!(incident.work(), Work::Call { step: 0 });
+    runner.call(&permit, &mut incident, 0).await.unwrap();
+    assert_eq!(lab.world.asked("ecs:DescribeServices"), reads + 1);
+    assert_eq!(lab.world.calls().len(), 1);
+}

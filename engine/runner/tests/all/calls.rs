@@ -179,3 +179,18 @@ async fn a_clock_that_was_set_forward_does_not_prove_that_a_call_was_lost() {
         assert_eq!(incident.work(), Work::Call { step: 0 });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hung_is_looked_for_from_when_it_was_given_up_whatever_the_clock_says() {
+    let lab = Lab::new();
+    let (_, runner) = lab.instance("first");
+    let (mut incident, permit) = lab.allowed().await;
+    lab.world.hang("ecs:UpdateService");
+    let began = lab.clock.ticks();
+    runner.call(&permit, &mut incident, 0).await.unwrap();
+    assert_eq!(lab.clock.ticks().saturating_sub(began).as_secs(), 30, "then it is given up");
+    lab.clock.step_by(Duration::from_mins(30).as_micros().try_into().unwrap());
+    runner.find(&mut incident, 0).await.unwrap();
+    assert_eq!(lab.clock.ticks().saturating_sub(began).as_secs(), 90);
+    assert_eq!(lab.told().await, ["started", "backoff"]);
+}
