@@ -7,18 +7,24 @@ use std::collections::BTreeMap;
 
 use untoil_model::{Entry, IncidentId, Seq, Stream};
 
-/// How many incidents' ends are known: more than are ever worked on at once, and less than 1 MiB.
+/// How many incidents' ends are known: more than the 10,000 that are worked on at once, and about 1 MiB.
 /// Beyond it those that were opened first are forgotten, since ids sort by the time of opening.
-const INCIDENTS_MAX: usize = 8_192;
+const INCIDENTS_MAX: usize = 16_384;
 
 /// Where streams end. Alarms' are not in it: their keys may be long, and are asked for once.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
     incidents: BTreeMap<IncidentId, Seq>,
     ledger: Option<Seq>,
+    has_forgotten: bool,
 }
 
 impl Ends {
+    /// Whether something was forgotten: what is not known here may have been, and have changed.
+    pub(crate) fn has_forgotten(&self) -> bool {
+        self.has_forgotten
+    }
+
     /// Where a stream ends; `None` when that is not known.
     pub(crate) fn of(&self, stream: &Stream) -> Option<Seq> {
         match stream {
@@ -63,6 +69,7 @@ impl Ends {
         self.incidents.insert(incident.clone(), end);
         if self.incidents.len() > INCIDENTS_MAX {
             self.incidents.pop_first();
+            self.has_forgotten = true;
         }
     }
 }
@@ -79,6 +86,7 @@ mod tests {
             ends.learn(&Stream::Incident(id(n)), Seq(u64::try_from(n).unwrap()));
         }
         assert_eq!(ends.incidents.len(), INCIDENTS_MAX);
+        assert!(ends.has_forgotten());
         assert_eq!(ends.of(&Stream::Incident(id(9))), None);
         assert_eq!(ends.of(&Stream::Incident(id(10))), Some(Seq(10)));
         // One that is older than all that are known is not, and costs none of the others.

@@ -120,9 +120,10 @@ impl<'a> Transaction<'a> {
 
     /// Where a stream ends, entries of this transaction included.
     pub(crate) fn end_of(&mut self, stream: &Stream) -> Result<Seq, Fault> {
+        // What was known before is only good for what this transaction has not touched and forgotten.
         let before = || match self.pruned {
-            Pruned::No => self.before.end_of(stream),
-            Pruned::Yes => None,
+            Pruned::No if !self.ends.has_forgotten() => self.before.end_of(stream),
+            Pruned::No | Pruned::Yes => None,
         };
         if let Some(end) = self.ends.of(stream).or_else(before) {
             debug_assert_eq!(Ok(end), self.asked_end_of(stream).map_err(|_| ()), "{stream:?}");
