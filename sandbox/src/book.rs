@@ -74,10 +74,8 @@ impl RuleBook {
     /// A rule is as particular as the best of its matchers that match: first by the number of exact
     /// texts, then by the number of patterns. Rules that are `off` are among them.
     pub fn matching(&self, alarm: &Alarm) -> Vec<&Arc<Rule>> {
-        let candidates = self.index.candidates(alarm);
-        let matching = candidates.filter(|(_, matcher)| matcher.matches(alarm));
-        let mut found: Vec<_> =
-            matching.map(|(rule, matcher)| (Reverse(matcher.specificity()), rule)).collect();
+        let matching = self.index.matching(alarm);
+        let mut found: Vec<_> = matching.map(|(rank, rule)| (Reverse(rank), rule)).collect();
         // Of each rule the best matcher counts.
         found.sort_unstable_by_key(|(rank, rule)| (*rule, *rank));
         found.dedup_by_key(|(_, rule)| *rule);

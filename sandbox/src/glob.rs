@@ -10,16 +10,11 @@ const STARS_MAX: usize = 8;
 
 /// A text with `*` for any text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Glob(Parts);
-
-/// What it is made of. A text without stars is by far the most frequent, and stands by itself: each
-/// place in memory that a match visits counts when there are many rules.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Parts {
-    /// No star.
-    Exact(Box<str>),
-    /// The literal pieces between the stars; two at least.
-    Pieces(Vec<String>),
+pub struct Glob {
+    // One place in memory, whatever it is made of: with many rules a match takes as long as it has
+    // places to visit.
+    text: Box<str>,
+    is_exact: bool,
 }
 
 /// A text that is not a pattern.
@@ -30,35 +25,30 @@ pub struct GlobError(&'static str);
 impl Glob {
     /// Whether it stands for `text`. Linear in the text for each star.
     pub fn matches(&self, text: &str) -> bool {
-        let pieces = match &self.0 {
-            Parts::Exact(only) => return **only == *text,
-            Parts::Pieces(pieces) => pieces,
-        };
-        let [first, middle @ .., last] = pieces.as_slice() else { return false };
-        let Some(mut left) = text.strip_prefix(first.as_str()) else { return false };
-        for piece in middle {
-            match left.find(piece.as_str()) {
+        if self.is_exact {
+            return *self.text == *text;
+        }
+        // The literal pieces between the stars; two at least.
+        let mut pieces = self.text.split('*');
+        let (Some(first), Some(last)) = (pieces.next(), pieces.next_back()) else { return false };
+        let Some(mut left) = text.strip_prefix(first) else { return false };
+        for piece in pieces {
+            match left.find(piece) {
                 Some(at) => left = &left[at + piece.len()..],
                 None => return false,
             }
         }
-        left.ends_with(last.as_str())
+        left.ends_with(last)
     }
 
     /// The only text it stands for, when it has no `*`.
     pub fn exact(&self) -> Option<&str> {
-        match &self.0 {
-            Parts::Exact(only) => Some(only),
-            Parts::Pieces(_) => None,
-        }
+        self.is_exact.then_some(&*self.text)
     }
 
     /// Whether it stands for every text.
     pub fn is_any(&self) -> bool {
-        match &self.0 {
-            Parts::Exact(_) => false,
-            Parts::Pieces(pieces) => pieces.iter().all(String::is_empty),
-        }
+        self.text.bytes().all(|byte| byte == b'*')
     }
 }
 
@@ -82,19 +72,13 @@ impl FromStr for Glob {
         if text.matches('*').count() > STARS_MAX {
             return Err(GlobError("a pattern has at most 8 `*`"));
         }
-        if !text.contains('*') {
-            return Ok(Self(Parts::Exact(text.into())));
-        }
-        Ok(Self(Parts::Pieces(text.split('*').map(str::to_owned).collect())))
+        Ok(Self { text: text.into(), is_exact: !text.contains('*') })
     }
 }
 
 impl fmt::Display for Glob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Parts::Exact(only) => f.write_str(only),
-            Parts::Pieces(pieces) => f.write_str(&pieces.join("*")),
-        }
+        f.write_str(&self.text)
     }
 }
 
