@@ -29,7 +29,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     cli::start_log(&cli, &config);
     match &cli.command {
         Command::Demo(_) => Ok(ExitCode::SUCCESS),
-        Command::Serve => serve::run(&config).await,
+        Command::Serve => Box::pin(serve::run(&config)).await,
         Command::Check(what) => rules::check(&config, what, cli.format),
         Command::Test(what) => test_rules::run(&config, what, cli.format).await,
         Command::Try(what) => try_event::run(&config, what, cli.format).await,
