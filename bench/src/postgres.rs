@@ -135,6 +135,8 @@ pub(crate) async fn measure() -> Result<()> {
 
 /// Deliveries a second.
 async fn intake(postgres: &Postgres, (kind, n): (&str, usize), round: usize) -> Result<f64> {
+    // Nobody decides here: what waits from one round must not be refused in the next.
+    postgres.afresh().await?;
     let folder = tempfile::tempdir()?;
     let mut servers = Vec::new();
     for _ in 0..n {
