@@ -125,11 +125,11 @@ async fn a_second_service_on_the_same_folder_is_refused() {
     untoil.start().await;
     let second = untoil.run(&["serve"]).await;
     assert_eq!(second.status, 1);
-    assert!(second.err.contains("journal.db") && second.err.contains("another"), "{second:?}");
-    untoil.set("UNTOIL_DATA", "elsewhere");
+    assert!(second.err.contains("cannot listen on 127.0.0.1"), "{second:?}");
+    untoil.set("UNTOIL_LISTEN", "127.0.0.1:0");
     let second = untoil.run(&["serve"]).await;
     assert_eq!(second.status, 1);
-    assert!(second.err.contains("cannot listen on 127.0.0.1"), "{second:?}");
+    assert!(second.err.contains("journal.db") && second.err.contains("another"), "{second:?}");
     untoil.terminate().await;
     assert_eq!(untoil.ended().await, 0);
 }

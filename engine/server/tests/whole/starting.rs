@@ -3,6 +3,7 @@
 //! `policy.yaml` is a named pipe here: the start goes on when the test writes it.
 
 use std::fs;
+use std::io::Write as _;
 
 use tokio::process::Command;
 
@@ -41,7 +42,13 @@ async fn until_the_rules_are_there_everybody_is_asked_to_come_back() {
     );
     assert!(untoil.text("/metrics").await.contains(r#"status="503""#));
 
-    fs::write(untoil.path("rules/policy.yaml"), "rest: 0s\n").unwrap();
+    let policy = untoil.path("rules/policy.yaml");
+    let mut pipe = fs::OpenOptions::new().write(true).open(&policy).unwrap();
+    // Who looks at the policy again finds a file.
+    fs::remove_file(&policy).unwrap();
+    fs::write(&policy, "rest: 0s\n").unwrap();
+    pipe.write_all(b"rest: 0s\n").unwrap();
+    drop(pipe);
     untoil.is_ready().await;
     assert_eq!(untoil.post(&backlog("ALARM", 9_120.0)).await, 202);
     untoil.until("matched", 1).await;
