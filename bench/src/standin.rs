@@ -35,7 +35,8 @@ impl Subscriptions for StandInSns {
     }
 }
 
-/// A stand-in for Systems Manager: every host is online, and every command ends well at once.
+/// A stand-in for Systems Manager: every host is online, and every command ends at once, or goes on for
+/// longer than is measured where its call is.
 #[derive(Debug)]
 pub(crate) struct StandInSsm {
     /// Hears of every command as it is sent: its host, and the moment.
@@ -61,13 +62,17 @@ impl SsmReads for StandInSsm {
     }
 
     async fn command(&self, id: &str, _instance: &str) -> Result<Command, ReadError> {
+        let (state, status, exit_code) = match &self.act {
+            Some(_) => (CommandState::Going, "InProgress", None),
+            None => (CommandState::Success, "Success", Some(0)),
+        };
         Ok(Command {
             id: id.to_owned(),
             comment: String::new(),
             requested_at: None,
-            state: CommandState::Success,
-            status: "Success".into(),
-            exit_code: Some(0),
+            state,
+            status: status.into(),
+            exit_code,
             stdout: String::new(),
             stderr: String::new(),
         })
