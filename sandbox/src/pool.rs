@@ -78,6 +78,8 @@ struct Shared {
     state: Mutex<State>,
     work: Condvar,
     watch: Condvar,
+    /// Signalled when the queue may have room again.
+    room: Condvar,
 }
 
 impl Shared {
@@ -115,6 +117,11 @@ impl Pool {
         Ok(pool)
     }
 
+    /// Whether every thread was given up: nothing can be run any more.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.shared.lock().slots.is_empty()
+    }
+
     /// Threads given up since the start.
     pub(crate) fn given_up(&self) -> u32 {
         self.shared.lock().given_up
@@ -123,6 +130,19 @@ impl Pool {
     /// Runs `job` on one of the threads and waits for it: at most its budget, a grace, and the
     /// jobs before it. Blocks the calling thread.
     pub(crate) fn run<T, F>(&self, budget: Duration, job: F) -> Result<T, PoolError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        if self.shared.lock().queue.len() >= QUEUE_MAX {
+            return Err(PoolError::Busy);
+        }
+        self.run_patiently(budget, job)
+    }
+
+    /// The same, but waits for room in the queue: for what must not depend on how busy the threads
+    /// are. It does not wait for ever, since every job ends or is given up.
+    pub(crate) fn run_patiently<T, F>(&self, budget: Duration, job: F) -> Result<T, PoolError>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
@@ -137,12 +157,12 @@ impl Pool {
         let fail = Box::new(move |error| drop(send.try_send(Err(error))));
         let budget_ticks = u32::try_from(budget.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX);
         {
-            let mut state = self.shared.lock();
+            let is_full =
+                |state: &mut State| !state.slots.is_empty() && state.queue.len() >= QUEUE_MAX;
+            let state = self.shared.room.wait_while(self.shared.lock(), is_full);
+            let mut state = state.unwrap_or_else(PoisonError::into_inner);
             if state.slots.is_empty() {
                 return Err(PoolError::Exhausted);
-            }
-            if state.queue.len() >= QUEUE_MAX {
-                return Err(PoolError::Busy);
             }
             state.queue.push_back(Job { work, fail, budget_ticks: budget_ticks.max(1) });
         }
@@ -156,6 +176,7 @@ impl Drop for Pool {
         self.shared.lock().closed = true;
         self.shared.work.notify_all();
         self.shared.watch.notify_all();
+        self.shared.room.notify_all();
     }
 }
 
@@ -198,6 +219,7 @@ fn serve(shared: &Shared, thread: u64) {
             (job.work, stop)
         };
         shared.watch.notify_one();
+        shared.room.notify_one();
         STOP.set(Some(stop));
         work();
         STOP.set(None);
@@ -253,6 +275,7 @@ fn count_tick(shared: &Arc<Shared>, state: &mut State) {
         for job in state.queue.drain(..) {
             (job.fail)(PoolError::Exhausted);
         }
+        shared.room.notify_all();
     }
 }
 
@@ -320,7 +343,15 @@ mod tests {
             pool.shared.lock().queue.push_back(job);
         }
         assert_eq!(pool.run(BUDGET, || ()), Err(PoolError::Busy));
+        let (patient, waits) = (Arc::clone(&pool), mpsc::channel());
+        let waiting = std::thread::spawn(move || {
+            waits.0.send(()).unwrap();
+            patient.run_patiently(BUDGET, || 7)
+        });
+        waits.1.recv().unwrap();
+        assert!(!waiting.is_finished(), "there is no room yet");
         go.send(()).unwrap();
+        assert_eq!(waiting.join().unwrap(), Ok(7));
         assert_eq!(first.join().unwrap(), Ok(()));
     }
 }

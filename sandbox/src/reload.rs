@@ -115,7 +115,7 @@ impl Reloader {
     }
 
     /// Checks up to `n_max` of the rules that [`Reloader::open`] left for later, by name. Those that
-    /// do not pass are taken out. Without an event there is nothing left to check, and from then on
+    /// do not pass are taken out. Without an event there is nothing left that can be checked, and from then on
     /// the folder is watched: [`Reloader::poll`] once for what changed meanwhile.
     ///
     /// Blocks: it compiles.
@@ -127,6 +127,10 @@ impl Reloader {
         let mut events = Vec::new();
         for (rule, files) in left {
             let checked = self.sandbox.check(rule, files);
+            // That says nothing about the rule. It stays, unchecked: who asks it is told so.
+            if checked.is_err() && self.sandbox.pool().is_exhausted() {
+                break;
+            }
             rules.remove(&rule.name);
             events.push(match checked {
                 Ok(checked) => self.loaded(&mut rules, Arc::new(checked)),

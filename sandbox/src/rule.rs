@@ -302,7 +302,7 @@ impl Sandbox {
         let text = source.to_owned();
         let compiled = self
             .pool()
-            .run(crate::sandbox::COMPILE_TIME, move || script::compile(&cage, text))
+            .run_patiently(crate::sandbox::COMPILE_TIME, move || script::compile(&cage, text))
             .unwrap_or_else(|error| {
                 Err(Finding::of_file(
                     Code::R201,
