@@ -1,7 +1,7 @@
 //! Keeps the rule book up to date with its folder while the engine runs.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,12 +12,16 @@ use tokio::sync::Notify;
 use untoil_model::{Mode, RuleName, RuleVersion};
 
 use crate::book::{self, RuleBook, Stamps};
-use crate::diagnostic::{Diagnostic, Severity, cut};
+use crate::diagnostic::{Code, Diagnostic, Finding, Severity, cut};
 use crate::rule::{self, Digest, Rule, RuleFiles};
 use crate::sandbox::Sandbox;
 
 /// Longest error in an event: a few findings with their carets.
 const ERROR_BYTES_MAX: usize = 8 * 1024;
+
+/// How often the files of a rule are read anew because they were being written: a deployment writes each
+/// once.
+const OPENINGS_MAX: usize = 3;
 
 /// What changed in the book, for the journal and Slack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,8 +119,8 @@ impl Reloader {
     }
 
     /// Checks up to `n_max` of the rules that [`Reloader::open`] left for later, by name. Those that
-    /// do not pass are taken out. Without an event there is nothing left that can be checked, and from then on
-    /// the folder is watched: [`Reloader::poll`] once for what changed meanwhile.
+    /// do not pass are taken out. Without an event there is nothing left that can be checked, and from
+    /// then on the folder is watched: [`Reloader::poll`] once for what changed meanwhile.
     ///
     /// Blocks: it compiles.
     pub fn check(&mut self, n_max: usize) -> Vec<ReloadEvent> {
@@ -325,25 +329,41 @@ fn by_name(book: &RuleBook) -> BTreeMap<RuleName, Arc<Rule>> {
 /// A rule, or what is wrong with it, under the text that was seen; none where it could not be read.
 type Opened = (Option<(String, Digest)>, Result<Rule, Vec<Diagnostic>>);
 
-/// Opens some of the folders. What is written at this moment is left for the next poll.
+/// Opens some of the folders. What is being written at this moment is broken until a later poll.
 fn open_share(dir: &Path, names: &[OsString], sandbox: &Sandbox) -> Vec<Opened> {
-    let opened = names.iter().map(|name| {
-        let (files, stamps) = match book::read_folder(dir, name) {
-            Ok(read) => read,
-            Err(unreadable) => return (None, (None, Err(vec![*unreadable]))),
-        };
-        let digest = files.digest();
-        let seen = Some((files.name.clone(), digest));
-        let rule = rule::index(files, digest, sandbox).or_else(|files| sandbox.build(&files));
-        (Some(stamps), (seen, rule))
-    });
     // Looked at again only when all were read: that gives a writer the more time to be seen.
-    let opened: Vec<_> = opened.collect();
+    let opened: Vec<_> = names.iter().map(|name| open_one(dir, name, sandbox)).collect();
     let looked = names.iter().zip(opened);
-    let settled = looked.filter(|(name, (stamps, _))| {
-        stamps.as_ref().is_none_or(|stamps| *stamps == Stamps::of(dir, name))
-    });
-    settled.map(|(_, (_, opened))| opened).collect()
+    looked.map(|(name, opened)| settled(dir, name, opened, sandbox)).collect()
+}
+
+fn open_one(dir: &Path, name: &OsStr, sandbox: &Sandbox) -> (Option<Stamps>, Opened) {
+    let (files, stamps) = match book::read_folder(dir, name) {
+        Ok(read) => read,
+        Err(unreadable) => return (None, (None, Err(vec![*unreadable]))),
+    };
+    let digest = files.digest();
+    let seen = Some((files.name.clone(), digest));
+    let rule = rule::index(files, digest, sandbox).or_else(|files| sandbox.build(&files));
+    (Some(stamps), (seen, rule))
+}
+
+/// What was opened, if nobody has written it since; otherwise it is opened again, a few times.
+fn settled(
+    dir: &Path,
+    name: &OsStr,
+    (mut stamps, mut opened): (Option<Stamps>, Opened),
+    sandbox: &Sandbox,
+) -> Opened {
+    for _ in 0..OPENINGS_MAX {
+        if stamps.as_ref().is_none_or(|stamps| *stamps == Stamps::of(dir, name)) {
+            return opened;
+        }
+        (stamps, opened) = open_one(dir, name, sandbox);
+    }
+    let message = "its files are being written; it is loaded when they are whole".to_owned();
+    let (name, finding) = (name.to_string_lossy(), Finding::of_file(Code::R110, message));
+    (None, Err(vec![finding.into_diagnostic(&name, &name, "")]))
 }
 
 /// Looks a folder up among folders in the order of their names.
@@ -369,4 +389,25 @@ fn watcher(dir: &Path, touched: &Arc<Notify>) -> Option<notify::RecommendedWatch
     .ok()?;
     watcher.watch(dir, RecursiveMode::Recursive).ok()?;
     Some(watcher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_being_written_while_it_was_opened_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("disk");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("rule.yaml"), "half").unwrap();
+        let catalogue = Arc::new(untoil_actions::Catalogue::standard(Vec::new()));
+        let sandbox = Sandbox::start(catalogue, 1).unwrap();
+        let name = OsStr::new("disk");
+        let first = open_one(dir.path(), name, &sandbox);
+        std::fs::write(folder.join("rule.yaml"), "whole by now").unwrap();
+        let (seen, _) = settled(dir.path(), name, first, &sandbox);
+        let now = book::read_folder(dir.path(), name).unwrap().0.digest();
+        assert!(seen == Some(("disk".to_owned(), now)), "it was opened again");
+    }
 }
