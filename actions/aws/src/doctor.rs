@@ -159,7 +159,7 @@ async fn queue(queue: &SqsQueue) -> QueueLook {
     let state = queue.state().await;
     let found = state.as_ref().ok().cloned();
     let mut probes = vec![probe(&format!("sqs:GetQueueAttributes {arn}"), finding(state))];
-    if found.as_ref().is_some_and(|state| state.waiting == 0) {
+    if found.as_ref().is_some_and(QueueState::spares_a_receipt) {
         let received = queue.receive_nothing().await;
         probes.push(probe(&format!("sqs:ReceiveMessage {arn}"), finding(received)));
     }

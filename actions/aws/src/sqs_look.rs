@@ -1,4 +1,4 @@
-//! How a queue is set up, for the doctor. No message is taken.
+//! How a queue is set up, for the doctor. No message is kept, hidden or deleted.
 
 use std::time::Duration;
 
@@ -34,6 +34,21 @@ pub struct Redrive {
     pub receipts_max: u32,
 }
 
+impl Redrive {
+    /// Fewer receipts than this before the dead-letter queue, and two crashes in a row hide an alarm.
+    pub const RECEIPTS_MIN: u32 = 3;
+}
+
+impl QueueState {
+    /// Whether trying to receive moves no alarm to the dead-letter queue unread. That none waits is
+    /// known to SQS roughly only, so the try may be a receipt of one, and that must leave others.
+    #[must_use]
+    pub fn spares_a_receipt(&self) -> bool {
+        let enough = |redrive: &Redrive| redrive.receipts_max >= Redrive::RECEIPTS_MIN;
+        self.waiting == 0 && self.redrive.as_ref().is_none_or(enough)
+    }
+}
+
 impl SqsQueue {
     /// How it is set up.
     ///
@@ -60,14 +75,16 @@ impl SqsQueue {
         })
     }
 
-    /// Tries whether messages may be received. Ask only while none waits: one that comes in between
-    /// is seen by others at once, but this counts as a receipt of it.
+    /// Tries whether messages may be received. Ask only where [`QueueState::spares_a_receipt`]: a
+    /// message that is there all the same is not hidden, so others get it at once, but this counts as
+    /// a receipt of it.
     ///
     /// # Errors
     /// [`ReadError`] when it is not there, may not be read, or SQS does not answer.
     pub async fn receive_nothing(&self) -> Result<(), ReadError> {
         let call = Call::new("sqs:ReceiveMessage", self.arn.clone());
         let sent = self.client.receive_message().queue_url(&self.url);
+        // Hidden for no time, it needs no giving back, which could fail.
         let sent = sent.max_number_of_messages(1).wait_time_seconds(0).visibility_timeout(0);
         let send = |watch| sent.clone().customize().interceptor(watch).send();
         let gate = &self.shared.gate;
@@ -89,6 +106,28 @@ fn redrive(text: &str) -> Option<Redrive> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn receiving_is_tried_only_where_no_alarm_can_be_moved_by_it() {
+        let state = |waiting, receipts: Option<u32>| QueueState {
+            waiting,
+            kept: Duration::ZERO,
+            delay: Duration::ZERO,
+            redrive: receipts.map(|receipts_max| Redrive { to: "arn:d".into(), receipts_max }),
+            key: None,
+        };
+        for (waiting, receipts, tried) in [
+            (0, None, true),
+            (0, Some(3), true),
+            (0, Some(2), false),
+            (0, Some(1), false),
+            (1, None, false),
+            (1, Some(5), false),
+        ] {
+            let case = format!("{waiting} wait, {receipts:?} receipts");
+            assert_eq!(state(waiting, receipts).spares_a_receipt(), tried, "{case}");
+        }
+    }
 
     #[test]
     fn a_redrive_policy_is_read_with_its_number_in_either_spelling() {

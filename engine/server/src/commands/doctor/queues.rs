@@ -1,16 +1,14 @@
-//! How each queue is set up. Nothing is taken from it.
+//! How each queue is set up. Nothing in it is kept, hidden or deleted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use untoil_aws::QueueState;
 use untoil_aws::doctor::QueueLook;
+use untoil_aws::{QueueState, Redrive};
 use untoil_intake::HIDDEN;
 
 use super::{Lines, probed};
 
-/// Fewer receipts than this before the dead-letter queue, and two crashes in a row hide an alarm.
-const RECEIPTS_MIN: u32 = 3;
 /// A weekend: messages that are kept for less are lost if nobody is there to start us again.
 const KEPT_MIN: Duration = Duration::from_hours(72);
 
@@ -32,7 +30,10 @@ pub(super) fn tell(queues: &[QueueLook], lines: &mut Lines) {
 fn says(state: &QueueState) -> String {
     let hidden = HIDDEN.as_secs();
     let waiting = match state.waiting {
-        0 => "nothing waits".to_owned(),
+        0 if state.spares_a_receipt() => "nothing waits".to_owned(),
+        0 => "nothing waits, but receiving was not tried: it counts, and so few receipts are left \
+              to alarms"
+            .to_owned(),
         n => format!("about {n} wait, so receiving was not tried"),
     };
     let redrive = state.redrive.as_ref().map_or_else(String::new, |redrive| {
@@ -59,7 +60,7 @@ fn findings(state: &QueueState, taken: &BTreeSet<&str>) -> Vec<String> {
              it out",
             redrive.to
         )),
-        Some(redrive) if redrive.receipts_max < RECEIPTS_MIN => wrong.push(format!(
+        Some(redrive) if redrive.receipts_max < Redrive::RECEIPTS_MIN => wrong.push(format!(
             "`maxReceiveCount` is {}: an alarm that was in hand at a crash soon goes to the \
              dead-letter queue; set 5",
             redrive.receipts_max
@@ -87,7 +88,6 @@ mod tests {
     #![expect(clippy::needless_raw_string_hashes, reason = "`expect-test` writes them")]
 
     use untoil_actions::Missing;
-    use untoil_aws::Redrive;
     use untoil_aws::doctor::{Finding, Probe};
 
     use super::*;
@@ -150,7 +150,7 @@ mod tests {
             ok arn:aws:sqs:ap-northeast-2:123456789012:untoil: nothing waits; a message is hidden for 60 s; what cannot be read goes to arn:aws:sqs:ap-northeast-2:123456789012:untoil after 5 receipts, about 300 s
             WRONG arn:aws:sqs:ap-northeast-2:123456789012:untoil: its dead-letter queue arn:aws:sqs:ap-northeast-2:123456789012:untoil is in `queues`, too, so what cannot be read comes again: take it out
 
-            ok arn:aws:sqs:ap-northeast-2:123456789012:untoil: nothing waits; a message is hidden for 60 s; what cannot be read goes to arn:d after 1 receipts, about 60 s
+            ok arn:aws:sqs:ap-northeast-2:123456789012:untoil: nothing waits, but receiving was not tried: it counts, and so few receipts are left to alarms; a message is hidden for 60 s; what cannot be read goes to arn:d after 1 receipts, about 60 s
             WRONG arn:aws:sqs:ap-northeast-2:123456789012:untoil: `maxReceiveCount` is 1: an alarm that was in hand at a crash soon goes to the dead-letter queue; set 5
             WRONG arn:aws:sqs:ap-northeast-2:123456789012:untoil: `DelaySeconds` is 60: every alarm comes so late; set 0
             WRONG arn:aws:sqs:ap-northeast-2:123456789012:untoil: `MessageRetentionPeriod` is 3600 s: what comes while nobody takes it is lost after that; set 1209600
