@@ -72,24 +72,36 @@ unsafe impl GlobalAlloc for MeteredAlloc {
     }
 }
 
-/// As many heaps as the machines that this runs on have processors: each keeps what is free in it.
+/// Two at least, so that one thread's long work in its heap does not stop all others; four at most,
+/// since each keeps what is free in it, and scripts run on few threads.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const HEAPS_MAX: std::ffi::c_int = 2;
+const HEAPS: std::ops::RangeInclusive<std::ffi::c_int> = 2..=4;
+
+/// As many heaps as there are processors for us, within bounds.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn heaps() -> std::ffi::c_int {
+    let processors = std::thread::available_parallelism();
+    let processors = processors.ok().and_then(|n| n.get().try_into().ok());
+    processors.unwrap_or(*HEAPS.start()).clamp(*HEAPS.start(), *HEAPS.end())
+}
 
 impl MeteredAlloc {
     /// Makes the system's allocator share a few heaps among all threads, where it can. To be called
     /// before other threads start: glibc gives each thread a heap, eight for each processor at most.
     pub fn share_heaps() {
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        let heaps = heaps();
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
         #[expect(unsafe_code, reason = "how the allocator works can be set only in its own words")]
         // SAFETY: mallopt(3) takes two numbers and may be called at any time.
         unsafe {
-            libc::mallopt(libc::M_ARENA_MAX, HEAPS_MAX);
+            libc::mallopt(libc::M_ARENA_MAX, heaps);
         }
     }
 
     /// Gives the pages in which nothing is held back to the system, where the allocator keeps them.
-    /// Takes milliseconds after a storm of alarms, and microseconds again soon after.
+    /// Takes milliseconds after a storm of alarms, in which no other thread gets memory of the same
+    /// heap; microseconds again soon after.
     pub fn give_back() {
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
         #[expect(unsafe_code, reason = "only the allocator knows what is free")]

@@ -152,7 +152,8 @@ impl Plant {
         dispatching.parts.spawn(dispatch(dispatcher, dispatching.stop.clone(), end.clone()));
         let keeping = rules.keep(base, deciding.stop.clone());
         deciding.parts.spawn(keeping.map(Ok));
-        let giving_back = memory::give_back(Arc::clone(&posts.1), deciding.stop.clone());
+        let rest = (Arc::clone(&clock), journal.head());
+        let giving_back = memory::give_back(rest, deciding.stop.clone());
         deciding.parts.spawn(giving_back.map(Ok));
         deciding.archive(archiver, posts);
         telling.parts.spawn(notifier.run(telling.stop.clone()).map(Ok));
