@@ -20,6 +20,10 @@ const ALWAYS: [&str; 1] = ["cloudwatch:DescribeAlarms"];
 /// What the doctor asks of a queue.
 const LOOKING: &str = "sqs:GetQueueAttributes";
 
+/// What the queues' keys need, which only AWS knows: the policy names what can be known without it.
+const KEYS: &str = "untoil: a queue that is encrypted with a key of the account's also needs \
+                    `kms:Decrypt` on that key, which is not in the policy; `untoil doctor` names it";
+
 /// `iam`. Exit 1 when a rule cannot be read, since what it needs is then missing.
 pub(crate) fn run(config: &Config, what: &Iam, format: Format) -> anyhow::Result<ExitCode> {
     let loaded = rules::load(config, what.rules.as_deref())?;
@@ -42,17 +46,15 @@ pub(crate) fn run(config: &Config, what: &Iam, format: Format) -> anyhow::Result
             }
         }
     }
-    for (_, queue) in crate::config::queues(config)? {
-        let arn = queue.arn(what.region.as_deref().unwrap_or("*"));
-        for action in TAKING.into_iter().chain([LOOKING]) {
-            grants.add(action, &arn);
-        }
-    }
+    let has_queues = of_queues(config, what, &mut grants)?;
     let policy = grants.policy();
     out::say(&match format {
         Format::Text => format!("{policy:#}"),
         Format::Json => policy.to_string(),
     });
+    if has_queues {
+        out::complain(KEYS);
+    }
     for finding in &broken {
         out::complain(finding);
     }
@@ -61,6 +63,19 @@ pub(crate) fn run(config: &Config, what: &Iam, format: Format) -> anyhow::Result
     }
     out::complain("untoil: what the rules above need is not in it; mend them, and ask again");
     Ok(ExitCode::FAILURE)
+}
+
+/// What the queues need, if there are any. With `--reads`, too: a dry run takes messages, and deletes
+/// what the journal has.
+fn of_queues(config: &Config, what: &Iam, grants: &mut Grants) -> anyhow::Result<bool> {
+    let queues = crate::config::queues(config)?;
+    for (_, queue) in &queues {
+        let arn = queue.arn(what.region.as_deref().unwrap_or("*"));
+        for action in TAKING.into_iter().chain([LOOKING]) {
+            grants.add(action, &arn);
+        }
+    }
+    Ok(!queues.is_empty())
 }
 
 /// What a rule's facts and its `may:` need.
@@ -108,5 +123,43 @@ impl Grants {
         let statement = |(actions, resources)| json!({ "Effect": "Allow", "Action": actions, "Resource": resources });
         let statements: Vec<Value> = statements.into_iter().map(statement).collect();
         json!({ "Version": "2012-10-17", "Statement": statements })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dry_run_is_granted_what_taking_needs_on_the_queues_that_there_are_and_on_no_others() {
+        let what = Iam { rules: None, account: None, region: None, reads: true };
+        let granted = |text: &str| {
+            let mut grants = Grants::default();
+            let any = of_queues(&Config::read(text, &[]).unwrap(), &what, &mut grants).unwrap();
+            (any, grants.policy()["Statement"].clone())
+        };
+        let url = "https://sqs.ap-northeast-2.amazonaws.com/123456789012/untoil";
+        let statements = json!([{
+            "Effect": "Allow",
+            "Action": [
+                "sqs:ChangeMessageVisibility",
+                "sqs:DeleteMessage",
+                "sqs:GetQueueAttributes",
+                "sqs:ReceiveMessage"
+            ],
+            "Resource": ["arn:aws:sqs:ap-northeast-2:123456789012:untoil"]
+        }]);
+        assert_eq!(granted(&format!("queues: [{{ url: '{url}' }}]\n")), (true, statements));
+        assert_eq!(granted("mode: dry_run\n"), (false, json!([])));
+    }
+
+    #[test]
+    fn what_only_reads_is_known_by_its_verb() {
+        for action in ["ssm:ListCommands", "ecs:DescribeServices", "cloudwatch:GetMetricData"] {
+            assert!(is_read(action), "{action}");
+        }
+        for action in ["ssm:SendCommand", "ecs:UpdateService", "sqs:DeleteMessage"] {
+            assert!(!is_read(action), "{action}");
+        }
     }
 }
