@@ -248,8 +248,13 @@ async fn accept(
         Judged::BySignature => {}
     }
     plain(headers)?;
-    let Read { bytes, memory: _memory } = read(parts, headers, body).await?;
     let is_events = parts.decoders.kind(&source) == Some("cloudevents");
+    if matches!(judged, Judged::BySignature) {
+        let is_hmac = matches!(gate.auth, SourceAuth::Hmac(_));
+        cloudevents::signed(headers, is_events && is_hmac)
+            .map_err(|why| Problem::new(StatusCode::BAD_REQUEST, why))?;
+    }
+    let Read { bytes, memory: _memory } = read(parts, headers, body).await?;
     // An event may be all in its headers.
     if bytes.is_empty() && !(is_events && headers.contains_key("ce-id")) {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "the body is empty"));
@@ -413,18 +418,19 @@ fn message_id(
     delivery: &Delivery,
 ) -> Result<String, Problem> {
     let Delivery { id: DeliveryId { source, .. }, received_at, body, .. } = delivery;
+    let kind = decoders.kind(source);
+    // An event is known by what it is before how it came, as when it comes by a queue.
+    if kind == Some("cloudevents")
+        && let Some(message) = cloudevents::message(delivery)
+    {
+        return Ok(message);
+    }
     // Without its envelope, a message of SNS is told by its header alone.
     if headers.contains_key("x-amz-sns-rawdelivery")
         && let Some(id) = headers.get("x-amz-sns-message-id").and_then(|id| id.to_str().ok())
         && id.len() <= IDEMPOTENCY_KEY_BYTES_MAX
     {
         return Ok(format!("sns:{id}"));
-    }
-    let kind = decoders.kind(source);
-    if kind == Some("cloudevents")
-        && let Some(message) = cloudevents::message(delivery)
-    {
-        return Ok(message);
     }
     if decoders.repeats(source) == Repeats::Lately {
         let bucket = received_at.as_second().div_euclid(SAME_BODY_SECS);

@@ -35,6 +35,9 @@ pub struct Origin {
     pub said: String,
 }
 
+/// Where a time stands that nobody said.
+pub(crate) const RECEIPT: &str = "the time of receipt";
+
 /// What was read from a delivery.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Read {
@@ -335,7 +338,7 @@ impl Reading {
                 reading.alarm.changed_at = said.value;
                 reading.note("changed_at", said.from, &said.value);
             }
-            None => reading.remark("changed_at", "the time of receipt"),
+            None => reading.remark("changed_at", RECEIPT),
         }
         Ok(reading)
     }

@@ -7,6 +7,8 @@
 
 mod envelope;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Deserialize as _;
 use untoil_model::Delivery;
@@ -17,7 +19,9 @@ use crate::reading::{self, Detail, Place, Read, Reading};
 use crate::sources::generic;
 use crate::{DecodeError, Mapping, times};
 
-pub(crate) use envelope::{AttributeError, Event, attributes, events, message, of_attributes};
+pub(crate) use envelope::{
+    AttributeError, Event, attributes, events, message, of_attributes, signed,
+};
 
 /// The attributes that have a meaning of their own; every other one is an extension.
 const CORE: [&str; 8] =
@@ -50,7 +54,16 @@ pub(crate) fn mapped(
 ) -> Result<Read, DecodeError> {
     let source = &delivery.id.source;
     each(delivery, |event| {
-        let read = mapping.read_value(source, (delivery, detail), event.value())?;
+        // Everything it says stands in the event.
+        let (headers, body) = (BTreeMap::new(), Vec::new());
+        let dated = Delivery {
+            id: delivery.id.clone(),
+            sender: delivery.sender.clone(),
+            received_at: event.told_at(delivery)?,
+            headers,
+            body,
+        };
+        let read = mapping.read_value(source, (&dated, detail), event.value())?;
         Ok(event.told(read, ""))
     })
 }
@@ -160,7 +173,7 @@ fn origin(event: &Event<'_>, (data, has_time): (&Object<'_>, bool), field: &str)
             Some(format!("{} + {key}", attribute("source")))
         }
         "changed_at" if !in_data(field) => {
-            let said = if has_time { attribute("time") } else { "the time of receipt".to_owned() };
+            let said = if has_time { attribute("time") } else { reading::RECEIPT.to_owned() };
             Some(said)
         }
         "dimensions.subject"

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Request;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use untoil_intake::{
     Decoded, Decoders, DecodersError, Invocation, LambdaSources, decode, explain, invocation,
@@ -171,6 +173,14 @@ fn a_batch_is_read_whole_or_not_at_all() {
 }
 
 #[test]
+fn an_attribute_that_only_begins_with_data_is_held_to_what_attributes_are() {
+    let event = json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t",
+        "subject": "x", "datacentre": {}, "data": { "state": "firing" } });
+    let error = decode(&with(&[], &event.to_string())).unwrap_err().to_string();
+    assert_eq!(error, "`/datacentre` is `{}`, not a text, number or truth value");
+}
+
+#[test]
 fn a_structured_event_is_told_by_its_content_type_whatever_its_headers() {
     let event = json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t",
         "subject": "body", "data": { "state": "firing" } });
@@ -234,10 +244,10 @@ fn bearer() -> String {
 }
 
 #[tokio::test]
-async fn an_event_is_known_by_its_source_and_id_in_whatever_mode_and_answered_without_words() {
+async fn an_event_is_known_by_all_it_says_in_whatever_mode_and_answered_without_words() {
     let intake = Intake::new();
     let event = json!({ "specversion": "1.0", "id": "7f3b8c1e-0003", "source": "/ops/backup",
-        "type": "kr.example.backup.failed", "subject": "야간", "data": { "state": "firing" } });
+        "type": "kr.example.backup.failed", "subject": "야간", "data": { "reason": "멈춤", "state": "firing" } });
     let bearer = bearer();
     let mut binary = vec![("authorization", bearer.as_str())];
     binary.extend(BINARY);
@@ -245,12 +255,25 @@ async fn an_event_is_known_by_its_source_and_id_in_whatever_mode_and_answered_wi
         [("authorization", bearer.as_str()), ("content-type", "application/cloudevents+json")];
     let mut other = event.clone();
     other["source"] = "/ops/other".into();
+    // A counter that begins again, or firing and resolved under one id.
+    let mut over = event.clone();
+    over["data"]["state"] = "resolved".into();
+    let mut later = event.clone();
+    later["time"] = "2026-11-02T03:05:00Z".into();
+    let mut as_bytes = event.clone();
+    as_bytes["datacontenttype"] = "application/json; charset=utf-8".into();
+    as_bytes.as_object_mut().unwrap().remove("data");
+    as_bytes["data_base64"] = STANDARD.encode(DATA).into();
     for (request, status) in [
         (post("cloudevents", &binary, DATA), 202),
         (post("cloudevents", &binary, DATA), 200),
         (post("cloudevents", &structured, event.to_string()), 200),
         (post("cloudevents", &structured, json!([event]).to_string()), 202),
+        (post("cloudevents", &structured, as_bytes.to_string()), 200),
         (post("cloudevents", &structured, other.to_string()), 202),
+        (post("cloudevents", &structured, over.to_string()), 202),
+        (post("cloudevents", &structured, over.to_string()), 200),
+        (post("cloudevents", &structured, later.to_string()), 202),
         // Without a body: the attributes may say all.
         (post("cloudevents", &[&binary[..2], &[("ce-id", "2")]].concat(), ""), 202),
         (post("cloudevents", &binary[..1], ""), 400),
@@ -287,6 +310,111 @@ async fn headers_of_an_event_that_cannot_be_kept_are_refused_and_other_sources_k
     let kept = intake.kept().await;
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].headers.len(), 1, "{:?}", kept[0].headers);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_are_told_apart_and_the_same_in_both_modes() {
+    let intake = Intake::new();
+    let bearer = bearer();
+    let mut binary = vec![("authorization", bearer.as_str())];
+    binary.extend(&BINARY[..4]);
+    binary.push(("content-type", "image/png"));
+    let structured =
+        [("authorization", bearer.as_str()), ("content-type", "application/cloudevents+json")];
+    let event = |bytes: &[u8]| {
+        json!({ "specversion": "1.0", "id": "7f3b8c1e-0003", "source": "/ops/backup",
+            "type": "kr.example.backup.failed", "datacontenttype": "image/png",
+            "data_base64": STANDARD.encode(bytes) })
+        .to_string()
+    };
+    for (request, status) in [
+        (post("cloudevents", &binary, &b"\xff\x01"[..]), 202),
+        (post("cloudevents", &binary, &b"\xff\x02"[..]), 202),
+        (post("cloudevents", &structured, event(b"\xff\x01")), 200),
+        (post("cloudevents", &structured, event(b"\xff\x03")), 202),
+    ] {
+        let answer = intake.send(request).await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn where_bodies_are_signed_events_are_structured_because_headers_are_not_signed() {
+    let intake = Intake::new();
+    let event = json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t",
+        "subject": "x", "data": { "state": "firing" } })
+    .to_string();
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
+    let tag = aws_lc_rs::hmac::sign(&key, event.as_bytes());
+    let tag = tag.as_ref().iter().fold(String::new(), |tag, byte| format!("{tag}{byte:02x}"));
+    let signed = ("x-signature", tag.as_str());
+    let structured = ("content-type", "application/cloudevents+json; charset=utf-8");
+    let json = ("content-type", "application/json");
+    for (source, headers, status, says) in [
+        ("signed-events", &[signed, json, ("ce-id", "2")][..], 400, "headers are not signed"),
+        ("signed-events", &[signed, structured, ("ce-subject", "y")], 400, "without `ce-` headers"),
+        ("signed-events", &[signed, json], 400, "send structured events, as"),
+        ("signed-events", &[signed], 400, "send structured events, as"),
+        ("signed-events", &[signed, structured, json], 400, "send structured events, as"),
+        ("sentry", &[signed, json, ("ce-id", "2")], 400, "headers are not signed"),
+        ("pagerduty", &[signed, json, ("ce-id", "2")], 400, "headers are not signed"),
+        ("sns", &[("ce-id", "2")], 400, "headers are not signed"),
+        ("signed-events", &[("x-signature", "00"), structured], 401, ""),
+    ] {
+        let answer = intake.send(post(source, headers, event.clone())).await;
+        assert_eq!(answer.status.as_u16(), status, "{source} {headers:?}: {}", answer.body);
+        assert!(answer.body["detail"].as_str().unwrap().contains(says), "{}", answer.body);
+    }
+    assert_eq!(intake.kept().await.len(), 0);
+    for status in [202, 200] {
+        let answer = intake.send(post("signed-events", &[signed, structured], event.clone())).await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_sns_hands_on_raw_is_known_as_by_any_other_way() {
+    let intake = Intake::new();
+    let bearer = bearer();
+    let raw = |id: &'static str| {
+        let mut headers = vec![("authorization", bearer.as_str())];
+        headers.extend(BINARY);
+        headers.extend([("x-amz-sns-rawdelivery", "true"), ("x-amz-sns-message-id", id)]);
+        post("cloudevents", &headers, DATA)
+    };
+    assert_eq!(intake.send(raw("a")).await.status.as_u16(), 202);
+    assert_eq!(intake.send(raw("b")).await.status.as_u16(), 200);
+}
+
+#[test]
+fn data_without_a_time_of_its_own_has_the_events() {
+    let mapping = "key: /subject\nstate: { from: /data/now, firing: [bad], resolved: [good] }\n";
+    let mut decoders = Decoders::default();
+    let source = || "ours".parse().unwrap();
+    decoders.mapping(source(), serde_yaml::from_str(mapping).unwrap()).unwrap();
+    decoders.in_events(source()).unwrap();
+    let mut event = json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t",
+        "subject": "x", "time": "2026-11-02T03:05:00.5Z", "data": { "now": "bad" } });
+    decoders.in_events("dynatrace".parse().unwrap()).unwrap();
+    let read = |event: &Value| {
+        let (decoded, origins) =
+            decoders.explain(&delivery("ours", event.to_string().into_bytes()))?;
+        let from = origins[0].iter().find(|origin| origin.field == "changed_at").unwrap();
+        Ok::<_, untoil_intake::DecodeError>((alarms(decoded)[0].changed_at, from.from.clone()))
+    };
+    let at = "2026-11-02T03:05:00.5Z".parse().unwrap();
+    assert_eq!(read(&event).unwrap(), (at, "/time".to_owned()));
+    let dynatrace = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/dynatrace/open.json");
+    let dynatrace: Value = serde_json::from_slice(&std::fs::read(dynatrace).unwrap()).unwrap();
+    let mut carried = event.clone();
+    carried["data"] = dynatrace;
+    let carried = delivery("dynatrace", carried.to_string().into_bytes());
+    assert_eq!(alarms(decoders.decode(&carried).unwrap())[0].changed_at, at);
+    event["time"] = "soon".into();
+    assert!(read(&event).unwrap_err().to_string().starts_with("`/time` is `soon`"));
+    event.as_object_mut().unwrap().remove("time");
+    let received_at = delivery("ours", Vec::new()).received_at;
+    assert_eq!(read(&event).unwrap(), (received_at, "the time of receipt".to_owned()));
 }
 
 #[tokio::test]
@@ -346,8 +474,21 @@ fn an_event_in_binary_mode_comes_by_a_queue_with_its_attributes() {
             ((*name).to_owned(), json!({ "Type": "String", "Value": value }))
         }).collect::<serde_json::Map<_, _>>() });
     let none = serde_json::Map::new();
+    // Whose attributes cannot be kept is not read by its body alone.
+    let whole = json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t",
+        "subject": "x", "data": { "state": "firing" } })
+    .to_string();
+    let with = |name: &str, count: usize| {
+        let mut all = attributes.clone();
+        for n in 0..count {
+            let name = if count == 1 { name.to_owned() } else { format!("{name}{n}") };
+            all.insert(name, json!({ "stringValue": "1", "dataType": "String" }));
+        }
+        all
+    };
     let event = json!({ "Records": [
         record(DATA, &attributes), record(&wrapped.to_string(), &none), record(DATA, &none),
+        record(&whole, &with("CE-ID", 1)), record(&whole, &with("ce-x", 65)),
     ] });
     let queues = BTreeMap::from([(queue.to_owned(), "cloudevents".parse().unwrap())]);
     let decoders = Arc::new(Decoders::default());
@@ -357,11 +498,20 @@ fn an_event_in_binary_mode_comes_by_a_queue_with_its_attributes() {
         NOW.parse().unwrap(),
     );
     let Ok(Invocation::Messages(messages)) = read else { panic!("{read:?}") };
-    let [by_itself, by_sns, without] = &messages.deliveries[..] else { panic!("{messages:?}") };
+    let [by_itself, by_sns, without, twice, many] = &messages.deliveries[..] else {
+        panic!("{messages:?}")
+    };
     assert_eq!(by_itself.headers.len(), BINARY.len(), "{:?}", by_itself.headers);
     assert_eq!(by_itself.id, by_sns.id, "the same event is the same message");
     for delivery in [by_itself, by_sns] {
         assert_eq!(alarms(decode(delivery).unwrap())[0].name, "야간");
+    }
+    for (delivery, says) in
+        [(twice, "not as documented: `ce-id` stands"), (many, "not as documented: more than 64")]
+    {
+        let error = decode(delivery).unwrap_err().to_string();
+        assert!(error.starts_with(says), "{error}");
+        assert_eq!(delivery.id.message, "sqs:m-1");
     }
     assert_eq!(decode(without).unwrap_err().to_string(), "`/specversion` is missing");
 }

@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 use untoil_clock::VirtualClock;
 use untoil_intake::{
-    BODY_BYTES_DEFAULT, HmacAuth, IntakeConfig, IntakeState, Ports as IntakePorts, Secret,
-    SigningKey, SnsPolicy, SourceAuth, SourceSetup, decode, routes,
+    Algorithm, BODY_BYTES_DEFAULT, Decoders, Encoding, HmacAuth, IntakeConfig, IntakeState,
+    Ports as IntakePorts, Secret, Signed, SigningKey, SnsPolicy, SourceAuth, SourceSetup, decode,
+    routes,
 };
 use untoil_journal::{
     AppendError, Batch, Journal, JournalError, MemoryJournal, Put, RawEntry, Receipt,
@@ -71,6 +72,17 @@ impl Intake {
         let more = [
             ("pagerduty", open(SourceAuth::Hmac(HmacAuth::pagerduty(keys())))),
             ("sentry", open(SourceAuth::Hmac(HmacAuth::sentry(keys())))),
+            (
+                "signed-events",
+                open(SourceAuth::Hmac(HmacAuth {
+                    header: "x-signature".to_owned(),
+                    algorithm: Algorithm::Sha256,
+                    encoding: Encoding::Hex,
+                    prefix: String::new(),
+                    signed: Signed::Body,
+                    keys: keys(),
+                })),
+            ),
             ("cloudevents", open(SourceAuth::Bearer { secrets: secrets() })),
             ("azure", open(SourceAuth::Query { name: "secret".to_owned(), secrets: secrets() })),
             (
@@ -86,12 +98,14 @@ impl Intake {
                 open(SourceAuth::Basic { user: "sns".to_owned(), passwords: secrets() }),
             ),
         ];
+        let mut decoders = Decoders::default();
+        decoders.in_events("signed-events".parse().unwrap()).unwrap();
         let config = IntakeConfig {
             sources: sources
                 .chain(more)
                 .map(|(name, setup)| (name.parse().unwrap(), setup))
                 .collect(),
-            decoders: Arc::default(),
+            decoders: Arc::new(decoders),
             proxies: vec!["10.0.0.0/8".parse().unwrap()],
             body_bytes_max: BODY_BYTES_DEFAULT,
         };

@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use untoil_model::{Delivery, Hash};
 
 use super::CORE;
-use crate::DecodeError;
 use crate::bounds::{self, ALARMS_MAX};
 use crate::json::{self, Object, Value};
-use crate::reading::Read;
+use crate::reading::{Place, RECEIPT, Read};
+use crate::{DecodeError, times};
 
 /// Before an attribute's name in a header.
 const PREFIX: &str = "ce-";
@@ -59,17 +60,48 @@ pub(crate) fn attributes(headers: &HeaderMap) -> Result<BTreeMap<String, String>
     Ok(all)
 }
 
-/// The same of a queue's message, whose attributes have the headers' names. More than are kept are too
-/// many to be an event's: without them it is unreadable.
+/// Refuses attributes in headers beside a body that is signed: the signature is of the body alone, and
+/// under other headers somebody else's bytes would be another event. `events` says that events are all
+/// that comes; they must say so too.
+pub(crate) fn signed(headers: &HeaderMap, events: bool) -> Result<(), &'static str> {
+    if headers.keys().any(|name| name.as_str().starts_with(PREFIX)) {
+        return Err("send structured events without `ce-` headers: headers are not signed");
+    }
+    let mut kinds = headers.get_all("content-type").iter();
+    let kind = match (kinds.next().map(|kind| kind.to_str()), kinds.next()) {
+        (Some(Ok(kind)), None) => media_type(kind),
+        (None | Some(_), _) => String::new(),
+    };
+    let is_structured =
+        matches!(&*kind, "application/cloudevents+json" | "application/cloudevents-batch+json");
+    if events && !is_structured {
+        return Err("send structured events, as `application/cloudevents+json` or \
+                    `application/cloudevents-batch+json`: headers are not signed");
+    }
+    Ok(())
+}
+
+/// The same of a queue's message, whose attributes have the headers' names. Where they cannot be kept,
+/// one without a name says why, so that nothing is read without them.
 pub(crate) fn of_attributes(
     attributes: impl Iterator<Item = (String, String)>,
 ) -> BTreeMap<String, String> {
+    let refused = |error: AttributeError| [(PREFIX.to_owned(), error.to_string())].into();
     let named = attributes.map(|(name, text)| (name.to_ascii_lowercase(), text));
-    let all: BTreeMap<_, _> =
-        named.filter(|(name, _)| name.starts_with(PREFIX) || name == "content-type").collect();
-    let bytes: usize = all.iter().map(|(name, text)| name.len() + text.len()).sum();
-    let is_kept = all.len() <= ATTRIBUTES_MAX && bytes <= ATTRIBUTES_BYTES_MAX;
-    if is_kept { all } else { BTreeMap::new() }
+    let mut all = BTreeMap::new();
+    let mut bytes = 0;
+    for (name, text) in named.filter(|(name, _)| name.starts_with(PREFIX) || name == "content-type")
+    {
+        bytes += name.len() + text.len();
+        let twice = AttributeError::Twice(bounds::quote(&name));
+        if all.insert(name, text).is_some() {
+            return refused(twice);
+        }
+        if all.len() > ATTRIBUTES_MAX || bytes > ATTRIBUTES_BYTES_MAX {
+            return refused(AttributeError::TooMany);
+        }
+    }
+    all
 }
 
 /// One event: its attributes and, as `data`, what it is about.
@@ -94,6 +126,9 @@ enum Written {
 pub(crate) fn events(delivery: &Delivery) -> Result<Vec<Event<'_>>, DecodeError> {
     let header = delivery.headers.get("content-type").map_or("", String::as_str);
     let kind = media_type(header);
+    if let Some(why) = delivery.headers.get(PREFIX) {
+        return Err(DecodeError::Shape(bounds::remark(why)));
+    }
     let has_attributes = || delivery.headers.keys().any(|name| name.starts_with(PREFIX));
     match kind.strip_prefix("application/cloudevents") {
         Some("" | "+json") => Ok(vec![structured(json::parse(&delivery.body)?, Written::Body)?]),
@@ -111,13 +146,13 @@ pub(crate) fn events(delivery: &Delivery) -> Result<Vec<Event<'_>>, DecodeError>
     }
 }
 
-/// What makes a delivery of events the same delivery: the source and id of each. `None` where the events
-/// cannot be read.
+/// What makes a delivery of events the same delivery: all that each of them says, in whatever mode. Not
+/// the source and id alone: who counts ids from 1 again, or says firing and resolved under one, would
+/// lose what comes second. `None` where the events cannot be read.
 pub(crate) fn message(delivery: &Delivery) -> Option<String> {
     let events = events(delivery).ok().filter(|events| !events.is_empty())?;
-    let ids: Vec<_> =
-        events.iter().map(|event| (event.value.get("source"), event.value.get("id"))).collect();
-    Some(format!("ce:{}", Hash::of_json(&ids)))
+    let said: Vec<_> = events.iter().map(Event::content).collect();
+    Some(format!("ce:{}", Hash::of_json(&said)))
 }
 
 /// `Application/JSON; charset=utf-8` as `application/json`.
@@ -200,17 +235,18 @@ fn binary<'a>(delivery: &'a Delivery, kind: &str) -> Result<Event<'a>, DecodeErr
     } else {
         std::str::from_utf8(&delivery.body).ok().map(Value::from)
     };
-    if let Some(data) = data {
-        event.insert("data", data);
+    match data {
+        Some(data) => event.insert("data", data),
+        None if delivery.body.is_empty() => {}
+        // As it stands in a structured event.
+        None => event.insert("data_base64", STANDARD.encode(&delivery.body).into()),
     }
     Ok(Event { value: Value::Object(event), written: Written::Headers })
 }
 
 /// Holds the attributes to what the specification says of them.
 fn check(event: &Object<'_>) -> Result<(), DecodeError> {
-    for (name, value) in
-        event.iter().filter(|(name, _)| !name.starts_with("data") || CORE.contains(name))
-    {
+    for (name, value) in event.iter().filter(|(name, _)| !matches!(*name, "data" | "data_base64")) {
         let is_text = value.as_str().is_some();
         if CORE.contains(&name) && !is_text {
             return Err(wrong(name, &value.to_string(), "a text"));
@@ -282,6 +318,38 @@ impl<'a> Event<'a> {
         all.filter(|(name, _)| !matches!(*name, "data" | "data_base64"))
     }
 
+    /// What it says, the same in all modes: in headers all attributes are texts and what is no JSON is
+    /// bytes, and a content type that is left out is JSON's.
+    fn content(&self) -> BTreeMap<&str, Value<'_>> {
+        let mut all = BTreeMap::new();
+        for (name, value) in self.attributes() {
+            let text = json::scalar(value).unwrap_or_default();
+            let text = match name {
+                "datacontenttype" => media_type(&text).into(),
+                _ => text,
+            };
+            if name != "datacontenttype" || !matches!(&*text, "" | "application/json") {
+                all.insert(name, Value::String(text));
+            }
+        }
+        if let Some(data) = self.value.get("data").filter(|data| !data.is_null()) {
+            all.insert("data", data.clone());
+        } else if let Some(encoded) = self.value.get("data_base64").and_then(Value::as_str) {
+            let text = STANDARD.decode(encoded).ok().and_then(|it| String::from_utf8(it).ok());
+            match text {
+                Some(text) => all.insert("data", text.into()),
+                None => all.insert("data_base64", Value::String(encoded.into())),
+            };
+        }
+        all
+    }
+
+    /// When it says that it was so, else when it came.
+    pub(crate) fn told_at(&self, delivery: &Delivery) -> Result<Timestamp, DecodeError> {
+        let time = times::at(Place::root(&self.value).at("/time"), times::rfc3339)?;
+        Ok(time.map_or(delivery.received_at, |time| time.value))
+    }
+
     /// Where a pointer of the event leads to in what was received.
     pub(crate) fn place(&self, pointer: &str) -> String {
         match self.written {
@@ -290,13 +358,15 @@ impl<'a> Event<'a> {
             Written::Headers => match pointer.strip_prefix("/data") {
                 Some("") => "the body".to_owned(),
                 Some(inner) if inner.starts_with('/') => inner.to_owned(),
+                Some("_base64") => "the body".to_owned(),
                 Some("contenttype") => "header `content-type`".to_owned(),
                 Some(_) | None => format!("header `ce-{}`", pointer.trim_start_matches('/')),
             },
         }
     }
 
-    /// The data as a delivery of its own, as its sender would have sent it without the event.
+    /// The data as a delivery of its own, as its sender would have sent it without the event, received
+    /// when the event says that it was so: data without a time of its own has that one.
     pub(crate) fn inner(&self, delivery: &Delivery) -> Result<Delivery, DecodeError> {
         let body = match (self.written, self.value.get("data")) {
             (Written::Headers, _) => delivery.body.clone(),
@@ -312,7 +382,10 @@ impl<'a> Event<'a> {
         };
         let kind = self.value.get("datacontenttype").and_then(Value::as_str);
         let kind = kind.map(|kind| ("content-type".to_owned(), kind.to_owned()));
-        Ok(Delivery { headers: kind.into_iter().collect(), body, ..delivery.clone() })
+        let received_at = self.told_at(delivery)?;
+        let id = delivery.id.clone();
+        let headers = kind.into_iter().collect();
+        Ok(Delivery { id, sender: delivery.sender.clone(), received_at, headers, body })
     }
 
     /// What was read at a place of the event, with places in what was received.
@@ -324,8 +397,11 @@ impl<'a> Event<'a> {
                 .get("data")
                 .is_some_and(|data| matches!(data, Value::Array(_) | Value::Object(_)));
         let Read::Alarms(all) = &mut read else { return read };
+        let has_time = Place::root(&self.value).at("/time").is_filled();
         for origin in all.iter_mut().flat_map(|reading| &mut reading.origins) {
-            if is_text && origin.from.starts_with('/') {
+            if has_time && origin.from == RECEIPT {
+                origin.from = self.place("/time");
+            } else if is_text && origin.from.starts_with('/') {
                 origin.from.insert_str(0, &format!("{} → ", self.place(at)));
             } else if origin.from.starts_with('/') {
                 origin.from = self.place(&format!("{at}{}", origin.from));
