@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use untoil_actions::{Catalogue, Eyes, Hands};
@@ -17,7 +17,7 @@ use untoil_dispatcher::{Dispatcher, Tools};
 use untoil_guard::{Guard, Policy};
 use untoil_health::{EntryLog, Metrics, Observer, Readiness, Watched};
 use untoil_journal::{Journal, Roster, Sole};
-use untoil_model::{Actor, EngineMode, Period, Rate};
+use untoil_model::{Actor, EngineMode, Period, Rate, Seq};
 use untoil_runner::Runner;
 use untoil_sandbox::{MeteredAlloc, Sandbox};
 use untoil_store::SqliteJournal;
@@ -120,7 +120,7 @@ impl Engine {
         tasks.spawn(async move { Ok(serve.await?) });
         let dispatching = Dispatcher::new(tools).run(stop.clone());
         tasks.spawn(async move { Ok(dispatching.await?) });
-        tasks.spawn(give_back());
+        tasks.spawn(give_back(journal.head()));
         Ok(Self { address, journal, sent, tasks, stop })
     }
 
@@ -132,10 +132,17 @@ impl Engine {
     }
 }
 
-/// As in the binary: what is free is given back every five seconds.
-async fn give_back() -> Result<()> {
+/// Nearly as in the binary: what is free is given back each time that the journal has come to rest.
+async fn give_back(head: watch::Receiver<Seq>) -> Result<()> {
+    let (mut seen, mut owed) = (*head.borrow(), true);
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        tokio::task::spawn_blocking(MeteredAlloc::give_back).await?;
+        let now = *head.borrow();
+        let rests = now == seen;
+        (seen, owed) = (now, owed || !rests);
+        if rests && owed {
+            owed = false;
+            tokio::task::spawn_blocking(MeteredAlloc::give_back).await?;
+        }
     }
 }

@@ -150,7 +150,7 @@ const ALL: &[&str] = &[
 const ONLY: [(&str, &[&str]); 9] = [
     // `bench` measures the journal against a bare insert.
     ("rusqlite", &["engine/store", "bench"]),
-    ("tokio-postgres", &["engine/store"]),
+    ("tokio-postgres", &["engine/store", "bench"]),
     ("sqlx", &[]),
     ("aws-sdk-", &["actions/aws"]),
     ("aws-smithy-", &["actions/aws"]),
