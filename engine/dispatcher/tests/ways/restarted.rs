@@ -239,9 +239,9 @@ async fn a_lost_call_is_not_made_again_after_a_long_absence() {
         00:00 A planned A-1 part 0: ssm.document run `untoil-disk-reclaim` with Mount=/ TargetUsedPct=80
         00:00 A judged allow
         00:00 A started untoil:A-1:0:1
-        31:00 A backoff it provably did not go through
-        31:01 A finished refused precheck_failed: call_within: it is 1861s late, at most 2m
-        31:01 A concluded ineffective: step_refused
-        31:01 A escalated step_refused (`ssm.document` on `ec2/i-0123456789abcdef0` was refused with `precheck_failed`: call_within: it is 1861s late, at most 2m) → oncall
+        30:30 A backoff it provably did not go through
+        30:31 A finished refused precheck_failed: call_within: it is 1831s late, at most 2m
+        30:31 A concluded ineffective: step_refused
+        30:31 A escalated step_refused (`ssm.document` on `ec2/i-0123456789abcdef0` was refused with `precheck_failed`: call_within: it is 1831s late, at most 2m) → oncall
     "#]]).await;
 }

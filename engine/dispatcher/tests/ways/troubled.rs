@@ -166,10 +166,10 @@ async fn a_call_that_hangs_is_looked_for_and_made_again_once_it_is_proven_unsent
         00:00 A planned A-1 part 0: ssm.document run `untoil-disk-reclaim` with Mount=/ TargetUsedPct=80
         00:00 A judged allow
         00:00 A started untoil:A-1:0:1
-        01:00 A backoff it provably did not go through
-        01:01 A started untoil:A-1:0:2
-        01:01 A sent
-        01:23 A finished done reached
+        01:30 A backoff it provably did not go through
+        01:31 A started untoil:A-1:0:2
+        01:31 A sent
+        01:53 A finished done reached
         04:00 - received generic/m2
         04:00 - decoded generic/m2
         04:00 A observed disk is resolved, Cleared
@@ -193,9 +193,9 @@ async fn a_lost_call_that_must_not_be_repeated_is_left_to_a_person() {
         00:00 A planned A-1 part 0: ecs.redeploy new deployment of the same task definition
         00:00 A judged allow
         00:00 A started untoil:A-1:0:1
-        01:30 A finished unknown: no trace of `untoil:A-1:0:1` was found, which proves nothing
-        01:30 A concluded inconclusive: unknown_outcome
-        01:30 A escalated unknown_outcome (nobody can tell whether `ecs.redeploy` on `ecs/workers/sync` took effect: no trace of `untoil:A-1:0:1` was found, which proves nothing) → oncall
+        02:00 A finished unknown: no trace of `untoil:A-1:0:1` was found, which proves nothing
+        02:00 A concluded inconclusive: unknown_outcome
+        02:00 A escalated unknown_outcome (nobody can tell whether `ecs.redeploy` on `ecs/workers/sync` took effect: no trace of `untoil:A-1:0:1` was found, which proves nothing) → oncall
     "#]]).await;
 }
 
