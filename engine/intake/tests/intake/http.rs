@@ -10,7 +10,6 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tower::ServiceExt as _;
 use untoil_clock::VirtualClock;
 use untoil_intake::{
@@ -18,11 +17,10 @@ use untoil_intake::{
     Ports as IntakePorts, Secret, Signed, SigningKey, SnsPolicy, SourceAuth, SourceSetup, decode,
     routes,
 };
-use untoil_journal::{
-    AppendError, Batch, Journal, JournalError, MemoryJournal, Put, RawEntry, Receipt,
-};
-use untoil_model::{Delivery, DeliveryId, Entry, IncidentId, Seq, Stream};
+use untoil_journal::{Journal, JournalError, MemoryJournal, Receipt};
+use untoil_model::Delivery;
 
+use crate::receiving::{OnlyReceives, Receives};
 use crate::stand_in::{CERT_URL, NOW, Ports, SNS, Sns, TOPIC, confirmation, notification};
 
 const GENERIC: &str =
@@ -348,7 +346,7 @@ async fn a_journal_that_cannot_keep_it_is_503_with_retry_after() {
         (JournalError::Overloaded, "1"),
         (JournalError::Unavailable("disk full at /secret/path".to_owned()), "10"),
     ] {
-        let intake = Intake::over(Arc::new(Refusing { error: Mutex::new(error) }));
+        let intake = Intake::over(Arc::new(OnlyReceives(Refusing { error: Mutex::new(error) })));
         let answer = intake.generic(GENERIC, &[]).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.headers["retry-after"], after);
@@ -446,55 +444,9 @@ struct Refusing {
     error: Mutex<JournalError>,
 }
 
-const ONLY_RECEIVES: &str = "the intake only receives";
-
 #[async_trait]
-impl Journal for Refusing {
+impl Receives for Refusing {
     async fn receive(&self, _: Delivery) -> Result<Receipt, JournalError> {
         Err(self.error.lock().unwrap().clone())
-    }
-    async fn append(&self, _: Batch) -> Result<Vec<Entry>, AppendError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn read(&self, _: &Stream, _: Seq, _: usize) -> Result<Vec<Entry>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn latest(&self, _: &Stream, _: usize) -> Result<Vec<Entry>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn raw(&self, _: Seq, _: usize) -> Result<Vec<RawEntry>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn pending(&self, _: usize) -> Result<Vec<DeliveryId>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn delivery(&self, _: &DeliveryId) -> Result<Option<Delivery>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn open_incidents(
-        &self,
-        _: Option<&IncidentId>,
-        _: usize,
-    ) -> Result<Vec<IncidentId>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn incidents(
-        &self,
-        _: Option<&IncidentId>,
-        _: usize,
-    ) -> Result<Vec<IncidentId>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn cursor(&self, _: &str) -> Result<Seq, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn advance(&self, _: &str, _: Seq, _: Vec<Put>) -> Result<(), JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn memo(&self, _: &str, _: &str) -> Result<Option<String>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    fn head(&self) -> watch::Receiver<Seq> {
-        unreachable!("{ONLY_RECEIVES}")
     }
 }

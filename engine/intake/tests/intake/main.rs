@@ -17,6 +17,7 @@ mod origins;
 mod outside;
 mod overload;
 mod queue;
+mod receiving;
 mod senders;
 mod signatures;
 mod stand_in;

@@ -7,18 +7,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use untoil_clock::{Clock as _, VirtualClock};
 use untoil_intake::{
     Consumer, Decoders, HIDDEN, MESSAGES_MAX, Queue, QueueError, QueueMessage, WAIT,
 };
-use untoil_journal::{
-    AppendError, Batch, Journal, JournalError, MemoryJournal, Put, RawEntry, Receipt,
-};
-use untoil_model::{Body, Delivery, DeliveryId, Entry, IncidentId, Seq, Stream};
+use untoil_journal::{Journal, JournalError, MemoryJournal, Receipt};
+use untoil_model::{Body, Delivery, DeliveryId, Entry, Seq, Stream};
 
+use crate::receiving::{OnlyReceives, Receives};
 use crate::stand_in::NOW;
 
 /// A simulated queue: visibility, receive counts, duplicates, lost deletes, outages.
@@ -221,10 +219,8 @@ struct Shaky {
     health: Mutex<Health>,
 }
 
-const ONLY_RECEIVES: &str = "a consumer only receives";
-
 #[async_trait]
-impl Journal for Shaky {
+impl Receives for Shaky {
     async fn receive(&self, delivery: Delivery) -> Result<Receipt, JournalError> {
         let health = *self.health.lock().unwrap();
         match health {
@@ -236,56 +232,12 @@ impl Journal for Shaky {
             }
         }
     }
-    async fn append(&self, _: Batch) -> Result<Vec<Entry>, AppendError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn read(&self, _: &Stream, _: Seq, _: usize) -> Result<Vec<Entry>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn latest(&self, _: &Stream, _: usize) -> Result<Vec<Entry>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn raw(&self, _: Seq, _: usize) -> Result<Vec<RawEntry>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn pending(&self, _: usize) -> Result<Vec<DeliveryId>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn delivery(&self, _: &DeliveryId) -> Result<Option<Delivery>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn open_incidents(
-        &self,
-        _: Option<&IncidentId>,
-        _: usize,
-    ) -> Result<Vec<IncidentId>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn incidents(
-        &self,
-        _: Option<&IncidentId>,
-        _: usize,
-    ) -> Result<Vec<IncidentId>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn cursor(&self, _: &str) -> Result<Seq, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn advance(&self, _: &str, _: Seq, _: Vec<Put>) -> Result<(), JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    async fn memo(&self, _: &str, _: &str) -> Result<Option<String>, JournalError> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
-    fn head(&self) -> watch::Receiver<Seq> {
-        unreachable!("{ONLY_RECEIVES}")
-    }
 }
 
 impl Stage {
-    fn shaky(&mut self, health: Health) -> Arc<Shaky> {
+    fn shaky(&mut self, health: Health) -> Arc<OnlyReceives<Shaky>> {
         let inner = Arc::clone(&self.journal);
-        let shaky = Arc::new(Shaky { inner, health: Mutex::new(health) });
+        let shaky = Arc::new(OnlyReceives(Shaky { inner, health: Mutex::new(health) }));
         self.over("aws", Arc::clone(&shaky) as _);
         shaky
     }
@@ -301,7 +253,7 @@ async fn while_the_journal_fails_messages_are_held_and_not_counted_against() {
     stage.after(3_600).await;
     assert_eq!((stage.queue.left(), stage.kept().await.len()), (10, 0));
     assert_eq!(stage.queue.receipts("m0"), 1, "a redrive policy would have taken them");
-    *journal.health.lock().unwrap() = Health::Well;
+    *journal.0.health.lock().unwrap() = Health::Well;
     stage.after(30).await;
     assert_eq!((stage.queue.left(), stage.kept().await.len()), (0, 10));
 }
