@@ -28,6 +28,7 @@ use crate::door::Door;
 use crate::health::http::Signs;
 use crate::health::ports::Gatekeeper;
 
+mod failing;
 mod http;
 pub(crate) mod log;
 mod ports;

@@ -2,9 +2,8 @@
 //!
 //! Nothing is changed on the way: the same arguments, the same clearance, the same answer.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,8 +17,7 @@ use untoil_clock::Clock;
 use untoil_guard::Clearance;
 use untoil_health::{Metrics, Part, Readiness};
 
-/// What went wrong with an operation is forgotten after so long without its being tried again.
-const FORGET: Duration = Duration::from_hours(1);
+use super::failing::Failing;
 
 /// Counts calls of AWS, and knows what fails at the moment.
 #[derive(Debug)]
@@ -27,8 +25,8 @@ pub(crate) struct Gatekeeper {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     readiness: Readiness,
-    /// What failed when it was last tried, by operation: when, in ticks, and why.
-    failing: Mutex<BTreeMap<&'static str, (Duration, String)>>,
+    /// By operation.
+    failing: Failing<&'static str>,
 }
 
 impl Gatekeeper {
@@ -38,7 +36,7 @@ impl Gatekeeper {
         metrics: Arc<Metrics>,
         readiness: Readiness,
     ) -> Arc<Self> {
-        Arc::new(Self { clock, metrics, readiness, failing: Mutex::default() })
+        Arc::new(Self { clock, metrics, readiness, failing: Failing::default() })
     }
 
     /// The same eyes, watched.
@@ -83,22 +81,13 @@ impl Gatekeeper {
     }
 
     fn remember(&self, operation: &'static str, now: Duration, why: Option<String>) {
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        failing.retain(|_, (at, _)| now.saturating_sub(*at) < FORGET);
-        match why {
-            Some(why) => failing.insert(operation, (now, why)),
-            None => failing.remove(operation),
-        };
-        match failing.iter().next() {
+        self.failing.tried((operation, now), why, |fails| match fails {
             None => self.readiness.ok(Part::Aws),
-            Some((first, (_, why))) => {
-                let more = match failing.len() - 1 {
-                    0 => String::new(),
-                    n => format!(" (and {n} more)"),
-                };
-                self.readiness.degraded(Part::Aws, &format!("{first}: {why}{more}"));
+            Some(fails) => {
+                let why = format!("{}: {}{}", fails.first, fails.why, fails.more());
+                self.readiness.degraded(Part::Aws, &why);
             }
-        }
+        });
     }
 }
 

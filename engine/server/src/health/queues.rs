@@ -2,8 +2,7 @@
 //!
 //! Nothing is changed on the way: the same messages, the same answer.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,8 +11,7 @@ use untoil_health::{Metrics, Part, Readiness};
 use untoil_intake::{Queue, QueueError, QueueMessage};
 use untoil_model::Source;
 
-/// What went wrong with deleting or hiding is forgotten after so long without its being tried again.
-const FORGET: Duration = Duration::from_hours(1);
+use super::failing::{Failing, Fails};
 
 /// What is done with a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,8 +29,8 @@ struct Keeper {
     readiness: Readiness,
     /// How many queues there are.
     count: usize,
-    /// What failed when it was last tried: when, in ticks, and why.
-    failing: Mutex<BTreeMap<(String, Deed), (Duration, String)>>,
+    /// By queue and deed.
+    failing: Failing<(String, Deed)>,
 }
 
 /// The same queues, watched.
@@ -46,7 +44,7 @@ pub(super) fn watched(
         0 => readiness.off(Part::Queues),
         _ => readiness.ok(Part::Queues),
     }
-    let failing = Mutex::default();
+    let failing = Failing::default();
     let keeper = Keeper { clock, metrics, readiness, count: queues.len(), failing };
     let keeper = Arc::new(keeper);
     let watch = |(source, queue): (Source, Arc<dyn Queue>)| {
@@ -66,27 +64,20 @@ fn label(url: &str) -> String {
 impl Keeper {
     fn remember(&self, queue: &str, deed: Deed, failed: Option<&QueueError>) {
         let now = self.clock.ticks();
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        failing.retain(|_, (at, _)| now.saturating_sub(*at) < FORGET);
-        let key = (queue.to_owned(), deed);
-        match failed {
-            Some(why) => failing.insert(key, (now, why.to_string())),
-            None => failing.remove(&key),
-        };
-        let Some(((first, deed), (_, why))) = failing.first_key_value() else {
-            return self.readiness.ok(Part::Queues);
-        };
+        let (tried, failed) = ((queue.to_owned(), deed), failed.map(ToString::to_string));
+        self.failing.tried((tried, now), failed, |fails| self.tell(fails));
+    }
+
+    fn tell(&self, fails: Option<Fails<'_, (String, Deed)>>) {
+        let Some(fails) = fails else { return self.readiness.ok(Part::Queues) };
+        let (first, deed) = fails.first;
         let deed = match deed {
             Deed::Receive => "cannot be read",
             Deed::Delete => "keeps what should be deleted",
             Deed::Hide => "does not hide messages",
         };
-        let more = match failing.len() - 1 {
-            0 => String::new(),
-            n => format!(" (and {n} more)"),
-        };
-        let why = format!("`{first}` {deed}: {why}{more}");
-        let unread = failing.keys().filter(|(_, deed)| *deed == Deed::Receive).count();
+        let why = format!("`{first}` {deed}: {}{}", fails.why, fails.more());
+        let unread = fails.whats().filter(|(_, deed)| *deed == Deed::Receive).count();
         if unread == self.count {
             self.readiness.failed(Part::Queues, &why);
         } else {
@@ -154,6 +145,8 @@ impl Queue for Watched {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::needless_raw_string_hashes, reason = "`expect-test` writes them")]
+
+    use std::sync::Mutex;
 
     use untoil_clock::VirtualClock;
 
