@@ -480,11 +480,14 @@ impl JournalMetrics {
             entries: r.counts("untoil_entries", "Entries this instance wrote", ["kind"]),
             writes: r.counts(
                 "untoil_journal_writes",
-                "Durable writes by result; `overloaded` is a full queue",
+                "Writes by result; `overloaded` is a full queue",
                 ["operation", "result"],
             ),
             write_time: r.times(
-                ("untoil_journal_write", "Time a durable write took"),
+                (
+                    "untoil_journal_write",
+                    "Time a write took until it was on the disk; `append_ahead` does not wait for it",
+                ),
                 ["operation"],
                 QUICK,
             ),

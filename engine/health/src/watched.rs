@@ -60,6 +60,32 @@ impl Watched {
         }
     }
 
+    /// Shows a batch that was written, or why it was not. Not all that is written is durable when it is.
+    fn appended(
+        &self,
+        (operation, proves_store): (&str, bool),
+        began: Duration,
+        appended: &Result<Vec<Entry>, AppendError>,
+    ) {
+        match appended {
+            Ok(entries) => {
+                // Without an entry nothing need have come to the disk: it proves nothing of the store.
+                if proves_store && !entries.is_empty() {
+                    self.wrote(operation, began, None);
+                } else {
+                    self.note((operation, "ok"), began);
+                }
+                if !entries.is_empty() {
+                    self.metrics.wrote(entries);
+                    self.observers.iter().for_each(|observer| observer.wrote(entries));
+                }
+            }
+            Err(AppendError::Conflict { .. }) => self.note((operation, "conflict"), began),
+            Err(AppendError::Decided(_)) => self.note((operation, "decided"), began),
+            Err(AppendError::Journal(error)) => self.wrote(operation, began, Some(error)),
+        }
+    }
+
     fn note(&self, (operation, result): (&str, &str), began: Duration) {
         let journal = &self.metrics.journal;
         journal.writes.add([operation, result]);
@@ -98,19 +124,22 @@ impl Journal for Watched {
     async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
         let began = self.clock.ticks();
         let appended = self.journal.append(batch).await;
-        match &appended {
-            // Without an entry nothing need have come to the disk: it proves nothing of the store.
-            Ok(entries) if entries.is_empty() => self.note(("append", "ok"), began),
-            Ok(entries) => {
-                self.wrote("append", began, None);
-                self.metrics.wrote(entries);
-                self.observers.iter().for_each(|observer| observer.wrote(entries));
-            }
-            Err(AppendError::Conflict { .. }) => self.note(("append", "conflict"), began),
-            Err(AppendError::Decided(_)) => self.note(("append", "decided"), began),
-            Err(AppendError::Journal(error)) => self.wrote("append", began, Some(error)),
-        }
+        self.appended(("append", true), began, &appended);
         appended
+    }
+
+    async fn append_ahead(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
+        let began = self.clock.ticks();
+        let appended = self.journal.append_ahead(batch).await;
+        self.appended(("append_ahead", false), began, &appended);
+        appended
+    }
+
+    async fn durable(&self, seq: Seq) -> Result<(), JournalError> {
+        let began = self.clock.ticks();
+        let durable = self.journal.durable(seq).await;
+        self.wrote("durable", began, durable.as_ref().err());
+        durable
     }
 
     async fn advance(&self, reader: &str, to: Seq, memos: Vec<Put>) -> Result<(), JournalError> {
@@ -183,5 +212,9 @@ impl Journal for Watched {
 
     fn head(&self) -> watch::Receiver<Seq> {
         self.journal.head()
+    }
+
+    fn written(&self) -> watch::Receiver<Seq> {
+        self.journal.written()
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! Durability is not among them: a store that keeps anything tests that by being killed.
 
+mod ahead;
 mod appending;
 mod chain;
 mod deliveries;
@@ -95,6 +96,10 @@ checks! {
     appending::of_conditional_writers_that_race_one_wins,
     appending::conflicts_do_not_disturb_their_neighbours,
     appending::cancelled_writers_leave_whole_batches,
+    ahead::what_is_written_ahead_can_be_read_at_once,
+    ahead::a_condition_sees_what_was_written_ahead,
+    ahead::what_was_waited_for_is_behind_the_head,
+    ahead::what_is_written_is_announced_in_order_and_never_behind_the_head,
     chain::an_empty_journal_is_whole,
     chain::places_have_no_gaps_however_many_write,
     chain::the_kept_texts_are_chained,

@@ -2,8 +2,9 @@
 //!
 //! [`Journal`] is all that the engine knows of storage. Three promises carry everything else:
 //!
-//! - **Accepted is kept.** When [`Journal::receive`] or [`Journal::append`] returns `Ok`, the record
-//!   survives `kill -9` and power loss.
+//! - **Accepted is kept.** When [`Journal::receive`], [`Journal::append`] or [`Journal::durable`] returns
+//!   `Ok`, the record survives `kill -9` and power loss. What was written [ahead](Journal::append_ahead)
+//!   survives `kill -9`, and power loss from then on.
 //! - **One order, one chain.** Entries have one place each, without gaps, and each carries the hash
 //!   of the one before it. Readers behind a cursor never miss an entry that committed late.
 //! - **Conditions are atomic.** A [`Batch`] may say which [`Stream`]s must not have grown; if one has,
@@ -59,6 +60,29 @@ pub trait Journal: Send + Sync + std::fmt::Debug {
     /// [`AppendError::Journal`] otherwise; after `Unavailable` it is not known whether it was
     /// written, so read before writing again.
     async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError>;
+
+    /// As [`Journal::append`], but answers as soon as the entries have their places and can be read:
+    /// they may not be on the disk yet.
+    ///
+    /// They come to the disk before anything that is written after them. So an `append` that returned
+    /// later has made them durable too; and should they never get there, every later write fails. Until
+    /// then nothing outside may be done or told because of them: see [`Journal::durable`].
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    async fn append_ahead(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
+        self.append(batch).await
+    }
+
+    /// Waits until everything up to `seq`, the place of an entry that was written or read here, is on
+    /// the disk.
+    ///
+    /// # Errors
+    /// [`JournalError::Unavailable`] when it is not known to be.
+    async fn durable(&self, seq: Seq) -> Result<(), JournalError> {
+        let _ = seq;
+        Ok(())
+    }
 
     /// Up to `limit` entries of a stream after a place, in order.
     ///
@@ -171,8 +195,15 @@ pub trait Journal: Send + Sync + std::fmt::Debug {
     /// As [`Journal::read`].
     async fn memo(&self, reader: &str, key: &str) -> Result<Option<String>, JournalError>;
 
-    /// The place of the last entry, kept up to date: what readers wait on.
+    /// The place of the last entry that is on the disk, kept up to date: what readers wait on who act
+    /// outside. What they read behind it must wait for it.
     fn head(&self) -> watch::Receiver<Seq>;
+
+    /// The place of the last entry that can be read, kept up to date; never before
+    /// [`Journal::head`], and behind it by what was written [ahead](Journal::append_ahead).
+    fn written(&self) -> watch::Receiver<Seq> {
+        self.head()
+    }
 }
 
 /// How many bytes of bodies are decided together: bounds the memory of a decision, and holds a

@@ -88,4 +88,8 @@ impl Journal for Slow {
     fn head(&self) -> watch::Receiver<Seq> {
         self.inner.head()
     }
+
+    fn written(&self) -> watch::Receiver<Seq> {
+        self.inner.written()
+    }
 }

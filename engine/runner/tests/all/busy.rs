@@ -115,4 +115,8 @@ impl Journal for Busy {
     fn head(&self) -> watch::Receiver<Seq> {
         self.inner.head()
     }
+
+    fn written(&self) -> watch::Receiver<Seq> {
+        self.inner.written()
+    }
 }
