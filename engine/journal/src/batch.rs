@@ -33,8 +33,8 @@ pub struct Batch {
     /// The delivery that these entries decide; it stops being pending. One that is not pending
     /// refuses the batch.
     pub decides: Option<DeliveryId>,
-    /// The incident that the writer must hold: who was taken for dead writes nothing more about it.
-    pub holding: Option<IncidentId>,
+    /// The incidents that the writer must hold: who was taken for dead writes nothing more about them.
+    pub holding: Vec<IncidentId>,
 }
 
 impl Batch {
@@ -68,10 +68,10 @@ impl Batch {
         self
     }
 
-    /// The same batch, on condition that this instance holds `incident` (see [`crate::Roster`]).
+    /// The same batch, on condition that this instance holds `incident`, too (see [`crate::Roster`]).
     #[must_use]
     pub fn holding(mut self, incident: IncidentId) -> Self {
-        self.holding = Some(incident);
+        self.holding.push(incident);
         self
     }
 

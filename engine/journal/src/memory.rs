@@ -146,9 +146,7 @@ impl Kept {
                 return Some(AppendError::Conflict { stream: expect.stream.clone(), at });
             }
         }
-        if let Some(incident) = &batch.holding
-            && !self.holds(incident, me)
-        {
+        if let Some(incident) = batch.holding.iter().find(|incident| !self.holds(incident, me)) {
             return Some(JournalError::TakenOver(format!("incident `{incident}`")).into());
         }
         if let Some(decided) = &batch.decides

@@ -40,7 +40,7 @@ impl Mutation {
     /// Breaks what is written.
     pub(crate) fn change(self, batch: &mut Batch) {
         match self {
-            Self::IgnoresHolding => batch.holding = None,
+            Self::IgnoresHolding => batch.holding.clear(),
             Self::IgnoresExpects => batch.expects.clear(),
             Self::CallsFirst => {
                 batch.drafts.retain(|draft| !matches!(draft.body, Body::Started { .. }));

@@ -107,9 +107,16 @@ async fn who_does_not_hold_an_incident_cannot_write_as_its_holder(made: Vec<Inst
     write_as_holder(&made[0], 1).await.expect("it holds it");
     assert!(is_taken_over(&write_as_holder(&made[1], 1).await));
     assert!(is_taken_over(&write_as_holder(&made[0], 9).await), "nobody holds what is unknown");
+    open(&made[1], 2).await;
+    let of_both = Batch::of(vec![unmatched(1), unmatched(2)]);
+    let of_both = of_both.holding(incident(1)).holding(incident(2));
+    for made in &made[..2] {
+        let refused = made.journal.append(of_both.clone()).await.map(drop);
+        assert!(is_taken_over(&refused), "it must hold both: {refused:?}");
+    }
     let word = Batch::of(vec![unmatched(1)]);
     made[1].journal.append(word).await.expect("whoever heard something may write it down");
-    assert_eq!(whole(&made[0].journal, &Stream::All).await.len(), 3);
+    assert_eq!(whole(&made[0].journal, &Stream::All).await.len(), 4);
 }
 
 async fn what_is_left_is_adopted_at_once(made: Vec<Instance>) {

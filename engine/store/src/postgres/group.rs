@@ -270,9 +270,8 @@ impl Judge {
                 return Err(Refusal::Conflict { stream: expect.stream.clone(), at });
             }
         }
-        if let Some(incident) = &batch.holding
-            && !self.known.held.contains(incident.as_str())
-        {
+        let held = |incident: &&IncidentId| self.known.held.contains(incident.as_str());
+        if let Some(incident) = batch.holding.iter().find(|incident| !held(incident)) {
             return Err(Refusal::TakenOver(incident.clone()));
         }
         if let Some(decides) = &batch.decides {
