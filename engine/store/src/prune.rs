@@ -7,7 +7,7 @@ use untoil_journal::{JournalError, Prune, Retention, Waiting, incident_memo};
 use crate::SqliteJournal;
 use crate::fault::Fault;
 use crate::transaction::{Transaction, column, place};
-use crate::writer::Write;
+use crate::writer::{Pace, Write};
 
 /// A deletion. The schema's triggers refuse what must not go, and then all of it stays.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Retention for SqliteJournal {
     }
 
     async fn prune(&self, prune: Prune) -> Result<u64, JournalError> {
-        self.write(Deletes(prune)).await
+        self.write(Deletes(prune), Pace::Gathered).await
     }
 }
 

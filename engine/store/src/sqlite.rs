@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -16,9 +17,11 @@ use crate::open::{self, OpenError};
 use crate::queries;
 use crate::readers::{Read, Readers};
 use crate::refusal::WAITING_MAX;
+use crate::syncer::Syncing;
 use crate::threads::{Threads, stopped};
 use crate::transaction::{end_of_chain, last};
-use crate::writer::{Asked, Gauges, Job, Write, Writer};
+use crate::wal::{self, Disk};
+use crate::writer::{Asked, Gauges, Job, Pace, Write, Writer};
 use crate::writes::{Advance, Append, Receive};
 
 /// How many writes may wait: about a tenth of a second of them, which is how long one that is
@@ -38,7 +41,9 @@ const READERS: usize = 2;
 pub struct SqliteJournal {
     file: Arc<Path>,
     head: watch::Receiver<Seq>,
+    written: watch::Receiver<Seq>,
     gauges: Arc<Gauges>,
+    syncing: Arc<Syncing>,
     /// KiB of bodies that may still be queued.
     space: Arc<Semaphore>,
     // Dropped in this order: the writer closes last, and folds the write-ahead log into the file.
@@ -62,21 +67,39 @@ impl SqliteJournal {
     /// [`OpenError`], which names the file and the way out. Nothing was changed then, but for a new
     /// file being made or an older schema migrated.
     pub fn open(file: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let file: Arc<Path> = file.as_ref().into();
+        Self::open_on(file.as_ref(), |disk| disk)
+    }
+
+    /// The same, on what `on` makes of the disk.
+    pub(crate) fn open_on(
+        file: &Path,
+        on: impl FnOnce(Box<dyn Disk>) -> Box<dyn Disk>,
+    ) -> Result<Self, OpenError> {
+        let file: Arc<Path> = file.into();
         let owned = open::own(&file)?;
         open::make(&file)?;
+        wal::renew(&file).map_err(OpenError::io(&file))?;
         let connection = open::writing(&file)?;
         let end = end_of_chain(&connection).map_err(|fault| OpenError::of(&file, fault))?;
-        let (sender, head) = watch::channel(end.0);
+        // What is read from here on is on the disk.
+        let disk = on(wal::open(&file).map_err(OpenError::io(&file))?);
         let gauges = Arc::new(Gauges::default());
         let waiting = queries::waiting(&connection).map_err(|fault| OpenError::of(&file, fault))?;
-        gauges.waiting.store(waiting, Ordering::Relaxed);
+        gauges.count(waiting);
+        let (sender, head) = watch::channel(end.0);
+        let syncing = Syncing::new(&file, sender);
+        let (sender, written) = watch::channel(end.0);
+        let syncs = Arc::clone(&syncing);
+        let syncer = thread::Builder::new().name("journal-syncer".into());
         let writer = Writer {
             connection,
             file: PathBuf::from(&*file),
             end: Some(end),
-            head: sender,
+            written: sender,
             gauges: Arc::clone(&gauges),
+            uncopied: 0,
+            syncing: Arc::clone(&syncing),
+            syncer: Some(syncer.spawn(move || syncs.run(disk)).map_err(OpenError::io(&file))?),
             _owned: owned,
         };
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
@@ -86,7 +109,7 @@ impl SqliteJournal {
         threads
             .start("journal-writer".into(), move || writer.run(jobs, &timer))
             .map_err(OpenError::io(&file))?;
-        Ok(Self { gauges, ..Self::with(file, head, Some(threads))? })
+        Ok(Self { written, gauges, ..Self::with(file, (head, syncing), Some(threads))? })
     }
 
     /// Opens a journal for reading only, also beside a running service.
@@ -100,13 +123,14 @@ impl SqliteJournal {
         let connection = open::reading(&file)?;
         let head = last(&connection).map_err(|fault| OpenError::of(&file, fault))?;
         // The sender's end closes the channel; the receiver keeps the value.
-        let (_, head) = watch::channel(head);
-        Self::with(file, head, None)
+        let (sender, head) = watch::channel(head);
+        let syncing = Syncing::new(&file, sender);
+        Self::with(file, (head, syncing), None)
     }
 
     fn with(
         file: Arc<Path>,
-        head: watch::Receiver<Seq>,
+        (head, syncing): (watch::Receiver<Seq>, Arc<Syncing>),
         writer: Option<Threads<Box<dyn Job>>>,
     ) -> Result<Self, OpenError> {
         let mut readers = Readers::new();
@@ -116,7 +140,8 @@ impl SqliteJournal {
             readers.start(name, connection).map_err(OpenError::io(&file))?;
         }
         let space = Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize));
-        Ok(Self { file, head, gauges: Arc::default(), space, readers, writer })
+        let (written, gauges) = (head.clone(), Arc::default());
+        Ok(Self { file, head, written, gauges, syncing, space, readers, writer })
     }
 
     /// Runs a query on a reading thread.
@@ -149,7 +174,7 @@ impl SqliteJournal {
 
     /// Whether nothing is behind a place, as its only writer knows without asking the file.
     fn ends_at(&self, stream: &Stream, after: Seq) -> bool {
-        self.writer.is_some() && self.gauges.ends_at(stream, after, *self.head.borrow())
+        self.writer.is_some() && self.gauges.ends_at(stream, after, *self.written.borrow())
     }
 
     /// Room for a body in the queue, or a refusal at once.
@@ -159,9 +184,13 @@ impl SqliteJournal {
         space.map_err(|_| JournalError::Overloaded)
     }
 
-    /// Queues a write as soon as there is a place for it, and waits until it is committed.
-    pub(crate) async fn write<W: Write>(&self, write: W) -> Result<W::Reply, JournalError> {
-        let (job, answer) = Asked::job(write, None);
+    /// Queues a write as soon as there is a place for it, and waits for its answer.
+    pub(crate) async fn write<W: Write>(
+        &self,
+        write: W,
+        pace: Pace,
+    ) -> Result<W::Reply, JournalError> {
+        let (job, answer) = Asked::job(write, pace, None);
         self.writer()?.put(job).await?;
         answer.await.map_err(|_| stopped())?
     }
@@ -175,14 +204,27 @@ impl Journal for SqliteJournal {
             return Err(JournalError::Overloaded);
         }
         let space = self.space_for(&delivery)?;
-        let (job, answer) = Asked::job(Receive::new(delivery), Some(space));
+        let (job, answer) = Asked::job(Receive::new(delivery), Pace::Gathered, Some(space));
         writer.offer(job)?;
         answer.await.map_err(|_| stopped())?
     }
 
     async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
         batch.check_size()?;
-        self.write(Append(batch)).await?.map_err(AppendError::from)
+        self.write(Append(batch), Pace::Durable).await?.map_err(AppendError::from)
+    }
+
+    async fn append_ahead(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
+        batch.check_size()?;
+        self.write(Append(batch), Pace::Ahead).await?.map_err(AppendError::from)
+    }
+
+    async fn durable(&self, seq: Seq) -> Result<(), JournalError> {
+        if *self.head.borrow() >= seq {
+            return Ok(());
+        }
+        self.writer()?;
+        self.syncing.durable(seq).await.map_err(|_| stopped())?
     }
 
     async fn read(
@@ -224,6 +266,9 @@ impl Journal for SqliteJournal {
     }
 
     async fn to_decide(&self, limit: usize) -> Result<Vec<Delivery>, JournalError> {
+        if let Some(fresh) = self.gauges.oldest(limit) {
+            return Ok(fresh);
+        }
         self.ask(move |connection| queries::to_decide(connection, limit)).await
     }
 
@@ -256,7 +301,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn advance(&self, reader: &str, to: Seq, memos: Vec<Put>) -> Result<(), JournalError> {
-        self.write(Advance { reader: reader.to_owned(), to, memos }).await
+        self.write(Advance { reader: reader.to_owned(), to, memos }, Pace::Gathered).await
     }
 
     async fn memo(&self, reader: &str, key: &str) -> Result<Option<String>, JournalError> {
@@ -268,5 +313,11 @@ impl Journal for SqliteJournal {
         let mut head = self.head.clone();
         head.mark_unchanged();
         head
+    }
+
+    fn written(&self) -> watch::Receiver<Seq> {
+        let mut written = self.written.clone();
+        written.mark_unchanged();
+        written
     }
 }

@@ -13,7 +13,7 @@ use crate::SqliteJournal;
 use crate::fault::Fault;
 use crate::queries;
 use crate::transaction::{END_OF_ALARM, END_OF_INCIDENT, END_OF_LEDGER, Transaction};
-use crate::writer::Write;
+use crate::writer::{Pace, Write};
 use crate::writes::DECIDE;
 
 mod ends;
@@ -94,7 +94,7 @@ async fn a_full_disk_refuses_by_name_keeps_nothing_half_and_recovers() {
     let (_folder, journal) = journal();
     let id = |n: usize| format!("m{n}");
     journal.receive(delivery(&id(0), 10)).await.unwrap();
-    journal.write(Disk { pages_max: None }).await.unwrap();
+    journal.write(Disk { pages_max: None }, Pace::Durable).await.unwrap();
 
     let refused = journal.receive(delivery(&id(1), 100_000)).await.unwrap_err();
     let JournalError::Unavailable(why) = &refused else { panic!("{refused:?}") };
@@ -109,7 +109,7 @@ async fn a_full_disk_refuses_by_name_keeps_nothing_half_and_recovers() {
     assert_eq!(journal.pending(9).await.unwrap().len(), 1);
     assert_eq!(*journal.head().borrow(), Seq(1));
 
-    journal.write(Disk { pages_max: Some(1_000_000) }).await.unwrap();
+    journal.write(Disk { pages_max: Some(1_000_000) }, Pace::Durable).await.unwrap();
     let stored = journal.receive(delivery(&id(1), 100_000)).await.unwrap();
     assert_eq!(stored, Receipt::Stored(Seq(2)));
     assert_eq!(journal.append(batch).await.unwrap().len(), 2_000);
@@ -123,14 +123,14 @@ async fn a_write_that_fails_by_itself_does_not_spoil_its_group() {
     let (release, held) = std::sync::mpsc::channel();
     let mut tasks = JoinSet::new();
     let holder = Arc::clone(&journal);
-    tasks.spawn(async move { holder.write(Holds(held)).await.unwrap() });
+    tasks.spawn(async move { holder.write(Holds(held), Pace::Durable).await.unwrap() });
     tokio::task::yield_now().await;
     // All of these wait behind the one that holds, and so become one group.
     for n in 0..30 {
         let journal = Arc::clone(&journal);
         tasks.spawn(async move {
             match n % 3 {
-                0 => assert!(journal.write(Fails).await.is_err()),
+                0 => assert!(journal.write(Fails, Pace::Durable).await.is_err()),
                 1 => assert_eq!(journal.append(Batch::of(vec![note(); 3])).await.unwrap().len(), 3),
                 _ => {
                     let stored = journal.receive(delivery(&format!("m{n}"), 10)).await.unwrap();
@@ -154,7 +154,7 @@ async fn overload_is_answered_at_once_and_what_was_accepted_is_kept() {
     let mut tasks = JoinSet::new();
     let holder = Arc::clone(&journal);
     tasks.spawn(async move {
-        holder.write(Holds(held)).await.unwrap();
+        holder.write(Holds(held), Pace::Durable).await.unwrap();
         None
     });
     // The writer is held until below, so every answer that comes before that came at once.
@@ -193,7 +193,7 @@ async fn large_bodies_fill_the_queue_before_they_fill_the_memory() {
     let mut tasks = JoinSet::new();
     let holder = Arc::clone(&journal);
     tasks.spawn(async move {
-        holder.write(Holds(held)).await.unwrap();
+        holder.write(Holds(held), Pace::Durable).await.unwrap();
         true
     });
     for n in 0..50 {
@@ -259,7 +259,7 @@ async fn what_waits_is_counted_over_refusals_and_a_reopening() {
     assert!(matches!(journal.append(stale).await, Err(AppendError::Conflict { .. })));
     assert_eq!(waiting(&journal), 2);
     // What failed was not written, and does not count.
-    assert!(journal.write(Fails).await.is_err());
+    assert!(journal.write(Fails, Pace::Durable).await.is_err());
     assert_eq!(waiting(&journal), 2);
     drop(journal);
     let journal = SqliteJournal::open(folder.path().join("journal.db")).unwrap();

@@ -1,20 +1,25 @@
-//! The one thread that writes: it commits whatever is waiting as one group.
+//! The one thread that writes: it commits whatever is waiting as one group, and hands it on to the
+//! thread that brings it to the disk ([`crate::syncer`]).
 
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ffi};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use untoil_journal::JournalError;
-use untoil_model::{Hash, Seq, Stream};
+use untoil_model::{Delivery, Hash, Seq, Stream};
 
 use crate::ends::Ends;
 use crate::fault::Fault;
+use crate::fresh::Fresh;
+use crate::syncer::{Group, Syncing, settle};
 use crate::transaction::{Pruned, Transaction, end_of_chain};
 use crate::{open, queries};
 
@@ -28,6 +33,27 @@ const GROUP_ENTRIES_MAX: usize = 10_000;
 /// When nothing was written for so long, the pages that were kept for the next write are let go.
 const REST_AFTER: Duration = Duration::from_secs(2);
 
+/// Of how many pages the log is copied into the file when nothing comes in for [`QUIET`]. SQLite's own
+/// measure; below it, copying costs more than it frees.
+const CHECKPOINT_PAGES: i64 = 1_000;
+
+/// Of how many pages it is copied at once: the 16 MiB that the log keeps on the disk.
+const CHECKPOINT_PAGES_MAX: i64 = 4_000;
+
+/// How long nothing comes in before the log is copied: no burst has such a pause.
+const QUIET: Duration = Duration::from_millis(5);
+
+/// When the asker of a write is answered, and what the write waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pace {
+    /// When it is on the disk. While another is on the way there it waits for company.
+    Gathered,
+    /// When it is on the disk; somebody is in a hurry.
+    Durable,
+    /// When it is written.
+    Ahead,
+}
+
 /// Something to be written. It may be tried more than once: its group is rolled back whole.
 pub(crate) trait Write: Send + 'static {
     /// What the asker is told.
@@ -38,6 +64,11 @@ pub(crate) trait Write: Send + 'static {
 
     /// Makes it as it was before [`Write::write`] replied this.
     fn take_back(&mut self, reply: Self::Reply);
+
+    /// Notes which deliveries wait now that it is committed.
+    fn committed(&mut self, reply: &Self::Reply, fresh: &mut Fresh) {
+        let _ = (reply, fresh);
+    }
 }
 
 /// Where the outcome of a write comes, once it is committed.
@@ -48,6 +79,7 @@ pub(crate) struct Asked<W: Write> {
     write: W,
     reply: Option<W::Reply>,
     ack: oneshot::Sender<Result<W::Reply, JournalError>>,
+    pace: Pace,
     /// Its share of the queue's bytes, given back when it is settled.
     _space: Option<OwnedSemaphorePermit>,
 }
@@ -56,10 +88,11 @@ impl<W: Write> Asked<W> {
     /// A write as the queue carries it, and where its answer will come.
     pub(crate) fn job(
         write: W,
+        pace: Pace,
         space: Option<OwnedSemaphorePermit>,
     ) -> (Box<dyn Job>, Answer<W::Reply>) {
         let (ack, answer) = oneshot::channel();
-        (Box::new(Self { write, reply: None, ack, _space: space }), answer)
+        (Box::new(Self { write, reply: None, ack, pace, _space: space }), answer)
     }
 }
 
@@ -67,6 +100,8 @@ impl<W: Write> Asked<W> {
 pub(crate) trait Job: Send {
     fn perform(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Fault>;
     fn take_back(&mut self);
+    fn committed(&mut self, fresh: &mut Fresh);
+    fn pace(&self) -> Pace;
     fn settle(self: Box<Self>, outcome: Result<(), JournalError>);
 }
 
@@ -80,6 +115,16 @@ impl<W: Write> Job for Asked<W> {
         if let Some(reply) = self.reply.take() {
             self.write.take_back(reply);
         }
+    }
+
+    fn committed(&mut self, fresh: &mut Fresh) {
+        if let Some(reply) = &self.reply {
+            self.write.committed(reply, fresh);
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        self.pace
     }
 
     fn settle(self: Box<Self>, outcome: Result<(), JournalError>) {
@@ -103,9 +148,14 @@ pub(crate) struct Writer {
     pub(crate) file: PathBuf,
     /// The end of the chain; `None` after a failure, until it is read again.
     pub(crate) end: Option<(Seq, Hash)>,
-    pub(crate) head: watch::Sender<Seq>,
-    /// What is known of the committed file; moved before `head`.
+    pub(crate) written: watch::Sender<Seq>,
+    /// What is known of the committed file; moved before `written`.
     pub(crate) gauges: Arc<Gauges>,
+    /// Pages of the log that are not in the file yet.
+    pub(crate) uncopied: i64,
+    pub(crate) syncing: Arc<Syncing>,
+    /// `None` once it was waited for.
+    pub(crate) syncer: Option<JoinHandle<()>>,
     /// Keeps every other process from writing; released when this thread ends.
     pub(crate) _owned: File,
 }
@@ -121,6 +171,7 @@ pub(crate) struct Gauges {
 #[derive(Debug, Default)]
 struct Told {
     ends: Ends,
+    fresh: Fresh,
     /// A write has failed and none has succeeded since: what is in the file is what the file says.
     in_doubt: bool,
 }
@@ -136,10 +187,21 @@ impl Gauges {
         self.told().ends.of(stream)
     }
 
-    /// Whether nothing is behind a place of a stream, in a journal that ends at `head`.
-    pub(crate) fn ends_at(&self, stream: &Stream, after: Seq, head: Seq) -> bool {
+    /// Whether nothing is behind a place of a stream, in a journal whose last entry is at `written`.
+    pub(crate) fn ends_at(&self, stream: &Stream, after: Seq, written: Seq) -> bool {
         let told = self.told();
-        !told.in_doubt && after >= told.ends.of(stream).unwrap_or(head)
+        !told.in_doubt && after >= told.ends.of(stream).unwrap_or(written)
+    }
+
+    /// The oldest deliveries that wait for their decision; `None` when only the file can tell.
+    pub(crate) fn oldest(&self, limit: usize) -> Option<Vec<Delivery>> {
+        self.told().fresh.oldest(limit)
+    }
+
+    /// So many deliveries wait in the file.
+    pub(crate) fn count(&self, waiting: i64) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+        self.told().fresh.reckon(waiting);
     }
 
     /// Forgets everything.
@@ -147,13 +209,18 @@ impl Gauges {
         *self.told() = Told { in_doubt: true, ..Told::default() };
     }
 
-    /// Notes what a committed transaction knew.
-    fn committed(&self, ends: Ends, pruned: Pruned) {
+    /// Notes what was committed: what the transaction knew, and what its `jobs` did.
+    fn committed(&self, done: Committed, jobs: &mut [Box<dyn Job>]) {
         let mut told = self.told();
-        match pruned {
-            Pruned::No => told.ends.merge(ends),
-            Pruned::Yes => told.ends = ends,
+        match done.pruned {
+            Pruned::No => told.ends.merge(done.ends),
+            Pruned::Yes => told.ends = done.ends,
         }
+        for job in jobs {
+            job.committed(&mut told.fresh);
+        }
+        let waiting = self.waiting.fetch_add(done.waiting, Ordering::Relaxed) + done.waiting;
+        told.fresh.reckon(waiting);
     }
 
     /// The end of the journal is known again.
@@ -162,14 +229,20 @@ impl Gauges {
     }
 }
 
+/// What a committed transaction knew.
+struct Committed {
+    ends: Ends,
+    pruned: Pruned,
+    /// By how many more, or fewer, deliveries wait for their decision.
+    waiting: i64,
+}
+
 /// A group that was committed.
 struct Done {
     /// How many of the jobs were in it.
     jobs: usize,
     end: (Seq, Hash),
-    ends: Ends,
-    pruned: Pruned,
-    waiting: i64,
+    knew: Committed,
 }
 
 /// Where in a group it failed.
@@ -186,27 +259,86 @@ impl From<Fault> for Failed {
 }
 
 impl Writer {
-    /// Writes until the queue is closed and empty.
+    /// Writes until the queue is closed and empty, and waits until all of it is on the disk.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>, timer: &Runtime) {
         let mut jobs = Vec::with_capacity(GROUP_MAX);
         loop {
-            let taken = timer.block_on(async {
-                timeout(REST_AFTER, queue.recv_many(&mut jobs, GROUP_MAX)).await
-            });
-            let taken = taken.unwrap_or_else(|_| {
-                open::let_go(&self.connection);
-                queue.blocking_recv_many(&mut jobs, GROUP_MAX)
-            });
-            if taken == 0 {
+            if jobs.is_empty() && self.first(&mut jobs, &mut queue, timer) == 0 {
                 return;
             }
-            while !jobs.is_empty() {
+            if let Some(error) = self.syncing.failed() {
+                settle(jobs.drain(..), &Err(error));
+            } else if self.syncing.has_room(pace(&jobs)) {
                 self.some(&mut jobs);
+                if self.uncopied >= CHECKPOINT_PAGES_MAX {
+                    self.checkpoint(timer);
+                }
+            } else {
+                let room = GROUP_MAX - jobs.len();
+                timer.block_on(async {
+                    tokio::select! {
+                        biased;
+                        () = self.syncing.ended() => {}
+                        // A closed queue is seen by whoever finds nothing left to write.
+                        more = queue.recv_many(&mut jobs, room), if room > 0 => if more == 0 {
+                            self.syncing.ended().await;
+                        },
+                    }
+                });
             }
         }
     }
 
-    /// Commits and settles at least one of `jobs`.
+    /// Waits for the next writes, and uses the time; none come when the queue is closed.
+    fn first(
+        &mut self,
+        jobs: &mut Vec<Box<dyn Job>>,
+        queue: &mut mpsc::Receiver<Box<dyn Job>>,
+        timer: &Runtime,
+    ) -> usize {
+        // The timeout is made inside: it asks for the runtime that it is made on.
+        let mut within =
+            |wait| timer.block_on(async { timeout(wait, queue.recv_many(jobs, GROUP_MAX)).await });
+        if self.uncopied >= CHECKPOINT_PAGES {
+            if let Ok(taken) = within(QUIET) {
+                return taken;
+            }
+            self.checkpoint(timer);
+        }
+        if let Ok(taken) = within(REST_AFTER) {
+            return taken;
+        }
+        open::let_go(&self.connection);
+        queue.blocking_recv_many(jobs, GROUP_MAX)
+    }
+
+    /// Copies the log into the file, so that it begins anew: all of it, when no reader is on an older
+    /// part. Nothing is copied that is not on the disk ([`crate::wal`] says why).
+    fn checkpoint(&mut self, timer: &Runtime) {
+        if !self.syncing.settle_all(|| timer.block_on(self.syncing.ended())) {
+            return;
+        }
+        match self.log("PRAGMA wal_checkpoint(PASSIVE)") {
+            Ok(uncopied) => self.uncopied = uncopied,
+            Err(Fault::Database(error)) if is_of_sync(&error) => {
+                tracing::error!(%error, "the journal could not be brought to the disk, and refuses writes");
+                self.syncing.fail(&error.to_string());
+            }
+            Err(error) => {
+                // The log grows meanwhile, and is copied when it can be.
+                tracing::warn!(%error, "the journal's log could not be copied into its file");
+                self.uncopied = 0;
+            }
+        }
+    }
+
+    /// How many pages of the log are not in the file after this.
+    fn log(&self, sql: &str) -> Result<i64, Fault> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_one([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))?)
+    }
+
+    /// Commits at least one of `jobs`, and settles those that need not wait for the disk.
     fn some(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
         let group = self.group(jobs);
         if group.is_err() {
@@ -214,15 +346,16 @@ impl Writer {
             self.gauges.doubt();
         }
         match group {
-            Ok(Done { jobs: done, end: (last, _), ends, pruned, waiting }) => {
+            Ok(Done { jobs: done, end: (last, _), knew }) => {
                 // Before anybody is told: who was told reads what it was told of.
-                self.gauges.committed(ends, pruned);
-                self.gauges.waiting.fetch_add(waiting, Ordering::Relaxed);
-                self.head.send_if_modified(|head| std::mem::replace(head, last) != last);
+                self.gauges.committed(knew, &mut jobs[..done]);
+                self.written.send_if_modified(|written| std::mem::replace(written, last) != last);
                 self.gauges.trust();
-                for job in jobs.drain(..done) {
-                    job.settle(Ok(()));
-                }
+                let done = jobs.drain(..done);
+                let (ahead, jobs): (Vec<_>, _) =
+                    done.partition(|job| matches!(job.pace(), Pace::Ahead));
+                self.syncing.give(Group { jobs, last });
+                settle(ahead, &Ok(()));
             }
             Err(Failed { index: Some(index), fault }) if fault.is_of_one_write() => {
                 tracing::error!(error = %fault, "the journal could not write one request");
@@ -234,9 +367,7 @@ impl Writer {
             Err(Failed { fault, .. }) => {
                 tracing::error!(error = %fault, requests = jobs.len(), "the journal could not write");
                 let error = fault.told(&self.file);
-                for job in jobs.drain(..) {
-                    job.settle(Err(error.clone()));
-                }
+                settle(jobs.drain(..), &Err(error));
             }
         }
     }
@@ -246,8 +377,7 @@ impl Writer {
         let end = match self.end.take() {
             Some(end) => end,
             None => {
-                let waiting = queries::waiting(&self.connection)?;
-                self.gauges.waiting.store(waiting, Ordering::Relaxed);
+                self.gauges.count(queries::waiting(&self.connection)?);
                 end_of_chain(&self.connection)?
             }
         };
@@ -261,6 +391,10 @@ impl Writer {
         }
         let done = outcome?;
         self.end = Some(done.end);
+        match self.log("PRAGMA wal_checkpoint(NOOP)") {
+            Ok(uncopied) => self.uncopied = uncopied,
+            Err(error) => tracing::debug!(%error, "the length of the journal's log is not known"),
+        }
         Ok(done)
     }
 
@@ -277,11 +411,39 @@ impl Writer {
         self.say("COMMIT")?;
         let (end, waiting) = (transaction.end(), transaction.waiting);
         let (ends, pruned) = transaction.into_ends();
-        Ok(Done { jobs: done, end, ends, pruned, waiting })
+        Ok(Done { jobs: done, end, knew: Committed { ends, pruned, waiting } })
     }
 
     fn say(&self, sql: &str) -> Result<(), Fault> {
         self.connection.prepare_cached(sql)?.execute([])?;
         Ok(())
     }
+}
+
+impl Drop for Writer {
+    /// Waits until all is on the disk; the connection closes after that, and copies the log.
+    fn drop(&mut self) {
+        self.syncing.end();
+        if self.syncer.take().is_some_and(|syncer| syncer.join().is_err()) {
+            self.syncing.fail("its thread had panicked");
+        }
+        if self.syncing.failed().is_some()
+            && let Err(error) =
+                self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        {
+            tracing::error!(%error, "the journal's log may be copied though it is not on the disk");
+        }
+    }
+}
+
+/// The pace of a group: that of its hastiest. A full one waits for nobody.
+fn pace(jobs: &[Box<dyn Job>]) -> Pace {
+    let pace = jobs.iter().map(|job| job.pace()).max().unwrap_or(Pace::Gathered);
+    if jobs.len() >= GROUP_MAX { pace.max(Pace::Durable) } else { pace }
+}
+
+/// Whether SQLite waited for the disk in vain.
+fn is_of_sync(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
 }

@@ -5,6 +5,7 @@ use untoil_journal::{Batch, Put, Receipt, received};
 use untoil_model::{Delivery, DeliveryId, Draft, Entry, Seq};
 
 use crate::fault::Fault;
+use crate::fresh::Fresh;
 use crate::refusal::Refusal;
 use crate::transaction::{Transaction, column};
 use crate::writer::Write;
@@ -12,7 +13,8 @@ use crate::writer::Write;
 /// A delivery to be kept, with all that can be made of it before it reaches the writing thread.
 #[derive(Debug)]
 pub(crate) struct Receive {
-    delivery: Delivery,
+    /// `None` once it is kept.
+    delivery: Option<Delivery>,
     headers: String,
     /// Of its `received` entry.
     head: String,
@@ -22,7 +24,7 @@ impl Receive {
     pub(crate) fn new(delivery: Delivery) -> Self {
         let headers = serde_json::to_string(&delivery.headers).expect("texts by text are JSON");
         let head = received(&delivery).head();
-        Self { delivery, headers, head }
+        Self { delivery: Some(delivery), headers, head }
     }
 }
 
@@ -30,25 +32,32 @@ impl Write for Receive {
     type Reply = Receipt;
 
     fn write(&mut self, transaction: &mut Transaction<'_>) -> Result<Receipt, Fault> {
+        let delivery = self.delivery.as_ref().expect("what is kept is not written again");
         let seq = column(transaction.next());
         let kept = transaction.connection.prepare_cached(KEEP_DELIVERY)?.execute(params![
             seq,
-            self.delivery.id.source.as_str(),
-            self.delivery.id.message,
-            self.delivery.sender,
-            self.delivery.received_at.as_microsecond(),
+            delivery.id.source.as_str(),
+            delivery.id.message,
+            delivery.sender,
+            delivery.received_at.as_microsecond(),
             self.headers,
-            self.delivery.body,
+            delivery.body,
         ])?;
         if kept == 0 {
             return Ok(Receipt::Seen);
         }
         transaction.connection.prepare_cached(KEEP_PENDING)?.execute([seq])?;
         transaction.waiting += 1;
-        Ok(Receipt::Stored(transaction.write_received(self.delivery.received_at, &self.head)?))
+        Ok(Receipt::Stored(transaction.write_received(delivery.received_at, &self.head)?))
     }
 
     fn take_back(&mut self, _reply: Receipt) {}
+
+    fn committed(&mut self, reply: &Receipt, fresh: &mut Fresh) {
+        if let (Receipt::Stored(seq), Some(delivery)) = (reply, self.delivery.take()) {
+            fresh.keep(*seq, delivery);
+        }
+    }
 }
 
 /// A batch to be written.
@@ -82,6 +91,12 @@ impl Write for Append {
     fn take_back(&mut self, reply: Self::Reply) {
         if let Ok(entries) = reply {
             self.0.drafts = entries.into_iter().map(unsealed).collect();
+        }
+    }
+
+    fn committed(&mut self, reply: &Self::Reply, fresh: &mut Fresh) {
+        if let (Ok(_), Some(id)) = (reply, &self.0.decides) {
+            fresh.decided(id);
         }
     }
 }

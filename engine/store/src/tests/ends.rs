@@ -141,9 +141,9 @@ async fn act(journal: &mut Arc<SqliteJournal>, n: usize, deed: &Deed, folder: &T
         }
         Deed::Pause => drop(journal.append(Batch::of(vec![note()])).await.unwrap()),
         Deed::Receive => drop(journal.receive(delivery(&format!("m{n}"), 10)).await.unwrap()),
-        Deed::Fails => assert!(journal.write(Fails).await.is_err()),
+        Deed::Fails => assert!(journal.write(Fails, Pace::Durable).await.is_err()),
         Deed::SaysItFailed(incident) => {
-            assert!(journal.write(SaysItFailed(*incident)).await.is_err());
+            assert!(journal.write(SaysItFailed(*incident), Pace::Durable).await.is_err());
         }
         Deed::Prune => prune(journal).await,
         Deed::Reopen => {
