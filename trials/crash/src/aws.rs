@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::http::{Answers, Reply, Request, Server};
+use crate::queue::Queue;
 use crate::traps::{Point, Traps};
 
 /// Tasks of a service before anybody changes it.
@@ -89,11 +90,18 @@ pub(crate) struct Aws {
     cloud: Mutex<Cloud>,
     weather: Mutex<Weather>,
     traps: Arc<Traps>,
+    queue: Arc<Queue>,
 }
 
 impl Aws {
     pub(crate) fn new(traps: Arc<Traps>) -> Arc<Self> {
-        Arc::new(Self { cloud: Mutex::default(), weather: Mutex::new(Weather::Fair), traps })
+        let (cloud, weather) = (Mutex::default(), Mutex::new(Weather::Fair));
+        Arc::new(Self { cloud, weather, traps, queue: Arc::default() })
+    }
+
+    /// Its queue.
+    pub(crate) fn queue(&self) -> Arc<Queue> {
+        Arc::clone(&self.queue)
     }
 
     /// A way to it for one instance, which ends with the server.
@@ -134,6 +142,33 @@ impl Aws {
         if died || self.weather() == Weather::AnswersLost {
             return Reply::Close;
         }
+        Reply::Json(200, answer)
+    }
+
+    /// What is asked of the queue.
+    async fn queue_up(&self, request: &Request, instance: usize) -> Reply {
+        let answer = match request.operation.as_str() {
+            "ReceiveMessage" => {
+                let answer = self.queue.receive(&request.body).await;
+                let any = answer["Messages"].as_array().is_some_and(|all| !all.is_empty());
+                if any && self.traps.reached(Point::Received, instance).await {
+                    return Reply::Close;
+                }
+                answer
+            }
+            "DeleteMessageBatch" => {
+                if self.traps.reached(Point::Deleting, instance).await {
+                    return Reply::Close;
+                }
+                let answer = self.queue.delete(&request.body);
+                let died = self.traps.reached(Point::Deleted, instance).await;
+                if died || self.weather() == Weather::AnswersLost {
+                    return Reply::Close;
+                }
+                answer
+            }
+            _ => self.queue.hide(&request.body),
+        };
         Reply::Json(200, answer)
     }
 
@@ -185,6 +220,9 @@ impl Answers for Door {
         }
         match request.operation.as_str() {
             "SendCommand" | "UpdateService" => self.aws.write(&request, self.instance).await,
+            "ReceiveMessage" | "DeleteMessageBatch" | "ChangeMessageVisibilityBatch" => {
+                self.aws.queue_up(&request, self.instance).await
+            }
             _ => self.aws.read(&request, self.instance).await,
         }
     }

@@ -34,7 +34,11 @@ pub fn built() -> Result<PathBuf> {
     Ok(profile.join("untoil"))
 }
 
-/// The folder that trials are played in, and left in when they fail: `target/crash`.
-pub(crate) fn folder() -> Result<PathBuf> {
+/// The folder that trials are played in, and left in when they fail, unless another is named:
+/// `target/crash`.
+///
+/// # Errors
+/// When this program does not lie where cargo puts it.
+pub fn folder() -> Result<PathBuf> {
     Ok(profile()?.parent().context("a profile lies in `target`")?.join("crash"))
 }

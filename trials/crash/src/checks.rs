@@ -48,8 +48,9 @@ impl Story {
             return;
         };
         let message = text(&body["delivery"]["message"]);
-        // What the sender called it, as the generic source writes it.
-        let message = message.strip_prefix("key:").map(str::to_owned).unwrap_or(message);
+        // What the sender called it, as the generic source and the queue write it.
+        let own = message.strip_prefix("key:").or_else(|| message.strip_prefix("sqs:"));
+        let message = own.map(str::to_owned).unwrap_or(message);
         match kind.as_str() {
             "received" => *self.received.entry(message).or_default() += 1,
             "opened" => {

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::surroundings::clock_of;
+
 /// What a supervisor waits before it starts a program again that has ended.
 const START_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
@@ -103,6 +105,10 @@ impl Engine {
         let mut command = self.setting.command(&["serve"]);
         command.env("UNTOIL_LISTEN", format!("127.0.0.1:{}", self.port));
         command.env("UNTOIL_INSTANCE", &self.name);
+        let clock = clock_of(&self.setting.folder, &self.name);
+        if clock.exists() {
+            command.env("FAKETIME_TIMESTAMP_FILE", clock);
+        }
         command.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.aws));
         command.stdout(log("stdout")?).stderr(log("stderr")?);
         self.child = Some(command.spawn().context("the program cannot be started")?);

@@ -20,6 +20,7 @@ mod disk;
 mod engine;
 mod http;
 mod postgres;
+mod queue;
 mod scenario;
 mod sender;
 mod stage;
@@ -28,7 +29,7 @@ mod table;
 mod traps;
 mod trial;
 
-pub use binary::built;
+pub use binary::{built, folder};
 pub use checks::Counts;
 pub use scenario::{Cluster, SCENARIOS, Scenario, Store};
 pub use table::Table;

@@ -1,15 +1,16 @@
 //! Plays the crash matrix and prints a table; ends with 1 where something was wrong.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it prints a table")]
+#![expect(clippy::disallowed_methods, reason = "how long it plays is the machine's own time")]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use untoil_crash::{
-    Cluster, Keep, SCENARIOS, Scenario, Store, Table, Trial, Verdict, built, play_all,
+    Cluster, Keep, SCENARIOS, Scenario, Store, Table, Trial, Verdict, built, folder, play_all,
 };
 
 /// The crash matrix: the real program, really killed, and counted from outside.
@@ -17,7 +18,7 @@ use untoil_crash::{
 struct Line {
     #[command(subcommand)]
     what: Option<What>,
-    /// What the journal is kept in; both, when it is not said.
+    /// What the journal is kept in, and for how many; each, when it is not said.
     #[arg(long, global = true)]
     store: Option<Store>,
     /// The first seed.
@@ -29,6 +30,9 @@ struct Line {
     /// Keep the folder of every trial, not only where something was wrong.
     #[arg(long, global = true)]
     keep: bool,
+    /// Where trials are played; in memory (`/dev/shm/…`) they do not wait for a disk.
+    #[arg(long, global = true)]
+    folder: Option<PathBuf>,
     /// A program that is built already.
     #[arg(long, global = true)]
     binary: Option<PathBuf>,
@@ -50,6 +54,9 @@ enum What {
         /// How many.
         #[arg(long)]
         runs: usize,
+        /// Begin none after so many minutes.
+        #[arg(long)]
+        minutes: Option<u64>,
     },
     /// Instances on one PostgreSQL under load, one of which is killed again and again.
     Cluster {
@@ -67,14 +74,14 @@ enum What {
     List,
 }
 
-#[tokio::main(worker_threads = 4)]
+#[tokio::main(worker_threads = 8)]
 async fn main() -> Result<ExitCode> {
     let line = Line::parse();
     let what = line.what.unwrap_or(What::Matrix { only: Vec::new(), times: 1 });
     if matches!(what, What::List) {
         for scenario in SCENARIOS {
             let stores: Vec<_> = scenario.stores.iter().map(|store| store.name()).collect();
-            println!("{:<20} {:<16} {}", scenario.name, stores.join(", "), scenario.about);
+            println!("{:<20} {:<24} {}", scenario.name, stores.join(", "), scenario.about);
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -82,6 +89,7 @@ async fn main() -> Result<ExitCode> {
         Some(binary) => binary.canonicalize().context("there is no such program")?,
         None => built()?,
     };
+    let within = line.folder.map_or_else(folder, Ok)?;
     let keep = if line.keep { Keep::All } else { Keep::Wrong };
     let trial = |scenario: &Scenario, store, seed| Trial {
         scenario: *scenario,
@@ -89,7 +97,9 @@ async fn main() -> Result<ExitCode> {
         store,
         binary: binary.clone(),
         keep,
+        within: within.clone(),
     };
+    let mut until = None;
     let mut trials = Vec::new();
     match what {
         What::List => {}
@@ -103,24 +113,22 @@ async fn main() -> Result<ExitCode> {
                 trials.extend(ours.map(|(one, store)| trial(one, store, seed)));
             }
         }
-        What::Random { runs } => {
-            let quick: Vec<_> = pairs(line.store).filter(|(one, _)| one.is_quick()).collect();
-            let turns = quick.iter().cycle().take(runs).zip(line.seed..);
+        What::Random { runs, minutes } => {
+            until = minutes.map(|n| Instant::now() + Duration::from_mins(n));
+            let all: Vec<_> = pairs(line.store).collect();
+            let turns = all.iter().cycle().take(runs).zip(line.seed..);
             trials.extend(turns.map(|((scenario, store), seed)| trial(scenario, *store, seed)));
         }
         What::Cluster { instances, kill_every, lasts } => {
-            if line.store == Some(Store::Sqlite) {
-                bail!("several instances need `--store postgres`");
-            }
             let (every, lasts) = (Duration::from_secs(kill_every), Duration::from_secs(lasts));
             let cluster = Scenario::cluster(Cluster { instances, every, lasts });
-            trials.push(trial(&cluster, Store::Postgres, line.seed));
+            trials.push(trial(&cluster, Store::Three, line.seed));
         }
     }
     if trials.is_empty() {
         bail!("nothing is to be played: no such scenario on that store");
     }
-    play(trials, line.jobs).await
+    play(trials, line.jobs, until).await
 }
 
 fn pairs(store: Option<Store>) -> impl Iterator<Item = (&'static Scenario, Store)> {
@@ -128,9 +136,11 @@ fn pairs(store: Option<Store>) -> impl Iterator<Item = (&'static Scenario, Store
     all.filter(move |(_, of)| store.is_none_or(|store| store == *of))
 }
 
-async fn play(trials: Vec<Trial>, jobs: usize) -> Result<ExitCode> {
+async fn play(trials: Vec<Trial>, jobs: usize, until: Option<Instant>) -> Result<ExitCode> {
     let (all, mut n, mut wrong) = (trials.len(), 0, 0);
     let mut table = Table::default();
+    let wanted = move || until.is_none_or(|until| Instant::now() < until);
+    let trials = trials.into_iter().take_while(move |_| wanted());
     play_all(trials, jobs, |trial, verdict| {
         n += 1;
         let order = SCENARIOS.iter().position(|one| one.name == trial.scenario.name);

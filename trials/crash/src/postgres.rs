@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 use crate::disk::Disk;
 use crate::engine::{free_port, signal};
@@ -18,6 +19,8 @@ const STARTS_WITHIN: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Room for an empty database, its log, and the journal of a trial.
 const DISK: &str = "192m";
+/// A real file system's share comes on top.
+const REAL_DISK: &str = "256m";
 
 /// What a trial needs of its database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,29 @@ pub(crate) enum Kind {
     Small,
     /// One that a standby follows, without which it commits nothing.
     Followed,
+    /// One on a real disk whose power can be cut, and which it tells what to keep.
+    Powered,
+}
+
+/// An empty database that others are copied from: making one takes seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Template(OnceCell<TempDir>);
+
+impl Template {
+    /// Its folder, made for the first who asks.
+    async fn folder(&self) -> Result<PathBuf> {
+        let made = self.0.get_or_try_init(async || {
+            let folder = TempDir::new()?;
+            open_to_all(folder.path())?;
+            let (data, programs) = (folder.path().join("data"), programs_here()?);
+            let mut init = as_postgres(&programs, "initdb");
+            init.args(["-A", "trust", "-U", "untoil", "-E", "UTF8", "--no-sync"]);
+            init.args(["--locale=C.UTF-8", "--wal-segsize=1", "-D"]).arg(data);
+            run(&mut init)?;
+            anyhow::Ok(folder)
+        });
+        Ok(made.await?.path().join("data"))
+    }
 }
 
 /// One server process with its folder.
@@ -38,6 +64,8 @@ struct Server {
     programs: PathBuf,
     port: u16,
     child: Option<Child>,
+    /// Whether it tells its disk what to keep.
+    syncs: bool,
 }
 
 /// A running database; killed when dropped.
@@ -53,21 +81,22 @@ pub(crate) struct Database {
 
 impl Database {
     /// Makes one in a folder of its own and starts it.
-    pub(crate) async fn start(kind: Kind) -> Result<Self> {
-        let programs = programs().context(
-            "there is no PostgreSQL server here: install it (`apt-get install postgresql`)",
-        )?;
+    pub(crate) async fn start(kind: Kind, template: &Template) -> Result<Self> {
+        let programs = programs_here()?;
         let folder = TempDir::new()?;
         open_to_all(folder.path())?;
         let small = folder.path().join("disk");
-        let disk = (kind == Kind::Small).then(|| Disk::mount(&small, DISK)).transpose()?;
+        let disk = match kind {
+            Kind::Plain | Kind::Followed => None,
+            Kind::Small => Some(Disk::mount(&small, DISK)?),
+            Kind::Powered => Some(Disk::real(&small, REAL_DISK)?),
+        };
         let base = if disk.is_some() { &small } else { folder.path() };
         open_to_all(base)?;
         let mut server = Server::new(base.join("data"), folder.path(), &programs)?;
-        let mut init = server.program("initdb");
-        init.args(["-A", "trust", "-U", "untoil", "-E", "UTF8", "--no-sync", "--locale=C.UTF-8"]);
-        init.args(["--wal-segsize=1", "-D"]).arg(&server.data);
-        run(&mut init)?;
+        server.syncs = kind == Kind::Powered;
+        run(Command::new("cp").arg("-a").arg(template.folder().await?).arg(&server.data))?;
+        disk.as_ref().filter(|_| server.syncs).map_or(Ok(()), Disk::keep)?;
         server.up()?;
         server.ready().await?;
         let mut database = Self { kind, server, standby: None, disk, folder };
@@ -122,13 +151,19 @@ impl Database {
             Blow::ReadOnly => self.read_only("on"),
             Blow::FailedOver => self.server.kill(),
             Blow::Full => self.disk.as_ref().map_or(Ok(()), Disk::fill),
+            Blow::PowerCut => {
+                // First its disk: a backend that is left for a moment acknowledges nothing more.
+                self.disk.as_ref().map_or(Ok(()), Disk::shut)?;
+                self.server.kill()?;
+                self.disk.as_ref().map_or(Ok(()), Disk::cut)
+            }
         }
     }
 
     /// Undoes it, as far as people or a cloud would; what the engine does about it is its own.
     pub(crate) async fn mend(&mut self, blow: Blow) -> Result<()> {
         match blow {
-            Blow::Killed | Blow::Restarted => self.server.ready().await,
+            Blow::Killed | Blow::Restarted | Blow::PowerCut => self.server.ready().await,
             Blow::Frozen => self.server.all("CONT"),
             Blow::ReadOnly => self.read_only("off"),
             Blow::Full => {
@@ -156,7 +191,7 @@ impl Database {
 impl Server {
     fn new(data: PathBuf, sockets: &Path, programs: &Path) -> Result<Self> {
         let (sockets, programs) = (sockets.to_owned(), programs.to_owned());
-        Ok(Self { data, sockets, programs, port: free_port()?, child: None })
+        Ok(Self { data, sockets, programs, port: free_port()?, child: None, syncs: false })
     }
 
     /// Waits until it takes connections, starting it again while it does not.
@@ -177,8 +212,9 @@ impl Server {
 
     fn up(&mut self) -> Result<()> {
         let mut command = self.program("postgres");
-        // Without fsync: processes are killed here, machines are not.
-        command.args(["-F", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        // Processes are killed here; machines only where they have a disk to lose something from.
+        command.args(["-c", if self.syncs { "fsync=on" } else { "fsync=off" }]);
         command.args(["-c", "max_connections=100", "-c", "shared_buffers=16MB"]);
         command.args(["-c", "max_wal_size=32MB", "-c", "min_wal_size=2MB", "-k"]);
         command.arg(&self.sockets).arg("-D").arg(&self.data);
@@ -219,17 +255,22 @@ impl Server {
     }
 
     fn program(&self, name: &str) -> Command {
-        let program = self.programs.join(name);
-        let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
-        if !is_root {
-            return Command::new(program);
-        }
-        // The server refuses to be run by root.
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"]).arg(program);
-        command.current_dir("/");
-        command
+        as_postgres(&self.programs, name)
     }
+}
+
+/// A program of the server's, as somebody whom it lets run it.
+fn as_postgres(programs: &Path, name: &str) -> Command {
+    let program = programs.join(name);
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+    if !is_root {
+        return Command::new(program);
+    }
+    // The server refuses to be run by root.
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"]).arg(program);
+    command.current_dir("/");
+    command
 }
 
 impl Drop for Server {
@@ -241,6 +282,11 @@ impl Drop for Server {
 
 fn open_to_all(folder: &Path) -> Result<()> {
     Ok(std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777))?)
+}
+
+fn programs_here() -> Result<PathBuf> {
+    programs()
+        .context("there is no PostgreSQL server here: install it (`apt-get install postgresql`)")
 }
 
 fn programs() -> Option<PathBuf> {

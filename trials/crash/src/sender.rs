@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::chance::Chance;
+use crate::queue::Queue;
 use crate::traps::{Point, Traps};
 
 /// The secret of the `generic` source.
@@ -112,9 +113,9 @@ pub(crate) struct Load {
 /// What the sender knows in the end.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
-    /// Deliveries that were answered with 202 or 200, and when that was.
+    /// Deliveries that were answered with 202 or 200, or deleted from the queue, and when that was.
     pub(crate) kept: BTreeMap<String, Timestamp>,
-    /// Tries that came to nothing: refused connections, no answer, 503.
+    /// Tries that came to nothing: refused connections, no answer, 503; messages that were given again.
     pub(crate) missed: usize,
     /// What must not be.
     pub(crate) wrong: Vec<String>,
@@ -130,15 +131,9 @@ pub(crate) struct Sender {
 
 impl Sender {
     /// Begins to send to these ports, whichever answers.
-    pub(crate) fn start(load: Load, seed: u64, ports: &[u16], traps: &Arc<Traps>) -> Result<Self> {
+    pub(crate) fn post(load: Load, seed: u64, ports: &[u16], traps: &Arc<Traps>) -> Result<Self> {
         let mut chance = Chance::of(seed ^ 0x5e_4d_e7);
-        let mut shares: Vec<Vec<Letter>> = vec![Vec::new(); HANDS];
-        for n in 0..load.alarms {
-            let due = chance.between(Duration::ZERO, load.over);
-            let clears = due + chance.between(load.clears / 4, load.clears);
-            shares[n % HANDS]
-                .extend([Letter { n, fires: true, due }, Letter { n, fires: false, due: clears }]);
-        }
+        let shares = letters(load, &mut chance);
         let ledger = Arc::new(Mutex::new(Ledger::default()));
         let mut hands = JoinSet::new();
         let began = Instant::now();
@@ -167,6 +162,33 @@ impl Sender {
         Ok(Self { ledger, hands, left: HANDS })
     }
 
+    /// Begins to put letters into a queue; what is deleted from it was taken.
+    pub(crate) fn queue(load: Load, seed: u64, queue: Arc<Queue>) -> Self {
+        let mut letters = letters(load, &mut Chance::of(seed ^ 0x5e_4d_e7)).concat();
+        letters.sort_by_key(|letter| letter.due);
+        let ledger = Arc::new(Mutex::new(Ledger::default()));
+        let (kept, mut hands) = (Arc::clone(&ledger), JoinSet::new());
+        let began = Instant::now();
+        hands.spawn(async move {
+            for letter in letters {
+                tokio::time::sleep(letter.due.saturating_sub(began.elapsed())).await;
+                queue.put(&letter.id(), &letter.body());
+            }
+            let put = Instant::now();
+            while !queue.is_empty() {
+                if put.elapsed() > TAKEN_WITHIN {
+                    bail!("the queue is not empty after {} s", TAKEN_WITHIN.as_secs());
+                }
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.kept.extend(queue.deleted());
+            kept.missed += queue.repeats();
+            Ok(())
+        });
+        Self { ledger, hands, left: 1 }
+    }
+
     /// Whether everything was taken. To be asked again and again.
     pub(crate) fn is_done(&mut self) -> Result<bool> {
         while let Some(ended) = self.hands.try_join_next() {
@@ -175,6 +197,18 @@ impl Sender {
         }
         Ok(self.left == 0)
     }
+}
+
+/// What is sent, in as many shares as there are hands.
+fn letters(load: Load, chance: &mut Chance) -> Vec<Vec<Letter>> {
+    let mut shares: Vec<Vec<Letter>> = vec![Vec::new(); HANDS];
+    for n in 0..load.alarms {
+        let due = chance.between(Duration::ZERO, load.over);
+        let clears = due + chance.between(load.clears / 4, load.clears);
+        shares[n % HANDS]
+            .extend([Letter { n, fires: true, due }, Letter { n, fires: false, due: clears }]);
+    }
+    shares
 }
 
 struct Hand {

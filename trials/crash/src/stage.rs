@@ -16,9 +16,10 @@ use crate::disk::Disk;
 use crate::engine::{Engine, Setting, write_rules};
 use crate::http::Server;
 use crate::postgres::Database;
-use crate::scenario::{Act, Plan};
+use crate::queue::Queue;
+use crate::scenario::{Act, Plan, Way};
 use crate::sender::{Ledger, SECRET, Sender};
-use crate::surroundings::{DISK, Dead, environment, moved_clock, set_clock};
+use crate::surroundings::{DISK, Dead, REAL_DISK, environment, moved_clock, set_clock};
 use crate::traps::{Caught, Deed, Traps};
 use crate::trial::Trial;
 
@@ -49,8 +50,8 @@ pub(crate) struct Stage<'a> {
     traps: Arc<Traps>,
     disk: Option<Disk>,
     database: Option<&'a mut Database>,
-    /// How far the instances' time of day is from ours, in seconds.
-    offset: i64,
+    /// How far each instance's time of day is from ours, in seconds.
+    offsets: Vec<i64>,
     client: reqwest::Client,
     turns: Vec<(Duration, usize, Turn)>,
     began: Instant,
@@ -83,16 +84,24 @@ impl<'a> Stage<'a> {
         let aws = Aws::new(Arc::clone(&traps));
         write_rules(folder, &services(plan.load.alarms))?;
         let has = |is: fn(&Act) -> bool| plan.acts.iter().any(|planned| is(&planned.act));
-        let full = has(|act| matches!(act, Act::DiskFull(_)));
-        let disk = full.then(|| Disk::mount(&folder.join("data"), DISK)).transpose()?;
+        let disk = match disk_kind(&plan) {
+            DiskKind::Anywhere => None,
+            DiskKind::Small => Some(Disk::mount(&folder.join("data"), DISK)?),
+            DiskKind::Powered => Some(Disk::real(&folder.join("data"), REAL_DISK)?),
+        };
         let (mut servers, mut variables) = (Vec::new(), environment(folder));
         if plan.slack_hangs {
             let slack = Server::start(Arc::new(Dead)).await?;
             variables.extend(Dead::variables(slack.port));
             servers.push(slack);
         }
-        if has(|act| matches!(act, Act::Step(_))) {
+        let moves = has(|act| matches!(act, Act::Step(_)));
+        if moves {
             variables.extend(moved_clock(folder)?);
+        }
+        if plan.way == Way::Queue {
+            let queue = json!([{ "url": Queue::ADDRESS, "source": "generic" }]);
+            variables.push(("UNTOIL_QUEUES".to_owned(), queue.to_string()));
         }
         if let Some(database) = &database {
             let schema = format!("trial_{}_{}", trial.scenario.name.replace('-', "_"), trial.seed);
@@ -112,12 +121,17 @@ impl<'a> Stage<'a> {
         let mut engines = Vec::new();
         for n in 0..plan.instances {
             let door = aws.door(n).await?;
-            engines.push(Engine::new(&format!("untoil-{}", n + 1), setting.clone(), door.port)?);
+            let engine = Engine::new(&format!("untoil-{}", n + 1), setting.clone(), door.port)?;
+            if moves {
+                set_clock(&setting.folder, &engine.name, 0)?;
+            }
+            engines.push(engine);
             servers.push(door);
         }
         let (ready, looking) = look_at(&engines, &client);
         Ok(Self {
             turns: turns(&plan),
+            offsets: vec![0; plan.instances],
             plan,
             setting,
             engines,
@@ -126,7 +140,6 @@ impl<'a> Stage<'a> {
             traps,
             disk,
             database,
-            offset: 0,
             client,
             began: Instant::now(),
             struck: Instant::now(),
@@ -139,7 +152,7 @@ impl<'a> Stage<'a> {
 
     /// Whether times of the journal can be compared with ours.
     pub(crate) fn clocks(&self) -> Clocks {
-        if self.offset == 0 { Clocks::Same } else { Clocks::Apart }
+        if self.offsets.iter().all(|offset| *offset == 0) { Clocks::Same } else { Clocks::Apart }
     }
 
     /// The load, the faults, the way back, and the rest. Answers what the sender knows, and how long
@@ -154,7 +167,11 @@ impl<'a> Stage<'a> {
             tokio::time::sleep(TICK).await;
         }
         let ports: Vec<u16> = self.engines.iter().map(|engine| engine.port).collect();
-        let mut sender = Sender::start(self.plan.load, seed, &ports, &self.traps)?;
+        let load = self.plan.load;
+        let mut sender = match self.plan.way {
+            Way::Post => Sender::post(load, seed, &ports, &self.traps)?,
+            Way::Queue => Sender::queue(load, seed, self.aws.queue()),
+        };
         (self.began, self.struck) = (Instant::now(), Instant::now());
         while !sender.is_done()? || !self.turns.is_empty() {
             self.tend()?;
@@ -202,6 +219,7 @@ impl<'a> Stage<'a> {
         let Some(Caught { instance, deed, done }) = self.traps.caught() else { return Ok(()) };
         match deed {
             Deed::Kill => self.kill(instance)?,
+            Deed::CutPower => self.cut_power(instance)?,
             Deed::Pause(lasts) => {
                 self.engines[instance].pause()?;
                 let end = Turn::End(Act::Pause(lasts));
@@ -220,6 +238,12 @@ impl<'a> Stage<'a> {
         self.engines[instance].kill()
     }
 
+    /// The instance is gone before its disk is looked after, and is started again after that.
+    fn cut_power(&mut self, instance: usize) -> Result<()> {
+        self.kill(instance)?;
+        self.disk.as_ref().map_or(Ok(()), Disk::cut)
+    }
+
     async fn turn(&mut self, instance: usize, turn: Turn) -> Result<()> {
         match turn {
             Turn::Begin(Act::Kill) => self.kill(instance),
@@ -236,9 +260,12 @@ impl<'a> Stage<'a> {
             }
             Turn::Begin(Act::DiskFull(_)) => self.disk.as_ref().map_or(Ok(()), Disk::fill),
             Turn::End(Act::DiskFull(_)) => self.disk.as_ref().map_or(Ok(()), Disk::free),
+            Turn::Begin(Act::PowerCut) | Turn::End(Act::DiskDies(_)) => self.cut_power(instance),
+            Turn::Begin(Act::DiskDies(_)) => self.disk.as_ref().map_or(Ok(()), Disk::shut),
             Turn::Begin(Act::Step(by)) => {
-                self.offset += by;
-                set_clock(&self.setting.folder, self.offset)
+                self.offsets[instance] += by;
+                let (folder, name) = (&self.setting.folder, &self.engines[instance].name);
+                set_clock(folder, name, self.offsets[instance])
             }
             Turn::Begin(Act::Database(blow, _)) => {
                 self.database.as_mut().map_or(Ok(()), |database| database.strike(blow))
@@ -247,7 +274,7 @@ impl<'a> Stage<'a> {
                 Some(database) => database.mend(blow).await,
                 None => Ok(()),
             },
-            Turn::End(Act::Kill | Act::Drain | Act::Step(_)) => Ok(()),
+            Turn::End(Act::Kill | Act::Drain | Act::PowerCut | Act::Step(_)) => Ok(()),
         }
     }
 
@@ -339,8 +366,8 @@ fn turns(plan: &Plan) -> Vec<(Duration, usize, Turn)> {
     for planned in &plan.acts {
         turns.push((planned.at, planned.instance, Turn::Begin(planned.act)));
         let lasts = match planned.act {
-            Act::Kill | Act::Drain | Act::Step(_) => None,
-            Act::Pause(lasts) | Act::Weather(_, lasts) => Some(lasts),
+            Act::Kill | Act::Drain | Act::PowerCut | Act::Step(_) => None,
+            Act::Pause(lasts) | Act::Weather(_, lasts) | Act::DiskDies(lasts) => Some(lasts),
             Act::DiskFull(lasts) | Act::Database(_, lasts) => Some(lasts),
         };
         let end = lasts.map(|lasts| planned.at + lasts);
@@ -348,6 +375,30 @@ fn turns(plan: &Plan) -> Vec<(Duration, usize, Turn)> {
     }
     turns.sort_by_key(|(at, ..)| *at);
     turns
+}
+
+/// What the journal of a plan must lie on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DiskKind {
+    /// Whatever is there.
+    Anywhere,
+    /// A small one that can be filled.
+    Small,
+    /// A real one whose power can be cut.
+    Powered,
+}
+
+/// What the journal of a plan must lie on.
+pub(crate) fn disk_kind(plan: &Plan) -> DiskKind {
+    let any = |is: fn(&Act) -> bool| plan.acts.iter().any(|planned| is(&planned.act));
+    let cuts = plan.traps.iter().any(|trap| trap.deed == Deed::CutPower);
+    if cuts || any(|act| matches!(act, Act::PowerCut | Act::DiskDies(_))) {
+        DiskKind::Powered
+    } else if any(|act| matches!(act, Act::DiskFull(_))) {
+        DiskKind::Small
+    } else {
+        DiskKind::Anywhere
+    }
 }
 
 type Looking = (Vec<Arc<AtomicBool>>, JoinSet<()>);

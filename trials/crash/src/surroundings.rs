@@ -1,7 +1,7 @@
 //! What an instance finds around it: its configuration, its clock, a Slack that is dead.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde_json::json;
@@ -11,13 +11,17 @@ use crate::sender::SECRET;
 
 /// More than the journal of a trial needs.
 pub(crate) const DISK: &str = "24m";
+/// A real file system's share of its disk comes on top.
+pub(crate) const REAL_DISK: &str = "40m";
+/// The clock of the subcommands that look at what was left.
+const OURS: &str = "ours";
 /// Where Debian's libfaketime is.
 pub(crate) const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 pub(crate) fn environment(folder: &Path) -> Vec<(String, String)> {
     let here = |name: &str| folder.join(name).display().to_string();
     let bearer = json!({ "bearer": { "secrets": [{ "env": "TRIAL_SECRET" }] } });
-    let table: [(&str, String); 11] = [
+    let table = [
         ("HOME", here("")),
         ("AWS_ACCESS_KEY_ID", "trial".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "trial".to_owned()),
@@ -35,11 +39,10 @@ pub(crate) fn environment(folder: &Path) -> Vec<(String, String)> {
 
 /// What makes the time of day of a program an offset from ours; its monotonic clock stays.
 pub(crate) fn moved_clock(folder: &Path) -> Result<Vec<(String, String)>> {
-    set_clock(folder, 0)?;
-    let file = folder.join("clock").display().to_string();
+    set_clock(folder, OURS, 0)?;
     let table = [
         ("LD_PRELOAD", FAKETIME.to_owned()),
-        ("FAKETIME_TIMESTAMP_FILE", file),
+        ("FAKETIME_TIMESTAMP_FILE", clock_of(folder, OURS).display().to_string()),
         ("FAKETIME_NO_CACHE", "1".to_owned()),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
         ("FAKETIME_DISABLE_SHM", "1".to_owned()),
@@ -47,11 +50,17 @@ pub(crate) fn moved_clock(folder: &Path) -> Result<Vec<(String, String)>> {
     Ok(table.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-pub(crate) fn set_clock(folder: &Path, offset: i64) -> Result<()> {
-    let (new, clock) = (folder.join("clock.new"), folder.join("clock"));
+/// Sets the clock of an instance.
+pub(crate) fn set_clock(folder: &Path, name: &str, offset: i64) -> Result<()> {
+    let new = folder.join("clock.new");
     fs::write(&new, format!("{offset:+}\n"))?;
     // At once, so that nobody reads half of it.
-    Ok(fs::rename(new, clock)?)
+    Ok(fs::rename(new, clock_of(folder, name))?)
+}
+
+/// Where the clock of an instance is.
+pub(crate) fn clock_of(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("clock-{name}"))
 }
 
 /// A server that takes everything and answers nothing.

@@ -21,6 +21,12 @@ pub(crate) enum Point {
     Applied,
     /// AWS has answered.
     Answered,
+    /// The queue hides messages and is about to give them to it.
+    Received,
+    /// It wants messages deleted, and the queue has not done it yet.
+    Deleting,
+    /// The queue has deleted them, and has not answered.
+    Deleted,
 }
 
 /// What is done to the instance that is there.
@@ -28,8 +34,19 @@ pub(crate) enum Point {
 pub(crate) enum Deed {
     /// SIGKILL. What it had asked AWS for and was not done yet is not done any more.
     Kill,
+    /// The same, and what its disk was not told to keep is gone.
+    CutPower,
     /// SIGSTOP, and SIGCONT afterwards.
     Pause(Duration),
+}
+
+impl Deed {
+    fn is_deadly(self) -> bool {
+        match self {
+            Self::Kill | Self::CutPower => true,
+            Self::Pause(_) => false,
+        }
+    }
 }
 
 /// A trap at the `nth` time that a point is reached, counted from 1 over all instances.
@@ -78,7 +95,7 @@ impl Traps {
                 let (done, was_done) = oneshot::channel();
                 let caught = Caught { instance, deed: trap.deed, done };
                 let done = self.shut.send(caught).is_ok() && was_done.await.is_ok();
-                died |= done && trap.deed == Deed::Kill;
+                died |= done && trap.deed.is_deadly();
             }
         }
         died

@@ -2,17 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 
 use crate::checks::{Counts, compare};
 use crate::disk::Disk;
-use crate::postgres::{self, Database};
+use crate::postgres::{self, Database, Template};
 use crate::scenario::{Act, Blow, Ends, Plan, Scenario, Store};
-use crate::stage::Stage;
-use crate::surroundings::{DISK, FAKETIME};
+use crate::stage::{DiskKind, Stage, disk_kind};
+use crate::surroundings::{DISK, FAKETIME, REAL_DISK};
 
 /// A scenario with everything that it depends on.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct Trial {
     pub binary: PathBuf,
     /// Whether its folder is kept where nothing was wrong, too.
     pub keep: Keep,
+    /// The folder that trials have their folders in.
+    pub within: PathBuf,
 }
 
 /// What is kept of a trial's folder: logs, journal, effects.
@@ -58,21 +60,14 @@ impl Trial {
         )
     }
 
-    fn folder(&self) -> Result<PathBuf> {
-        let name = format!("{}-{}-{}", self.scenario.name, self.store.name(), self.seed);
-        Ok(crate::binary::folder()?.join(name))
-    }
-
     /// Plays it. Its folder is left where something was wrong.
-    async fn play(&self, database: &mut Option<Database>) -> Verdict {
-        let folder = match self.folder() {
-            Ok(folder) => folder,
-            Err(why) => return broken(&why),
-        };
+    async fn play(&self, database: &mut Option<Database>, template: &Template) -> Verdict {
+        let name = format!("{}-{}-{}", self.scenario.name, self.store.name(), self.seed);
+        let folder = self.within.join(name);
         drop(fs::remove_dir_all(&folder));
         let plan = self.scenario.plan(self.seed, self.store);
         let once = database_kind(&plan) != postgres::Kind::Plain;
-        let verdict = match play(self, plan, &folder, database).await {
+        let verdict = match play(self, plan, &folder, (database, template)).await {
             Ok(verdict) => verdict,
             Err(why) => broken(&why),
         };
@@ -102,21 +97,23 @@ fn broken(why: &anyhow::Error) -> Verdict {
 /// # Errors
 /// When a trial's own code panics.
 pub async fn play_all(
-    trials: Vec<Trial>,
+    trials: impl Iterator<Item = Trial> + Send + 'static,
     jobs: usize,
     mut each: impl FnMut(&Trial, &Verdict),
 ) -> Result<()> {
-    let queue = Arc::new(Mutex::new(trials.into_iter()));
+    let queue = Arc::new(Mutex::new(trials));
+    let template = Arc::new(Template::default());
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let mut workers = JoinSet::new();
     for _ in 0..jobs {
         let (queue, tell) = (Arc::clone(&queue), tell.clone());
+        let template = Arc::clone(&template);
         workers.spawn(async move {
             let mut database = None;
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some(trial) = next else { return };
-                let verdict = trial.play(&mut database).await;
+                let verdict = trial.play(&mut database, &template).await;
                 drop(tell.send((trial, verdict)));
             }
         });
@@ -135,18 +132,18 @@ async fn play(
     trial: &Trial,
     plan: Plan,
     folder: &Path,
-    database: &mut Option<Database>,
+    (database, template): (&mut Option<Database>, &Template),
 ) -> Result<Verdict> {
-    if let Some(why) = wants(&plan) {
+    if let Some(why) = wants(&plan, &trial.within) {
         return Ok(Verdict::Skipped(why));
     }
     fs::create_dir_all(folder)?;
     let kind = database_kind(&plan);
-    if trial.store == Store::Postgres && database.as_ref().is_none_or(|one| one.kind != kind) {
+    if trial.store.is_postgres() && database.as_ref().is_none_or(|one| one.kind != kind) {
         *database = None;
-        *database = Some(Database::start(kind).await?);
+        *database = Some(Database::start(kind, template).await?);
     }
-    let database = database.as_mut().filter(|_| trial.store == Store::Postgres);
+    let database = database.as_mut().filter(|_| trial.store.is_postgres());
     let mut stage = Stage::set(trial, plan, folder, database).await?;
     let played = stage.go(trial.seed).await;
     let ended = stage.end().await;
@@ -186,21 +183,33 @@ fn database_kind(plan: &Plan) -> postgres::Kind {
         postgres::Kind::Small
     } else if struck(Blow::FailedOver) {
         postgres::Kind::Followed
+    } else if struck(Blow::PowerCut) {
+        postgres::Kind::Powered
     } else {
         postgres::Kind::Plain
     }
 }
 
 /// What is missing here for a plan.
-fn wants(plan: &Plan) -> Option<String> {
+fn wants(plan: &Plan, within: &Path) -> Option<String> {
+    static SMALL: OnceLock<bool> = OnceLock::new();
+    static REAL: OnceLock<bool> = OnceLock::new();
     let acts = |is: fn(&Act) -> bool| plan.acts.iter().any(|planned| is(&planned.act));
     if acts(|act| matches!(act, Act::Step(_))) && !Path::new(FAKETIME).exists() {
         return Some("libfaketime is not installed (`apt-get install libfaketime`)".to_owned());
     }
-    if acts(|act| matches!(act, Act::DiskFull(_) | Act::Database(Blow::Full, _))) {
-        let probe =
-            crate::binary::folder().and_then(|folder| Disk::mount(&folder.join("probe"), DISK));
-        return probe.err().map(|_| "a small disk takes root to mount".to_owned());
+    let small = acts(|act| matches!(act, Act::Database(Blow::Full, _)));
+    let real = acts(|act| matches!(act, Act::Database(Blow::PowerCut, _)));
+    let probe = within.join("probe");
+    if small || disk_kind(plan) == DiskKind::Small {
+        let can = *SMALL.get_or_init(|| Disk::mount(&probe, DISK).is_ok());
+        return (!can).then(|| "a small disk takes root to mount".to_owned());
+    }
+    if real || disk_kind(plan) == DiskKind::Powered {
+        let cut = || Disk::real(&probe, REAL_DISK).and_then(|disk| disk.cut());
+        let can = *REAL.get_or_init(|| cut().is_ok());
+        let why = "a disk whose power can be cut takes root, a loop device, `mkfs.ext4` and `perl`";
+        return (!can).then(|| why.to_owned());
     }
     None
 }
