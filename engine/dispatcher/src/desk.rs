@@ -78,6 +78,9 @@ struct Drafted {
 /// Decides deliveries, at once where they do not depend on each other and in order where they do.
 /// Adds the incidents that have news to `touched`, also when some delivery could not be decided.
 ///
+/// Written ahead of the disk: nothing outside is done because of a decision before an intent that is
+/// durable, and that comes to the disk behind it.
+///
 /// What is `known` of an alarm may be old: it is a condition of what is written, so that a word is
 /// looked at anew when somebody else has written meanwhile.
 pub(crate) async fn decide(
@@ -94,7 +97,7 @@ pub(crate) async fn decide(
         let written = join_all(round.into_iter().map(async |drafted| {
             let Drafted { delivery, tries, batch, heard } = drafted;
             let streams: Vec<Stream> = batch.expects.iter().map(|e| e.stream.clone()).collect();
-            (delivery, tries, streams, heard, tools.journal.append(batch).await)
+            (delivery, tries, streams, heard, tools.journal.append_ahead(batch).await)
         }));
         let (mut again, mut failed) = (Vec::new(), None);
         for (delivery, tries, streams, heard, outcome) in written.await {

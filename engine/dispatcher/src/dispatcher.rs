@@ -148,10 +148,12 @@ impl Dispatcher {
 
     async fn decide(&self, stop: &CancellationToken) -> Result<(), DispatcherError> {
         let mut workers = JoinSet::new();
-        let mut head = self.tools.journal.head();
+        // What is decided is written behind what was received, and what is done because of it behind
+        // that: deciding need not wait for the disk.
+        let mut written = self.tools.journal.written();
         let mut known = Known::default();
         loop {
-            head.borrow_and_update();
+            written.borrow_and_update();
             let more = self.decide_pending(&mut known).await?;
             self.hear().await?;
             while let Some(place) = self.bell.next_place(stop) {
@@ -170,7 +172,7 @@ impl Dispatcher {
                     }
                 }
                 () = self.bell.rung() => {}
-                changed = head.changed() => if changed.is_err() { break },
+                changed = written.changed() => if changed.is_err() { break },
             }
         }
         while workers.join_next().await.is_some() {}
