@@ -26,6 +26,11 @@ impl Ahead {
         self.entries.push(entry);
     }
 
+    /// The drafts as they will be, but for their places and hashes.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// The drafts, in order.
     pub(crate) fn into_drafts(self) -> Vec<Draft> {
         let unplaced = |entry| {

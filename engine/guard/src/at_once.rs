@@ -2,16 +2,15 @@
 //! plan's first step, where these are not written yet.
 
 use jiff::Timestamp;
-use untoil_journal::{AppendError, Batch, catch_up};
-use untoil_model::{
-    Body, Draft, Entry, Incident, Part, Plan, Run, RunKind, Seq, Step, Stream, Verdict,
-};
+use untoil_journal::catch_up;
+use untoil_model::{Body, Draft, Entry, Incident, Part, Plan, Run, RunKind, Seq, Step, Verdict};
 
 use crate::ahead::Ahead;
 use crate::clear::{Look, Terms};
 use crate::gates::locks;
 use crate::guard::{TRIES, number};
 use crate::permit::Claim;
+use crate::session::{Case, Told};
 use crate::{Clearance, Guard, GuardError, Judgement, Ledger, Opinion, Request, judge};
 
 /// What is brought before the guard together with an incident.
@@ -60,11 +59,12 @@ pub struct Recorded {
 }
 
 /// What the guard has made up its mind to write.
-struct Decided {
-    opinion: Opinion,
-    drafts: Vec<Draft>,
-    /// For the first step, when its intent is among the drafts.
-    terms: Option<Terms>,
+pub(crate) struct Decided {
+    pub(crate) opinion: Opinion,
+    /// The incident with all of it; `None` when nothing is to be written.
+    pub(crate) ahead: Option<Ahead>,
+    /// For the first step, when its intent is to be written.
+    pub(crate) terms: Option<Terms>,
 }
 
 impl Guard {
@@ -125,38 +125,31 @@ impl Guard {
         docket: &Docket,
         now: Timestamp,
     ) -> Result<Option<Recorded>, GuardError> {
-        let ahead = self.ahead(incident, &docket.proposed, now);
-        let ledger = self.ledger(now).await?;
-        let Decided { opinion, drafts, terms } = self.decide(ahead, &ledger, docket.first, now)?;
-        if drafts.is_empty() {
-            let judgement = judgement(incident, opinion.verdict)?;
-            return Ok(Some(Recorded { judgement, entries: Vec::new(), may: None }));
+        let case = |incident: &Incident| {
+            let ahead = self.ahead(incident, &docket.proposed, now);
+            Case::new((ahead, incident.seq), docket.first, now)
+        };
+        let mut told = self.together(case(incident)).await;
+        if matches!(told, Told::Alone) {
+            told = self.alone(case(incident)).await;
         }
-        let id = incident.id.clone();
-        let stream = Stream::Incident(id.clone());
-        let batch = Batch::of(drafts).expect(stream, incident.seq).holding(id);
-        // Only a reservation needs the ledger to stand still, and then nobody else here may judge:
-        // they would only conflict. A hold or a denial lets go of it and waits for the disk alone.
-        let (batch, ledger) = match opinion.verdict {
-            Verdict::Allow {} => (batch.expect(Stream::Ledger, ledger.seq), Some(ledger)),
-            Verdict::Hold { .. } | Verdict::Deny { .. } => (batch, None),
+        let (verdict, entries, may) = match told {
+            Told::Said { verdict, entries, may } => (verdict, entries, may.map(|may| *may)),
+            Told::Moved | Told::Alone => return Ok(None),
+            Told::Failed(error) => return Err(error),
+            Told::Broke(panic) => std::panic::resume_unwind(panic),
         };
-        let entries = match self.journal().append(batch).await {
-            Ok(entries) => entries,
-            Err(AppendError::Conflict { .. } | AppendError::Decided(_)) => return Ok(None),
-            Err(AppendError::Journal(error)) => return Err(error.into()),
-        };
-        let mut may = None;
-        if let Some(mut ledger) = ledger {
-            for entry in &entries {
-                ledger.apply(entry);
-            }
-            may = terms.map(|terms| terms.cleared(ledger.seq));
+        if let Some(last) = entries.last()
+            && let Err(error) = self.journal().durable(last.seq).await
+        {
+            // What never came to the disk is not in the ledger, so it is read again.
+            self.forget_ledger().await;
+            return Err(error.into());
         }
         for entry in &entries {
             incident.apply(entry);
         }
-        let judgement = judgement(incident, opinion.verdict)?;
+        let judgement = judgement(incident, verdict)?;
         Ok(Some(Recorded { judgement, entries, may }))
     }
 
@@ -170,7 +163,7 @@ impl Guard {
     }
 
     /// What is to be written; nothing for a plan that is held as before.
-    fn decide(
+    pub(crate) fn decide(
         &self,
         mut ahead: Ahead,
         ledger: &Ledger,
@@ -183,7 +176,7 @@ impl Guard {
         if matches!(opinion.verdict, Verdict::Hold { .. })
             && part.verdict.as_ref() == Some(&opinion.verdict)
         {
-            return Ok(Decided { opinion, drafts: Vec::new(), terms: None });
+            return Ok(Decided { opinion, ahead: None, terms: None });
         }
         let draft = |body| Draft::of(&ahead.incident.id, now, self.actor().clone(), body);
         let said: Vec<Draft> = record((run, &part.plan), &opinion).into_iter().map(draft).collect();
@@ -201,7 +194,7 @@ impl Guard {
             let id = ahead.incident.id.clone();
             ahead.add(Draft::of(&id, now, self.actor().clone(), terms.intent()));
         }
-        Ok(Decided { opinion, drafts: ahead.into_drafts(), terms })
+        Ok(Decided { opinion, ahead: Some(ahead), terms })
     }
 
     /// The last look at the first step of a plan that `incident`, ahead of the journal, says is

@@ -8,6 +8,7 @@ use untoil_journal::{Journal, JournalError, catch_up};
 use untoil_model::{Actor, EngineMode, Entry, Incident, Progress, StepOutcome, Stream, Verdict};
 
 use crate::permit::Claim;
+use crate::session::Queue;
 use crate::{Docket, First, Judgement, Ledger, Permit, Policy, Recorded};
 
 /// How often a judgement or an answer is begun anew because the journal moved in between. Each try
@@ -25,6 +26,8 @@ pub struct Guard {
     engine: EngineMode,
     actor: Actor,
     ledger: Mutex<Ledger>,
+    /// Those who wait to be judged when the ledger is free.
+    pub(crate) waiting: Queue,
 }
 
 /// A judgement with the entries that were written for it.
@@ -60,7 +63,8 @@ impl Guard {
         engine: EngineMode,
         actor: Actor,
     ) -> Self {
-        Self { journal, policy, engine, actor, ledger: Mutex::default() }
+        let (ledger, waiting) = (Mutex::default(), Queue::default());
+        Self { journal, policy, engine, actor, ledger, waiting }
     }
 
     /// Judges the newest part of the incident's run and records it, atomically.
@@ -145,6 +149,11 @@ impl Guard {
         }
         ledger.prune(now);
         Ok(ledger)
+    }
+
+    /// Has the whole ledger read again.
+    pub(crate) async fn forget_ledger(&self) {
+        *self.ledger.lock().await = Ledger::default();
     }
 }
 

@@ -69,6 +69,26 @@ pub struct Ledger {
     freed: Freed,
 }
 
+/// How a reservation is taken back.
+#[derive(Debug)]
+pub(crate) struct Undo {
+    run: RunId,
+    at: Timestamp,
+    /// What there was of the run before.
+    before: Option<Reservation>,
+    /// Where it began to count.
+    counts: Option<Counts>,
+}
+
+/// Where a reservation counts.
+#[derive(Debug)]
+enum Counts {
+    /// As one that writes, of this rule on this target.
+    Writes((RuleName, Target)),
+    /// As one that only reads.
+    Diagnosis,
+}
+
 /// Which reservations a limit counts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Counted<'a> {
@@ -95,7 +115,7 @@ impl Ledger {
         }
         self.seq = entry.seq;
         if let Body::Judged { .. } = &entry.body {
-            self.reserve(entry);
+            drop(self.reserve(entry));
         } else if let Body::Concluded { run, outcome, .. } = &entry.body {
             self.end(run, (entry.seq, entry.at), *outcome);
         } else if let Body::Paused { scope, reason } = &entry.body {
@@ -105,7 +125,9 @@ impl Ledger {
         }
     }
 
-    fn reserve(&mut self, entry: &Entry) {
+    /// Makes the reservation that an entry is, whether or not it is in the journal, and says how to take
+    /// it back. One that is made again changes nothing.
+    pub(crate) fn reserve(&mut self, entry: &Entry) -> Option<Undo> {
         let Body::Judged {
             run,
             verdict: Verdict::Allow {},
@@ -117,10 +139,11 @@ impl Ledger {
             ..
         } = &entry.body
         else {
-            return;
+            return None;
         };
         let returns = gates.get(RUN_GATE).is_some_and(|kind| kind == RUN_RETURN);
-        let fresh = !self.runs.contains_key(run);
+        let before = self.runs.get(run).cloned();
+        let fresh = before.is_none();
         let reservation = self.runs.entry(run.clone()).or_insert_with(|| Reservation {
             run: run.clone(),
             kind: if returns { RunKind::Return } else { RunKind::Remedy },
@@ -149,13 +172,42 @@ impl Ledger {
             }
         }
         let slot = (entry.at, run.clone());
+        let mut counts = None;
         if begins_to_write && !returns {
             let on = (rule.clone(), reservation.target.clone());
             self.writes.insert(slot.clone());
             self.by_rule.entry(rule.clone()).or_default().insert(slot.clone());
-            self.by_target.entry(on).or_default().insert(slot);
+            self.by_target.entry(on.clone()).or_default().insert(slot);
+            counts = Some(Counts::Writes(on));
         } else if fresh && !*writes {
             self.diagnoses.insert(slot);
+            counts = Some(Counts::Diagnosis);
+        }
+        Some(Undo { run: run.clone(), at: entry.at, before, counts })
+    }
+
+    /// Takes a reservation back that was the last one to be made.
+    pub(crate) fn take_back(&mut self, undo: Undo) {
+        let Undo { run, at, before, counts } = undo;
+        let holds = |one: &Reservation| one.writes_at.is_some() && one.ended.is_none();
+        if let Some(made) = self.runs.remove(&run).filter(holds) {
+            self.held.release(&run, made.holds());
+        }
+        let slot = (at, run);
+        match counts {
+            Some(Counts::Writes((rule, target))) => {
+                self.writes.remove(&slot);
+                forget(&mut self.by_rule, &rule, &slot);
+                forget(&mut self.by_target, &(rule, target), &slot);
+            }
+            Some(Counts::Diagnosis) => self.diagnoses.remove(&slot),
+            None => {}
+        }
+        if let Some(before) = before {
+            for target in before.holds().filter(|_| holds(&before)) {
+                self.held.hold(&slot.1, target);
+            }
+            self.runs.insert(slot.1, before);
         }
     }
 

@@ -21,6 +21,7 @@ mod moments;
 mod pause;
 mod permit;
 mod policy;
+mod session;
 mod targets;
 
 pub use answer::{Answer, AnswerError, Say};

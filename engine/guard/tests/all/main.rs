@@ -12,3 +12,4 @@ mod properties;
 mod retention;
 mod scene;
 mod slow;
+mod together;

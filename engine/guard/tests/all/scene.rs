@@ -105,7 +105,8 @@ impl Scene {
 
     /// A guard over this journal into which others get these words, the last one first.
     pub(crate) fn interrupted(&self, between: Vec<Draft>) -> Guard {
-        let journal = Slow { inner: self.journal.clone(), between: between.into() };
+        let journal =
+            Slow { inner: self.journal.clone(), between: between.into(), ..Slow::default() };
         Guard::new(Arc::new(journal), self.policy.clone(), self.mode, engine())
     }
 

@@ -1,19 +1,41 @@
 //! A journal over which others get a word in: between a guard's reading and its writing.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use futures::FutureExt as _;
+use tokio::sync::{Notify, watch};
 use tokio::task::yield_now;
 use untoil_journal::*;
 use untoil_model::*;
 
 /// The journal in memory, but each call first lets other tasks run, and each append of a judgement
 /// first writes the next of `between`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Slow {
     pub(crate) inner: Arc<MemoryJournal>,
     pub(crate) between: Mutex<Vec<Draft>>,
+    /// Incidents that another instance has taken over.
+    pub(crate) taken: Mutex<BTreeSet<IncidentId>>,
+    /// Once told, the next append comes to no end; it tells when it is there.
+    pub(crate) stuck: Notify,
+    pub(crate) is_stuck: Notify,
+    pub(crate) not_durable: AtomicBool,
+    pub(crate) appended: AtomicUsize,
+}
+
+impl Slow {
+    /// Whether nothing comes to the disk from now on.
+    pub(crate) fn fail_durable(&self, fails: bool) {
+        self.not_durable.store(fails, Ordering::Relaxed);
+    }
+
+    /// How many batches it was given.
+    pub(crate) fn appended(&self) -> usize {
+        self.appended.load(Ordering::Relaxed)
+    }
 }
 
 #[async_trait]
@@ -24,11 +46,27 @@ impl Journal for Slow {
 
     async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
         yield_now().await;
+        self.appended.fetch_add(1, Ordering::Relaxed);
+        if self.stuck.notified().now_or_never().is_some() {
+            self.is_stuck.notify_one();
+            std::future::pending::<()>().await;
+        }
+        let taken = batch.holding.iter().find(|id| self.taken.lock().unwrap().contains(*id));
+        if let Some(taken) = taken {
+            return Err(JournalError::TakenOver(format!("incident `{taken}`")).into());
+        }
         let word = self.between.lock().unwrap().pop();
         if let Some(word) = word {
             self.inner.append(Batch::of(vec![word])).await?;
         }
         self.inner.append(batch).await
+    }
+
+    async fn durable(&self, _: Seq) -> Result<(), JournalError> {
+        if self.not_durable.load(Ordering::Relaxed) {
+            return Err(JournalError::Unavailable("the disk is gone".into()));
+        }
+        Ok(())
     }
 
     async fn read(
