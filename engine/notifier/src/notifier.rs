@@ -152,7 +152,8 @@ impl Notifier {
                 return Halt::Stopped;
             }
             head.mark_unchanged();
-            let window = match self.window(teller.cursor()).await {
+            let durable = *head.borrow();
+            let window = match self.window(teller.cursor(), durable).await {
                 Ok(window) => window,
                 Err(error) => return error.into(),
             };
@@ -180,8 +181,11 @@ impl Notifier {
         }
     }
 
-    async fn window(&self, after: Seq) -> Result<Vec<Entry>, JournalError> {
-        self.journal.read(&Stream::All, after, WINDOW).await
+    /// The next entries, up to `durable`: people are told of nothing that could still be lost.
+    async fn window(&self, after: Seq, durable: Seq) -> Result<Vec<Entry>, JournalError> {
+        let mut window = self.journal.read(&Stream::All, after, WINDOW).await?;
+        window.truncate(window.partition_point(|entry| entry.seq <= durable));
+        Ok(window)
     }
 }
 
