@@ -98,6 +98,7 @@ impl Target {
         });
         let session = Session { client, _driver: driver };
         self.within(async { Ok(session.client.batch_execute(&self.settings()).await?) }).await?;
+        self.within(async { Ok(by_index(&session.client).await) }).await?;
         Ok(session)
     }
 
@@ -158,9 +159,11 @@ impl Target {
         let settings = self.settings();
         let settle = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
             let settings = settings.clone();
-            Box::pin(
-                async move { client.batch_execute(&settings).await.map_err(HookError::Backend) },
-            )
+            Box::pin(async move {
+                client.batch_execute(&settings).await.map_err(HookError::Backend)?;
+                by_index(client).await;
+                Ok(())
+            })
         });
         Pool::builder(manager)
             .max_size(size)
@@ -173,3 +176,19 @@ impl Target {
             .map_err(|error| PostgresError::Config(error.to_string()))
     }
 }
+
+/// Asks for plans that go by indexes: every statement here finds its rows by one. Without this the
+/// server plans on statistics that are older than what came since, reads whole tables for a few rows,
+/// and compiles what it takes for costly. Where a server has no such setting, its own holds.
+pub(crate) async fn by_index(client: &Client) {
+    for wish in BY_INDEX {
+        if let Err(error) = client.batch_execute(wish).await {
+            tracing::debug!(error = %error, wish, "the server plans as it likes");
+        }
+    }
+}
+
+const BY_INDEX: [&str; 2] = [
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
+    "SET jit = off",
+];

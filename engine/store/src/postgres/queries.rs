@@ -275,11 +275,10 @@ const TO_DECIDE: &str = "WITH page AS (SELECT oldest.seq FROM instance \
         ORDER BY seq LIMIT $2) AS oldest \
     WHERE instance.number = $1 OR instance.until <= clock_timestamp() \
     ORDER BY oldest.seq LIMIT $2), \
-    sized AS (SELECT seq, sum(octet_length(body)) OVER (ORDER BY seq) AS bytes \
-    FROM page JOIN delivery USING (seq)) \
-    SELECT source, message, sender, received_at, headers, body FROM delivery \
-    WHERE seq IN (SELECT seq FROM sized WHERE bytes <= $3) \
-    OR seq = (SELECT min(seq) FROM sized) ORDER BY seq";
+    sized AS (SELECT seq, row_number() OVER w AS n, sum(octet_length(body)) OVER w AS bytes \
+    FROM page JOIN delivery USING (seq) WINDOW w AS (ORDER BY seq ROWS UNBOUNDED PRECEDING)) \
+    SELECT source, message, sender, received_at, headers, body \
+    FROM sized JOIN delivery USING (seq) WHERE bytes <= $3 OR n = 1 ORDER BY seq";
 const OPEN_INCIDENTS: &str = "SELECT id FROM incident WHERE closed_seq IS NULL AND id > $1 \
     ORDER BY id LIMIT $2";
 const INCIDENTS: &str = "SELECT id FROM incident WHERE id < $1 ORDER BY id DESC LIMIT $2";
