@@ -21,6 +21,7 @@ mod engine;
 mod http;
 mod postgres;
 mod queue;
+mod ready;
 mod scenario;
 mod sender;
 mod stage;

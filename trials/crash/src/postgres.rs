@@ -154,6 +154,7 @@ impl Database {
             Blow::PowerCut => {
                 // First its disk: a backend that is left for a moment acknowledges nothing more.
                 self.disk.as_ref().map_or(Ok(()), Disk::shut)?;
+                self.server.all("KILL")?;
                 self.server.kill()?;
                 self.disk.as_ref().map_or(Ok(()), Disk::cut)
             }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use crate::engine::{Engine, Setting, write_rules};
 use crate::http::Server;
 use crate::postgres::Database;
 use crate::queue::Queue;
+use crate::ready::{Readiness, look_at};
 use crate::scenario::{Act, Plan, Way};
 use crate::sender::{Ledger, SECRET, Sender};
 use crate::surroundings::{DISK, Dead, REAL_DISK, environment, moved_clock, set_clock};
@@ -25,8 +25,6 @@ use crate::trial::Trial;
 
 /// Between two looks of who runs the trial.
 const TICK: Duration = Duration::from_millis(5);
-/// Between two looks whether an instance is ready.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Between two looks at the journal.
 const READ_EVERY: Duration = Duration::from_millis(100);
 /// How long a first start may take on a busy machine.
@@ -37,6 +35,9 @@ const BACK_WITHIN: Duration = Duration::from_secs(30);
 const DRAINS_WITHIN: Duration = Duration::from_secs(40);
 /// How long the load may take to be taken, beyond the time that it lasts.
 const TAKEN_WITHIN: Duration = Duration::from_mins(2);
+/// How long decisions may take: what is to be seen is that they come, also where a trial has next to
+/// nothing of a busy machine's time, so that instances are not heard for longer than their leases.
+const DECIDED_WITHIN: Duration = Duration::from_mins(3);
 /// More entries than a trial writes.
 const ENTRIES_MAX: &str = "10000000";
 
@@ -46,7 +47,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) setting: Setting,
     pub(crate) engines: Vec<Engine>,
     pub(crate) aws: Arc<Aws>,
-    ready: Vec<Arc<AtomicBool>>,
+    ready: Vec<Arc<Readiness>>,
     traps: Arc<Traps>,
     disk: Option<Disk>,
     database: Option<&'a mut Database>,
@@ -193,7 +194,7 @@ impl<'a> Stage<'a> {
     }
 
     fn all_ready(&self) -> bool {
-        self.ready.iter().all(|ready| ready.load(Ordering::SeqCst))
+        self.ready.iter().all(|ready| ready.is())
     }
 
     fn strikes(&mut self) {
@@ -202,10 +203,14 @@ impl<'a> Stage<'a> {
 
     fn tend(&mut self) -> Result<()> {
         for (engine, ready) in self.engines.iter_mut().zip(&self.ready) {
-            if ready.load(Ordering::SeqCst) {
+            if ready.is() {
                 engine.is_ready();
             }
+            let starts = engine.starts;
             engine.tend()?;
+            if engine.starts > starts {
+                ready.of(engine.starts);
+            }
         }
         if self.away && self.all_ready() {
             self.away = false;
@@ -234,7 +239,7 @@ impl<'a> Stage<'a> {
     }
 
     fn kill(&mut self, instance: usize) -> Result<()> {
-        self.ready[instance].store(false, Ordering::SeqCst);
+        self.ready[instance].of(self.engines[instance].starts + 1);
         self.engines[instance].kill()
     }
 
@@ -292,7 +297,7 @@ impl<'a> Stage<'a> {
                     self.client.post(&url).bearer_auth(SECRET).header("idempotency-key", &id);
                 let sent = sent.body(body.to_string()).send().await;
                 let taken = sent.is_ok_and(|answer| matches!(answer.status().as_u16(), 202 | 200));
-                if taken && self.ready[n].load(Ordering::SeqCst) {
+                if taken && self.ready[n].is() {
                     let mut ledger = sender.ledger.lock().unwrap_or_else(PoisonError::into_inner);
                     ledger.kept.insert(id, jiff::Timestamp::now());
                     break;
@@ -306,14 +311,15 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Waits until everything is decided and has ended, or for as long as the plan says.
+    /// Waits until everything is decided, and has ended or had as long as the plan says.
     async fn settle(&mut self, sender: &Sender) -> Result<()> {
         let (began, mut story) = (Instant::now(), Story::default());
-        while began.elapsed() < self.plan.settle {
+        while began.elapsed() < DECIDED_WITHIN.max(self.plan.settle) {
             self.tend()?;
             self.read_on(&mut story).await;
             let ledger = sender.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if story.is_settled(&ledger) {
+            let has_had_time = began.elapsed() >= self.plan.settle || story.open_runs() == 0;
+            if has_had_time && story.is_decided(&ledger) {
                 break;
             }
             tokio::time::sleep(READ_EVERY).await;
@@ -399,25 +405,4 @@ pub(crate) fn disk_kind(plan: &Plan) -> DiskKind {
     } else {
         DiskKind::Anywhere
     }
-}
-
-type Looking = (Vec<Arc<AtomicBool>>, JoinSet<()>);
-
-/// Asks every instance again and again whether it is ready.
-fn look_at(engines: &[Engine], client: &reqwest::Client) -> Looking {
-    let mut looking = JoinSet::new();
-    let mut all = Vec::new();
-    for engine in engines {
-        let ready = Arc::new(AtomicBool::new(false));
-        all.push(Arc::clone(&ready));
-        let (client, url) = (client.clone(), format!("http://127.0.0.1:{}/readyz", engine.port));
-        looking.spawn(async move {
-            loop {
-                let answer = client.get(&url).send().await;
-                ready.store(answer.is_ok_and(|it| it.status().is_success()), Ordering::SeqCst);
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        });
-    }
-    (all, looking)
 }
