@@ -1,6 +1,7 @@
 //! Asking a rule: facts in parallel, then its script, then bounds; all recorded together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -63,9 +64,10 @@ async fn ask_once(
         Err(error) => return fails(error),
     };
     let (facts, missing, parents) = read_facts(tools, &prepared.facts).await;
+    let facts = Arc::new(facts);
     let mut bodies = Vec::new();
     if !prepared.facts.is_empty() {
-        bodies.push(Body::FactsRead { facts: facts.clone(), missing: missing.clone() });
+        bodies.push(Body::FactsRead { facts: Arc::clone(&facts), missing: missing.clone() });
     }
     if let Some((fact, why)) = missing.into_iter().next() {
         let reason = Reason::FactUnavailable { fact, why };
@@ -127,7 +129,7 @@ fn planned(
     let run = incident.next_run();
     let part = incident.run.as_ref().map_or(0, |run| run.parts.len());
     let part = u32::try_from(part).unwrap_or(u32::MAX);
-    vec![Body::Planned { run, part, plan: Box::new(plan), printed }]
+    vec![Body::Planned { run, part, plan: Arc::new(plan), printed }]
 }
 
 /// Reads all facts at once; what cannot be read in time is missing, with the reason.

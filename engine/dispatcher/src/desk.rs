@@ -1,6 +1,7 @@
 //! Where deliveries become alarms, and alarms become incidents.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures::future::join_all;
 use untoil_intake::{Decoded, Decoders};
@@ -214,14 +215,14 @@ fn hear(
             let incident = IncidentId::derive(now, &key, &delivery.to_string());
             let of = |body| Draft::of(&incident, now, tools.actor.clone(), body);
             let answer = answer(tools, &alarm);
-            let opened = Body::Opened { delivery, alarm: Box::new(alarm), skewed_from };
+            let opened = Body::Opened { delivery, alarm: Arc::new(alarm), skewed_from };
             batch.drafts.push(of(opened).about(&key));
             batch.drafts.push(of(answer));
         }
         Meaning::Is(standing) => {
             // Words that change nothing stay out of the alarm's stream: it holds transitions only.
             let advances = !matches!(standing, Standing::Duplicate | Standing::OutOfOrder);
-            let body = Body::Observed { delivery, alarm: Box::new(alarm), standing, skewed_from };
+            let body = Body::Observed { delivery, alarm: Arc::new(alarm), standing, skewed_from };
             let mut draft = Draft::new(now, tools.actor.clone(), body);
             if advances {
                 draft = draft.about(&key);

@@ -1,6 +1,8 @@
 //! A judgement and its record in one commit: with the plan that it is of, and with the intent of the
 //! plan's first step, where these are not written yet.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use untoil_journal::catch_up;
 use untoil_model::{Body, Draft, Entry, Incident, Part, Plan, Run, RunKind, Seq, Step, Verdict};
@@ -60,7 +62,7 @@ pub struct Recorded {
 
 /// What the guard has made up its mind to write.
 pub(crate) struct Decided {
-    pub(crate) opinion: Opinion,
+    pub(crate) verdict: Verdict,
     /// The incident with all of it; `None` when nothing is to be written.
     pub(crate) ahead: Option<Ahead>,
     /// For the first step, when its intent is to be written.
@@ -176,14 +178,16 @@ impl Guard {
         if matches!(opinion.verdict, Verdict::Hold { .. })
             && part.verdict.as_ref() == Some(&opinion.verdict)
         {
-            return Ok(Decided { opinion, ahead: None, terms: None });
+            return Ok(Decided { verdict: opinion.verdict, ahead: None, terms: None });
         }
         let draft = |body| Draft::of(&ahead.incident.id, now, self.actor().clone(), body);
-        let said: Vec<Draft> = record((run, &part.plan), &opinion).into_iter().map(draft).collect();
+        let Opinion { verdict, authority, gates } = opinion;
+        let said = record((run, &part.plan), &verdict, (authority, gates));
+        let said: Vec<Draft> = said.into_iter().map(draft).collect();
         for draft in said {
             ahead.add(draft);
         }
-        let terms = match (&opinion.verdict, first) {
+        let terms = match (&verdict, first) {
             (Verdict::Allow {}, First::Begins { seen }) => {
                 self.begin(&ahead.incident, (ledger, seen), now)
             }
@@ -194,7 +198,7 @@ impl Guard {
             let id = ahead.incident.id.clone();
             ahead.add(Draft::of(&id, now, self.actor().clone(), terms.intent()));
         }
-        Ok(Decided { opinion, ahead: Some(ahead), terms })
+        Ok(Decided { verdict, ahead: Some(ahead), terms })
     }
 
     /// The last look at the first step of a plan that `incident`, ahead of the journal, says is
@@ -219,7 +223,11 @@ impl Guard {
 }
 
 /// The entries of a judgement: itself, and the call for a person that a denial may need.
-fn record((run, plan): (&Run, &Plan), opinion: &Opinion) -> Vec<Body> {
+fn record(
+    (run, plan): (&Run, &Plan),
+    verdict: &Verdict,
+    (authority, gates): (String, BTreeMap<String, String>),
+) -> Vec<Body> {
     let mut parents = plan.parents.clone();
     for step in plan.steps.iter().filter(|step| step.class.writes()) {
         if step.target != plan.target && !parents.contains(&step.target) {
@@ -229,15 +237,15 @@ fn record((run, plan): (&Run, &Plan), opinion: &Opinion) -> Vec<Body> {
     let mut bodies = vec![Body::Judged {
         run: run.id.clone(),
         part: number(run.parts.len().saturating_sub(1)),
-        verdict: opinion.verdict.clone(),
+        verdict: verdict.clone(),
         rule: plan.rule.clone(),
         target: plan.target.clone(),
         parents,
         writes: plan.writes(),
-        authority: opinion.authority.clone(),
-        gates: opinion.gates.clone(),
+        authority,
+        gates,
     }];
-    if let Verdict::Deny { reason } = &opinion.verdict {
+    if let Verdict::Deny { reason } = verdict {
         // A lease that stays out is never quiet.
         if reason.escalates() || plan.kind == RunKind::Return {
             let mention = plan.mention.clone();

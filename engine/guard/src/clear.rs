@@ -1,5 +1,7 @@
 //! The last look, right before a call.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use untoil_journal::catch_up;
 use untoil_model::{
@@ -53,7 +55,7 @@ impl Guard {
 #[derive(Debug)]
 pub(crate) struct Terms {
     at: StepRef,
-    step: Step,
+    step: Arc<Step>,
     attempt: u32,
     not_after: Timestamp,
 }
@@ -64,7 +66,7 @@ impl Terms {
         Body::Started {
             step: self.at.clone(),
             attempt: self.attempt,
-            does: Box::new(self.step.clone()),
+            does: Arc::clone(&self.step),
             marker: self.at.run.marker(self.at.step, self.attempt),
             not_after: self.not_after,
         }
@@ -122,14 +124,14 @@ impl Look<'_> {
         }
         Ok(Terms {
             at: StepRef { run: id.clone(), step: self.n },
-            step: step.clone(),
+            step: Arc::clone(step),
             attempt: self.attempt,
             not_after: after(self.now, GOOD_FOR),
         })
     }
 
     /// The run and the step, if the journal still says that exactly this plan is allowed.
-    fn allowed(&self) -> Result<(&Run, &Step), Reason> {
+    fn allowed(&self) -> Result<(&Run, &Arc<Step>), Reason> {
         let claim = self.claim;
         let changed = |now: &str| Reason::StalePlan {
             approved: claim.plan.hash().short(),
@@ -148,8 +150,9 @@ impl Look<'_> {
             return Err(changed("not allowed"));
         }
         let step = step_of(claim.plan, claim.first_step, self.n);
-        let step = step.filter(|step| {
-            run.steps.get(usize_of(self.n)).is_some_and(|(planned, _)| planned == *step)
+        let step = step.and_then(|step| {
+            let (planned, _) = run.steps.get(usize_of(self.n))?;
+            (**planned == *step).then_some(planned)
         });
         let step =
             step.ok_or_else(|| refuse("step", format!("the plan has no step {}", self.n)))?;

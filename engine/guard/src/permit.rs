@@ -8,15 +8,17 @@
 //! ```
 //! … but not made outside this crate (its fields are private, which is all that is wrong here) …
 //! ```compile_fail,E0451
-//! fn make(run: untoil_model::RunId, plan: untoil_model::Plan) -> untoil_guard::Permit {
+//! fn make(run: untoil_model::RunId, plan: std::sync::Arc<untoil_model::Plan>) -> untoil_guard::Permit {
 //!     untoil_guard::Permit { run, part: 0, plan, first_step: 0 }
 //! }
 //! ```
 //! … nor is there a call without one: a clearance cannot be made either.
 //! ```compile_fail,E0451
+//! use std::sync::Arc;
 //! use untoil_guard::Clearance;
-//! fn make(at: untoil_model::StepRef, step: untoil_model::Step, not_after: jiff::Timestamp) -> Clearance {
-//!     Clearance { at, step, attempt: 1, not_after }
+//! use untoil_model::{Seq, Step, StepRef};
+//! fn make(at: StepRef, step: Arc<Step>, not_after: jiff::Timestamp) -> Clearance {
+//!     Clearance { at, step, attempt: 1, not_after, ledger_at: Seq(0) }
 //! }
 //! ```
 //! A clearance is used once …
@@ -28,6 +30,8 @@
 //! fn twice(c: untoil_guard::Clearance) -> (untoil_guard::Clearance, untoil_guard::Clearance) { (c, c) }
 //! ```
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use untoil_model::{Incident, Plan, Reason, RunId, Seq, Step, StepRef};
 
@@ -38,7 +42,7 @@ use crate::guard::number;
 pub struct Permit {
     pub(crate) run: RunId,
     pub(crate) part: u32,
-    pub(crate) plan: Plan,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) first_step: u32,
 }
 
@@ -74,7 +78,7 @@ impl Permit {
 pub(crate) struct Claim<'a> {
     pub(crate) run: &'a RunId,
     pub(crate) part: u32,
-    pub(crate) plan: &'a Plan,
+    pub(crate) plan: &'a Arc<Plan>,
     pub(crate) first_step: u32,
 }
 
@@ -94,7 +98,7 @@ impl<'a> Claim<'a> {
     /// The right itself. The journal must say that the part is allowed.
     pub(crate) fn permit(self) -> Permit {
         let Self { run, part, plan, first_step } = self;
-        Permit { run: run.clone(), part, plan: plan.clone(), first_step }
+        Permit { run: run.clone(), part, plan: Arc::clone(plan), first_step }
     }
 }
 
@@ -102,7 +106,7 @@ impl<'a> Claim<'a> {
 #[derive(Debug)]
 pub struct Clearance {
     pub(crate) at: StepRef,
-    pub(crate) step: Step,
+    pub(crate) step: Arc<Step>,
     pub(crate) attempt: u32,
     pub(crate) not_after: Timestamp,
     pub(crate) ledger_at: Seq,

@@ -218,7 +218,7 @@ impl Guard {
                 return None;
             }
         };
-        let Decided { opinion, ahead, terms } = decided;
+        let Decided { verdict, ahead, terms } = decided;
         let mut drafts: Vec<Draft> = Vec::new();
         if let Some(ahead) = ahead {
             foreseen.reserve(&ahead);
@@ -227,7 +227,7 @@ impl Guard {
             let rest = std::mem::take(batch);
             *batch = rest.expect(Stream::Incident(id.clone()), known).holding(id);
         }
-        let judged = Judged { told, verdict: opinion.verdict, drafts: drafts.len(), terms };
+        let judged = Judged { told, verdict, drafts: drafts.len(), terms };
         batch.drafts.extend(drafts);
         Some(judged)
     }

@@ -152,7 +152,7 @@ fn incident(n: usize) -> IncidentId {
 fn opened(n: usize, alarm: &AlarmKey) -> Draft {
     let body = Body::Opened {
         delivery: delivery_id("sns", "opened"),
-        alarm: Box::new(firing(alarm)),
+        alarm: Arc::new(firing(alarm)),
         skewed_from: None,
     };
     Draft::of(&incident(n), moment(n), engine(), body).about(alarm)

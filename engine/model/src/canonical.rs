@@ -21,7 +21,9 @@ pub(crate) fn canonical<T: Serialize + ?Sized>(value: &T) -> String {
 
 /// Appends the canonical text of a value.
 pub(crate) fn append<T: Serialize + ?Sized>(text: &mut String, value: &T) {
-    let mut writer = Writer { text, members: Vec::new(), keys: String::new() };
+    let (members, keys) = (Vec::new(), String::new());
+    let (unordered, order) = (String::new(), Vec::new());
+    let mut writer = Writer { text, members, keys, unordered, order };
     value
         .serialize(&mut writer)
         .expect("our own types have string keys and finite numbers, so they are JSON");
@@ -85,6 +87,10 @@ struct Writer<'a> {
     members: Vec<Member>,
     /// The names of those members.
     keys: String,
+    /// Room for the members of an object that are put in order.
+    unordered: String,
+    /// And for their order.
+    order: Vec<usize>,
 }
 
 impl<'a> Writer<'a> {
@@ -133,11 +139,8 @@ struct Object<'w, 'a> {
 
 impl Object<'_, '_> {
     fn name(&mut self, key: &str) {
-        let Writer { text, members, keys } = &mut *self.writer;
-        if members.len() > self.first {
-            let last = members.last().map_or(0, |member| member.key);
-            self.is_sorted &= in_order(&keys[last..], key).is_lt();
-        }
+        let Writer { text, members, keys, .. } = &mut *self.writer;
+        self.is_sorted &= follows(&members[self.first..], keys, key);
         members.push(Member { key: keys.len(), text: text.len() });
         keys.push_str(key);
         quote(text, key);
@@ -151,20 +154,23 @@ impl Object<'_, '_> {
     }
 
     fn end(self) {
-        let Writer { text, members, keys } = self.writer;
+        let Writer { text, members, keys, unordered, order } = self.writer;
         if !self.is_sorted {
-            let written = text.split_off(self.start);
+            unordered.clear();
+            unordered.push_str(&text[self.start..]);
+            text.truncate(self.start);
             let mine = &members[self.first..];
             let of = |n: usize, at: fn(&Member) -> usize, end: usize| {
                 at(&mine[n])..mine.get(n + 1).map_or(end, at)
             };
             let key = |n: &usize| &keys[of(*n, |member| member.key, keys.len())];
-            let mut order: Vec<usize> = (0..mine.len()).collect();
+            order.clear();
+            order.extend(0..mine.len());
             order.sort_by(|a, b| in_order(key(a), key(b)));
-            let end = self.start + written.len();
-            for n in order {
-                let range = of(n, |member| member.text, end);
-                text.push_str(&written[range.start - self.start..range.end - self.start]);
+            let end = self.start + unordered.len();
+            for n in &*order {
+                let range = of(*n, |member| member.text, end);
+                text.push_str(&unordered[range.start - self.start..range.end - self.start]);
             }
         }
         members.truncate(self.first);
@@ -198,6 +204,17 @@ fn close(text: &mut String, start: usize, close: &str) {
         text.pop();
     }
     text.push_str(close);
+}
+
+/// Whether a name comes behind those of these members, whose names end `keys`.
+fn follows(members: &[Member], keys: &str, key: &str) -> bool {
+    members.last().is_none_or(|last| in_order(&keys[last.key..], key).is_lt())
+}
+
+/// What a JSON string says, where nothing in it is escaped.
+fn plain(written: &str) -> Option<&str> {
+    let inner = written.strip_prefix('"')?.strip_suffix('"')?;
+    (!inner.contains('\\')).then_some(inner)
 }
 
 /// The order of RFC 8785: by UTF-16 code units.
@@ -263,6 +280,18 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
     }
     fn serialize_str(self, value: &str) -> Result<(), NotJson> {
         quote(self.text, value);
+        Ok(())
+    }
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), NotJson> {
+        let at = self.text.len();
+        write!(self.text, "\"{value}\"").expect("a String takes everything");
+        let escapes = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+        let inner = at + 1..self.text.len() - 1;
+        if self.text[inner.clone()].bytes().any(escapes) {
+            let value = self.text[inner].to_owned();
+            self.text.truncate(at);
+            quote(self.text, &value);
+        }
         Ok(())
     }
     fn serialize_bytes(self, value: &[u8]) -> Result<(), NotJson> {
@@ -406,8 +435,18 @@ impl SerializeMap for Object<'_, '_> {
     type Ok = ();
     type Error = NotJson;
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), NotJson> {
+        let at = self.writer.text.len();
+        key.serialize(&mut *self.writer)?;
+        let Writer { text, members, keys, .. } = &mut *self.writer;
+        if let Some(key) = plain(&text[at..]) {
+            self.is_sorted &= follows(&members[self.first..], keys, key);
+            members.push(Member { key: keys.len(), text: at });
+            keys.push_str(key);
+            text.push(':');
+            return Ok(());
+        }
+        let written = text.split_off(at);
         // A name is a string, or a number or truth value that is quoted.
-        let written = canonical(key);
         if written.starts_with('"') {
             let name: String =
                 serde_json::from_str(&written).map_err(|e| NotJson(e.to_string()))?;

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::text;
 use crate::{
     Alarm, AlarmKey, DeliveryId, Ending, EngineMode, Facts, Hash, IncidentId, Mode, Plan, Reason,
     RuleName, RuleVersion, RunId, RunOutcome, Sample, Seq, Step, StepOutcome, StepRef, Target,
     Verdict,
 };
+use crate::{shared, text};
 
 /// Who did what an entry tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,25 +87,45 @@ pub enum Body {
     Decoded { delivery: DeliveryId, alarms: u32 },
 
     /// An alarm fires and nothing was open for it: an incident begins.
-    Opened { delivery: DeliveryId, alarm: Box<Alarm>, skewed_from: Option<Timestamp> },
+    Opened {
+        delivery: DeliveryId,
+        #[serde(with = "shared")]
+        alarm: Arc<Alarm>,
+        skewed_from: Option<Timestamp>,
+    },
     /// A further word from an alarm's sender.
     Observed {
         delivery: DeliveryId,
-        alarm: Box<Alarm>,
+        #[serde(with = "shared")]
+        alarm: Arc<Alarm>,
         standing: Standing,
         skewed_from: Option<Timestamp>,
     },
     /// The alarm's state was read from its origin rather than received.
-    Looked { alarm: Box<Alarm>, standing: Standing },
+    Looked {
+        #[serde(with = "shared")]
+        alarm: Arc<Alarm>,
+        standing: Standing,
+    },
 
     /// No rule answers it.
     Unmatched {},
     /// This rule answers it; `passed` are others that matched and come after it.
     Matched { rule: RuleName, version: RuleVersion, passed: Vec<RuleName> },
     /// Facts were read. `missing` are those that could not be, and why.
-    FactsRead { facts: Facts, missing: BTreeMap<String, String> },
+    FactsRead {
+        #[serde(with = "shared")]
+        facts: Arc<Facts>,
+        missing: BTreeMap<String, String>,
+    },
     /// The rule was asked and proposes this. `part` counts the askings of one run from 0.
-    Planned { run: RunId, part: u32, plan: Box<Plan>, printed: Vec<String> },
+    Planned {
+        run: RunId,
+        part: u32,
+        #[serde(with = "shared")]
+        plan: Arc<Plan>,
+        printed: Vec<String>,
+    },
     /// The rule was asked and failed.
     RuleFailed { rule: RuleName, error: String, printed: Vec<String> },
     /// The guard judged. On `allow` this entry is the reservation, and it is self-contained.
@@ -125,14 +146,27 @@ pub enum Body {
     Rejected { plan: Hash, note: String },
 
     /// The intent: the next thing that happens is the call.
-    Started { step: StepRef, attempt: u32, does: Box<Step>, marker: String, not_after: Timestamp },
+    Started {
+        step: StepRef,
+        attempt: u32,
+        #[serde(with = "shared")]
+        does: Arc<Step>,
+        marker: String,
+        not_after: Timestamp,
+    },
     /// The call was accepted, and can be followed by `handle`.
     Sent { step: StepRef, attempt: u32, handle: String },
     /// A call will be tried again: it provably had no effect, or, if `lost`, nobody can tell and
     /// repeating it is harmless.
     Backoff { step: StepRef, attempt: u32, why: String, lost: bool },
     /// The step ended.
-    Finished { step: StepRef, attempt: u32, does: Box<Step>, outcome: StepOutcome },
+    Finished {
+        step: StepRef,
+        attempt: u32,
+        #[serde(with = "shared")]
+        does: Arc<Step>,
+        outcome: StepOutcome,
+    },
     /// The run ended.
     Concluded {
         run: RunId,

@@ -1,10 +1,12 @@
-//! Identifiers. Each is a newtype with one `parse`; inside the engine no string is an id.
+//! Identifiers. Each is a newtype with one `parse`; inside the engine no string is an id. Copies share
+//! their text.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 /// A text that is not an identifier of the wanted kind.
@@ -25,9 +27,9 @@ impl IdError {
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $max:literal, $ok:expr, $why:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text itself.
@@ -42,7 +44,7 @@ macro_rules! text_id {
                 if text.is_empty() || text.len() > $max || !text.chars().all(ok) {
                     return Err(IdError::new($kind, text, $why));
                 }
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
         }
         impl TryFrom<String> for $name {
@@ -53,7 +55,12 @@ macro_rules! text_id {
         }
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0
+                id.as_str().to_owned()
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
         impl fmt::Display for $name {
@@ -121,13 +128,13 @@ impl IncidentId {
             let digit = usize::try_from((bits >> (5 * i)) & 31).unwrap_or(0);
             text.push(char::from(CROCKFORD[digit]));
         }
-        Self(text)
+        Self(text.into())
     }
 
     /// The id of the `n`th run of this incident, counted from 1.
     #[must_use]
     pub fn run(&self, n: u32) -> RunId {
-        RunId(format!("{}-{n}", self.0))
+        RunId(format!("{}-{n}", self.0).into())
     }
 }
 
@@ -135,7 +142,7 @@ impl RunId {
     /// The incident that this run belongs to.
     #[must_use]
     pub fn incident(&self) -> IncidentId {
-        IncidentId(self.0.split('-').next().unwrap_or_default().to_owned())
+        IncidentId(self.0.split('-').next().unwrap_or_default().into())
     }
 
     /// What a call of this run carries so that it can be found again: `untoil:<run>:<step>:<attempt>`.

@@ -1,6 +1,7 @@
 //! An incident: the fold of its entries. [`Incident::apply`] is the only transition function.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -118,9 +119,9 @@ pub struct Incident {
     /// When it was opened.
     pub opened_at: Timestamp,
     /// The alarm as it opened the incident.
-    pub first: Alarm,
+    pub first: Arc<Alarm>,
     /// The alarm as it was last heard of or looked at.
-    pub alarm: Alarm,
+    pub alarm: Arc<Alarm>,
     /// Since when the alarm has been clear, if it is.
     pub clear_since: Option<Timestamp>,
     /// How often the sender has spoken of it since, duplicates included.
@@ -128,7 +129,7 @@ pub struct Incident {
     /// The rule that answers it.
     pub rule: Option<(RuleName, RuleVersion)>,
     /// The facts as last read.
-    pub facts: Facts,
+    pub facts: Arc<Facts>,
     /// Facts that could not be read, and why.
     pub missing: BTreeMap<String, String>,
     /// The run that goes on.
@@ -136,7 +137,7 @@ pub struct Incident {
     /// The runs that are over.
     pub past: Vec<PastRun>,
     /// The newest plan that was to heal it; a return and later escalations go by it.
-    pub remedy: Option<Plan>,
+    pub remedy: Option<Arc<Plan>>,
     /// The last plan a person allowed: its hash and who.
     pub approved: Option<(Hash, String)>,
     /// The last plan a person refused: its hash and who.
@@ -171,12 +172,12 @@ impl Incident {
             id: id.clone(),
             seq: entry.seq,
             opened_at: entry.at,
-            first: (**alarm).clone(),
-            alarm: (**alarm).clone(),
+            first: Arc::clone(alarm),
+            alarm: Arc::clone(alarm),
             clear_since: None,
             repeats: 0,
             rule: None,
-            facts: Facts::new(),
+            facts: Arc::default(),
             missing: BTreeMap::new(),
             run: None,
             past: Vec::new(),
@@ -279,7 +280,7 @@ impl Incident {
         }
     }
 
-    fn hear(&mut self, entry: &Entry, alarm: &Alarm, standing: Standing) {
+    fn hear(&mut self, entry: &Entry, alarm: &Arc<Alarm>, standing: Standing) {
         self.repeats = self.repeats.saturating_add(1);
         match standing {
             Standing::Duplicate | Standing::OutOfOrder | Standing::NothingOpen => {}
@@ -307,7 +308,7 @@ impl Incident {
         }
     }
 
-    fn planned(&mut self, at: Timestamp, run: &RunId, plan: &Plan) {
+    fn planned(&mut self, at: Timestamp, run: &RunId, plan: &Arc<Plan>) {
         if plan.kind == RunKind::Remedy {
             self.remedy = Some(plan.clone());
         }
@@ -353,8 +354,8 @@ impl Incident {
         };
         match verdict {
             Verdict::Allow {} => {
-                let steps = part.plan.steps.clone();
-                going.steps.extend(steps.into_iter().map(|step| (step, Progress::Waiting)));
+                let steps = part.plan.steps.iter().cloned().map(Arc::new);
+                going.steps.extend(steps.map(|step| (step, Progress::Waiting)));
                 self.phase = Phase::Running;
             }
             Verdict::Hold { reason, until } => {

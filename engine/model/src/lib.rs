@@ -18,6 +18,7 @@ mod period;
 mod plan;
 mod reason;
 mod run;
+mod shared;
 mod target;
 mod text;
 

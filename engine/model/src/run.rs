@@ -1,5 +1,7 @@
 //! One run of a plan: its parts, its steps' progress and how it ended.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -132,7 +134,7 @@ pub enum Progress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// What it proposed.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// What the guard said last.
     pub verdict: Option<Verdict>,
 }
@@ -147,7 +149,7 @@ pub struct Run {
     /// What was asked and judged so far.
     pub parts: Vec<Part>,
     /// All steps with their progress.
-    pub steps: Vec<(Step, Progress)>,
+    pub steps: Vec<(Arc<Step>, Progress)>,
     /// How the rule failed when it was asked what comes next.
     pub failed: Option<String>,
 }
@@ -160,7 +162,7 @@ impl Run {
             .iter()
             .filter_map(|(step, progress)| match progress {
                 Progress::Finished { at, outcome } => {
-                    Some(StepResult { step: step.clone(), outcome: outcome.clone(), at: *at })
+                    Some(StepResult { step: Step::clone(step), outcome: outcome.clone(), at: *at })
                 }
                 Progress::Waiting | Progress::Started { .. } | Progress::Sent { .. } => None,
             })

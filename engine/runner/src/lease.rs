@@ -1,5 +1,7 @@
 //! Giving back what was lent: only what the engine itself changed, and only if nobody else did since.
 
+use std::sync::Arc;
+
 use untoil_model::{Body, Incident, Lease, Mode, Plan, Reason, RunKind};
 
 use crate::runner::mention;
@@ -39,11 +41,11 @@ impl Runner {
                     more: false,
                     // What a person or a rule's mode allowed to take, it allowed to give back.
                     mode: if like.mode == Mode::Approve { Mode::Auto } else { like.mode },
-                    ..like
+                    ..Plan::clone(&like)
                 };
                 let run = incident.next_run();
                 let body =
-                    Body::Planned { run, part: 0, plan: Box::new(plan), printed: Vec::new() };
+                    Body::Planned { run, part: 0, plan: Arc::new(plan), printed: Vec::new() };
                 self.pen.write(incident, vec![body]).await
             }
             Err(reason) => {

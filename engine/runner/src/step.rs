@@ -2,6 +2,7 @@
 
 mod begin;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -42,7 +43,7 @@ const INTENTS_MAX: u32 = 20;
 
 /// A step with its place, taken out of the incident.
 struct Placed {
-    step: Step,
+    step: Arc<Step>,
     at: StepRef,
     tries: u32,
     progress: Progress,
@@ -146,7 +147,7 @@ impl Runner {
             let started = Body::Started {
                 step: placed.at.clone(),
                 attempt,
-                does: Box::new(placed.step.clone()),
+                does: Arc::clone(&placed.step),
                 marker: may.marker(),
                 not_after: may.not_after(),
             };
@@ -295,7 +296,7 @@ impl Runner {
         attempt: u32,
         outcome: StepOutcome,
     ) -> Result<(), RunnerError> {
-        let does = Box::new(placed.step.clone());
+        let does = Arc::clone(&placed.step);
         let body = Body::Finished { step: placed.at.clone(), attempt, does, outcome };
         self.pen.write(incident, vec![body]).await
     }

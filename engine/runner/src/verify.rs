@@ -1,5 +1,6 @@
 //! Did it help? The alarm must clear and stay clear; no data is not success.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -146,9 +147,14 @@ impl Runner {
         if state == incident.alarm.state || changed_at < incident.alarm.changed_at {
             return Ok(());
         }
-        let alarm =
-            Alarm { state, changed_at, reason: look.reason, value: None, ..incident.alarm.clone() };
-        let looked = vec![Body::Looked { alarm: Box::new(alarm), standing }];
+        let alarm = Alarm {
+            state,
+            changed_at,
+            reason: look.reason,
+            value: None,
+            ..Alarm::clone(&incident.alarm)
+        };
+        let looked = vec![Body::Looked { alarm: Arc::new(alarm), standing }];
         // A word from the sender in between is newer than this look.
         self.pen.write_if_still(incident, looked).await.map(drop)
     }
@@ -201,7 +207,7 @@ impl Runner {
 }
 
 fn plan_of(incident: &Incident) -> Option<&Plan> {
-    incident.run.as_ref().and_then(Run::part).map(|part| &part.plan)
+    incident.run.as_ref().and_then(Run::part).map(|part| &*part.plan)
 }
 
 fn plus(at: Timestamp, period: Period) -> Timestamp {

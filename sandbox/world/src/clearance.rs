@@ -27,7 +27,7 @@ pub async fn cleared_at(step: &Step, now: Timestamp) -> Clearance {
         format!("cloudwatch:simulated:{}", step.target).parse().expect("a target is printable");
     let incident = IncidentId::derive(now, &key, "simulated/1");
     let actor = Actor::Engine("simulated".into());
-    let plan = Box::new(plan(step));
+    let plan = Arc::new(plan(step));
     let (rule, version) = (plan.rule.clone(), plan.version.clone());
     let run = incident.run(1);
     let delivery = DeliveryId {
@@ -35,9 +35,9 @@ pub async fn cleared_at(step: &Step, now: Timestamp) -> Clearance {
         message: "simulated-1".into(),
     };
     let bodies = [
-        Body::Opened { delivery, alarm: Box::new(alarm(&key, now)), skewed_from: None },
+        Body::Opened { delivery, alarm: Arc::new(alarm(&key, now)), skewed_from: None },
         Body::Matched { rule, version, passed: Vec::new() },
-        Body::FactsRead { facts: BTreeMap::new(), missing: BTreeMap::new() },
+        Body::FactsRead { facts: Arc::default(), missing: BTreeMap::new() },
         Body::Planned { run, part: 0, plan, printed: Vec::new() },
     ];
     let drafts =

@@ -21,7 +21,7 @@ pub(crate) async fn cleared_at(action: &str, target: &str, now: Timestamp) -> Cl
     let mut incident = open(&journal, now, &engine).await;
     let plan = plan(action, target);
     let run = incident.next_run();
-    let body = Body::Planned { run, part: 0, plan: Box::new(plan), printed: Vec::new() };
+    let body = Body::Planned { run, part: 0, plan: Arc::new(plan), printed: Vec::new() };
     let draft = Draft::of(&incident.id, now, engine.clone(), body);
     for entry in journal.append(Batch::of(vec![draft])).await.unwrap() {
         incident.apply(&entry);
@@ -55,7 +55,7 @@ async fn open(journal: &MemoryJournal, now: Timestamp, engine: &Actor) -> Incide
     };
     let id = IncidentId::derive(now, &alarm.key, "sns/1");
     let delivery = DeliveryId { source: "sns".parse().unwrap(), message: "1".into() };
-    let body = Body::Opened { delivery, alarm: Box::new(alarm), skewed_from: None };
+    let body = Body::Opened { delivery, alarm: Arc::new(alarm), skewed_from: None };
     let draft = Draft::of(&id, now, engine.clone(), body);
     let entries = journal.append(Batch::of(vec![draft])).await.unwrap();
     Incident::open(&entries[0]).unwrap()

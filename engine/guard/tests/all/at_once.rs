@@ -14,8 +14,8 @@ fn proposed(incident: &Incident, plan: Plan) -> Vec<Body> {
     let part = u32::try_from(part).unwrap();
     let run = incident.next_run();
     vec![
-        Body::FactsRead { facts: Facts::new(), missing: [("load".into(), "away".into())].into() },
-        Body::Planned { run, part, plan: Box::new(plan), printed: Vec::new() },
+        Body::FactsRead { facts: Arc::default(), missing: [("load".into(), "away".into())].into() },
+        Body::Planned { run, part, plan: Arc::new(plan), printed: Vec::new() },
     ]
 }
 
@@ -219,7 +219,7 @@ async fn a_word_that_comes_in_before_the_commit_lets_nothing_be_written() {
         let scene = Scene::default();
         let mut incident = scene.open("disk", at(0)).await;
         let standing = Standing::Again;
-        let alarm = Box::new(alarm("disk", state, at(1)));
+        let alarm = Arc::new(alarm("disk", state, at(1)));
         let word = Draft::of(&incident.id, at(1), engine(), Body::Looked { alarm, standing });
         let guard = scene.interrupted(vec![word]);
         let docket = begins(proposed(&incident, plan(&host(1))));
@@ -357,7 +357,7 @@ async fn at_once_is_written_what_one_after_the_other_is_written() {
             let may = guard.clear(permit, 0, 1, &mut after, now).await.unwrap();
             if let Ok(may) = &may {
                 let step = may.at().clone();
-                let (does, marker) = (Box::new(may.step().clone()), may.marker());
+                let (does, marker) = (Arc::new(may.step().clone()), may.marker());
                 let not_after = may.not_after();
                 let body = Body::Started { step, attempt: 1, does, marker, not_after };
                 slow.tell(&mut after, now, body).await;

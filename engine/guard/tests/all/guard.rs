@@ -78,7 +78,7 @@ async fn at_once(with: impl Fn(&mut Plan, u32), expected: usize) {
 async fn what_others_write_between_reading_and_recording_is_judged_too() {
     let scene = Scene::default();
     let mut incident = scene.planned("disk", plan(&host(1)), at(0)).await;
-    let cleared = Box::new(alarm("disk", AlarmState::Resolved, at(1)));
+    let cleared = Arc::new(alarm("disk", AlarmState::Resolved, at(1)));
     let body = Body::Looked { alarm: cleared, standing: Standing::Cleared };
     let guard = scene.interrupted(vec![Draft::of(&incident.id, at(1), engine(), body)]);
     let reason = denied(guard.judge(&mut incident, at(1)).await.unwrap().judgement);

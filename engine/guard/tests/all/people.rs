@@ -81,7 +81,7 @@ async fn an_answer_to_a_plan_that_has_changed_since_is_stale() {
     let mut incident = asked(&scene, "disk", Class::C).await;
     let seen = incident.run.as_ref().unwrap().part().unwrap().plan.hash();
     guard.approve(&incident.id, "kim", "", at(1)).await.unwrap();
-    let mut changed = incident.run.as_ref().unwrap().part().unwrap().plan.clone();
+    let mut changed = Plan::clone(&incident.run.as_ref().unwrap().part().unwrap().plan);
     changed.steps[0].says = "something else".into();
     let now = changed.hash();
     scene.propose(&mut incident, changed, at(2)).await;

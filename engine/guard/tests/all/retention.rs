@@ -59,7 +59,7 @@ fn drafts(events: &[(i64, Event)]) -> (Vec<Draft>, Timestamp) {
                 };
                 let open = crate::scene::alarm("a", AlarmState::Firing, at);
                 let delivery = DeliveryId { source: "generic".parse().unwrap(), message: reason };
-                let opened = Body::Opened { delivery, alarm: Box::new(open), skewed_from: None };
+                let opened = Body::Opened { delivery, alarm: Arc::new(open), skewed_from: None };
                 drafts.push(Draft::of(&id, at, engine.clone(), opened));
                 drafts.push(Draft::of(&id, at, engine.clone(), judged));
             }

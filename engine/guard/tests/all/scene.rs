@@ -125,7 +125,7 @@ impl Scene {
         let alarm = alarm(name, AlarmState::Firing, at);
         let id = IncidentId::derive(at, &alarm.key, "sns/1");
         let delivery = DeliveryId { source: "sns".parse().unwrap(), message: name.into() };
-        let body = Body::Opened { delivery, alarm: Box::new(alarm), skewed_from: None };
+        let body = Body::Opened { delivery, alarm: Arc::new(alarm), skewed_from: None };
         let entries = self.write(vec![Draft::of(&id, at, engine(), body)]).await;
         Incident::open(&entries[0]).unwrap()
     }
@@ -135,7 +135,7 @@ impl Scene {
         let run = incident.next_run();
         let part = incident.run.as_ref().map_or(0, |run| run.parts.len());
         let part = u32::try_from(part).unwrap();
-        let body = Body::Planned { run, part, plan: Box::new(plan), printed: Vec::new() };
+        let body = Body::Planned { run, part, plan: Arc::new(plan), printed: Vec::new() };
         self.tell(incident, at, body).await;
     }
 
@@ -154,12 +154,12 @@ impl Scene {
             AlarmState::Resolved => Standing::Cleared,
             AlarmState::NoData => Standing::Lost,
         };
-        self.tell(incident, at, Body::Looked { alarm: Box::new(alarm), standing }).await;
+        self.tell(incident, at, Body::Looked { alarm: Arc::new(alarm), standing }).await;
     }
 
     pub(crate) async fn start(&self, incident: &mut Incident, n: u32, attempt: u32, at: Timestamp) {
         let run = incident.run.as_ref().unwrap();
-        let does = Box::new(run.steps[n as usize].0.clone());
+        let does = Arc::clone(&run.steps[n as usize].0);
         let marker = run.id.marker(n, attempt);
         let step = StepRef { run: run.id.clone(), step: n };
         let body = Body::Started { step, attempt, does, marker, not_after: at };
@@ -168,7 +168,7 @@ impl Scene {
 
     pub(crate) async fn finish(&self, incident: &mut Incident, n: u32, at: Timestamp) {
         let run = incident.run.as_ref().unwrap();
-        let does = Box::new(run.steps[n as usize].0.clone());
+        let does = Arc::clone(&run.steps[n as usize].0);
         let step = StepRef { run: run.id.clone(), step: n };
         let outcome = StepOutcome::Done { evidence: serde_json::Value::Null };
         self.tell(incident, at, Body::Finished { step, attempt: 1, does, outcome }).await;

@@ -65,7 +65,7 @@ impl Wish {
     async fn brought(&self, scene: &Scene, n: usize) -> (Incident, Docket) {
         let mut incident = scene.open(&format!("disk-{n}"), at(NOW)).await;
         let (run, part, printed) = (incident.next_run(), 0, Vec::new());
-        let mut proposed = vec![Body::Planned { run, part, plan: Box::new(self.plan()), printed }];
+        let mut proposed = vec![Body::Planned { run, part, plan: Arc::new(self.plan()), printed }];
         if self.planned {
             scene.tell(&mut incident, at(NOW), proposed.remove(0)).await;
         }
@@ -177,7 +177,7 @@ async fn one_that_has_news_is_sent_back_and_the_others_are_judged() {
     let mut waiting = hosts(&scene, 4).await;
     let (guard, journal) = slow(&scene);
     let standing = Standing::Again;
-    let alarm = Box::new(alarm("disk-1", AlarmState::Firing, at(NOW + 1)));
+    let alarm = Arc::new(alarm("disk-1", AlarmState::Firing, at(NOW + 1)));
     let word = Draft::of(&waiting[1].0.id, at(NOW), engine(), Body::Looked { alarm, standing });
     journal.between.lock().unwrap().push(word);
     let said = together(&guard, &mut waiting).await;

@@ -133,14 +133,14 @@ fn of(incident: i64, day: i64, body: Body) -> Draft {
 }
 
 fn opened(incident: i64, day: i64, alarm: &str) -> Draft {
-    let alarm = Box::new(firing(&key(alarm)));
+    let alarm = Arc::new(firing(&key(alarm)));
     let key = alarm.key.clone();
     let body = Body::Opened { delivery: delivery_id("sns", "o"), alarm, skewed_from: None };
     of(incident, day, body).about(&key)
 }
 
 fn word(day: i64, alarm: &str, state: AlarmState) -> Draft {
-    let alarm = Box::new(untoil_model::Alarm { state, ..firing(&key(alarm)) });
+    let alarm = Arc::new(untoil_model::Alarm { state, ..firing(&key(alarm)) });
     let key = alarm.key.clone();
     let (delivery, standing) = (delivery_id("sns", "w"), Standing::NothingOpen);
     let body = Body::Observed { delivery, alarm, standing, skewed_from: None };

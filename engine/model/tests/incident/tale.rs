@@ -1,6 +1,7 @@
 //! Tells an incident in words: each word is one entry, a minute after the one before.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use untoil_model::*;
@@ -167,7 +168,7 @@ impl Tale {
     pub(crate) fn of(source: &str) -> Self {
         let alarm = alarm(source, AlarmState::Firing, minute(0));
         let id = IncidentId::derive(minute(0), &alarm.key, "sns/1");
-        let body = Body::Opened { delivery: delivery(), alarm: Box::new(alarm), skewed_from: None };
+        let body = Body::Opened { delivery: delivery(), alarm: Arc::new(alarm), skewed_from: None };
         let draft = Draft::of(&id, minute(0), engine(), body);
         let entry = Entry::seal(draft, Seq(1), Hash::GENESIS).0;
         Self { incident: Incident::open(&entry).unwrap(), entries: vec![entry] }
@@ -202,7 +203,7 @@ impl Tale {
             Word::OutOfOrder => self.heard(Standing::OutOfOrder, minute(-1)),
             Word::Clears => self.heard(Standing::Cleared, now),
             Word::SeenClear => {
-                let alarm = Box::new(self.alarm(AlarmState::Resolved, now));
+                let alarm = Arc::new(self.alarm(AlarmState::Resolved, now));
                 Body::Looked { alarm, standing: Standing::Cleared }
             }
             Word::Lost => self.heard(Standing::Lost, now),
@@ -211,11 +212,11 @@ impl Tale {
                 let Plan { rule, version, .. } = plan(What::Nothing);
                 Body::Matched { rule, version, passed: Vec::new() }
             }
-            Word::Facts => Body::FactsRead { facts: Facts::new(), missing: BTreeMap::new() },
+            Word::Facts => Body::FactsRead { facts: Arc::default(), missing: BTreeMap::new() },
             Word::Plans(what) => {
                 let part = self.incident.run.as_ref().map_or(0, |run| run.parts.len());
                 let part = u32::try_from(part).unwrap();
-                let (run, plan) = (self.incident.next_run(), Box::new(plan(what)));
+                let (run, plan) = (self.incident.next_run(), Arc::new(plan(what)));
                 Body::Planned { run, part, plan, printed: Vec::new() }
             }
             Word::RuleFails => {
@@ -256,7 +257,7 @@ impl Tale {
             Standing::Cleared | Standing::NothingOpen => AlarmState::Resolved,
             Standing::Lost => AlarmState::NoData,
         };
-        let alarm = Box::new(self.alarm(state, changed_at));
+        let alarm = Arc::new(self.alarm(state, changed_at));
         Body::Observed { delivery: delivery(), alarm, standing, skewed_from: None }
     }
 
@@ -298,11 +299,11 @@ impl Tale {
         let attempt = if matches!(word, Word::Start(_)) { tries + 1 } else { tries.max(1) };
         let marker = run.marker(n, attempt);
         let told = step(Class::B, None);
-        let (step, does) = (StepRef { run, step: n }, Box::new(told.clone()));
+        let (step, does) = (StepRef { run, step: n }, Arc::new(told.clone()));
         let why = "as told".to_owned();
         let end = |outcome| Body::Finished { step: step.clone(), attempt, does, outcome };
         if word == Word::Start(n) {
-            let does = Box::new(told);
+            let does = Arc::new(told);
             Body::Started { step, attempt, does, marker, not_after: now }
         } else if word == Word::Send(n) {
             Body::Sent { step, attempt, handle: "h".into() }

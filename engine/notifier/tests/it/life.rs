@@ -1,6 +1,7 @@
 //! Lives of incidents as journal entries, for all tests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -97,7 +98,7 @@ impl Life {
         let id = IncidentId::derive(start(), &alarm.key, name);
         let at = start();
         let mut life = Self { id, at, drafts: Vec::new(), alarm, plan: plan() };
-        let alarm = Box::new(life.alarm.clone());
+        let alarm = Arc::new(life.alarm.clone());
         life.add(1, Body::Opened { delivery: delivery(name), alarm, skewed_from: None });
         life
     }
@@ -115,8 +116,8 @@ impl Life {
             value: json!({ "ping": "Online", "platform": "Amazon Linux 2023", "agent": "3.3.987" }),
         };
         let facts = BTreeMap::from([("instance".to_owned(), fact)]);
-        life.add(1, Body::FactsRead { facts, missing: BTreeMap::new() });
-        let plan = Box::new(life.plan.clone());
+        life.add(1, Body::FactsRead { facts: Arc::new(facts), missing: BTreeMap::new() });
+        let plan = Arc::new(life.plan.clone());
         life.add(0, Body::Planned { run: life.id.run(1), part: 0, plan, printed: vec![] });
         life
     }
@@ -152,7 +153,7 @@ impl Life {
 
     pub(crate) fn ran(&mut self, outcome: StepOutcome) -> &mut Self {
         let step = StepRef { run: self.id.run(1), step: 0 };
-        let does = Box::new(self.plan.steps[0].clone());
+        let does = Arc::new(self.plan.steps[0].clone());
         let not_after = self.at.checked_add(SignedDuration::from_mins(10)).unwrap();
         let marker = step.run.marker(0, 1);
         let started =
@@ -179,7 +180,7 @@ impl Life {
         };
         let body = Body::Observed {
             delivery: delivery("ok"),
-            alarm: Box::new(alarm),
+            alarm: Arc::new(alarm),
             standing: Standing::Cleared,
             skewed_from: None,
         };
@@ -187,7 +188,7 @@ impl Life {
     }
 
     pub(crate) fn again(&mut self, secs: i64) -> &mut Self {
-        let alarm = Box::new(self.alarm.clone());
+        let alarm = Arc::new(self.alarm.clone());
         let body = Body::Observed {
             delivery: delivery("again"),
             alarm,

@@ -1,5 +1,7 @@
 //! Properties: foreign text never notifies anybody, and no message is beyond Slack's limits.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use serde_json::Value;
 use untoil_model::{Body, Entry, Mode, Reason, StepOutcome, Verdict};
@@ -114,6 +116,7 @@ fn poisoned(text: &str) -> Vec<Entry> {
     for draft in &mut life.drafts {
         match &mut draft.body {
             Body::Opened { alarm, .. } => {
+                let alarm = Arc::make_mut(alarm);
                 alarm.name = text.into();
                 alarm.reason = text.into();
                 alarm.description = text.into();
@@ -124,6 +127,7 @@ fn poisoned(text: &str) -> Vec<Entry> {
                 alarm.dimensions = (0..20).map(|n| (format!("{n}{text}"), text.into())).collect();
             }
             Body::FactsRead { facts, missing } => {
+                let facts = Arc::make_mut(facts);
                 let fact = facts.values().next().unwrap().clone();
                 for n in 0..20 {
                     let value = serde_json::json!({ text: text, "n": [text] });
@@ -135,7 +139,7 @@ fn poisoned(text: &str) -> Vec<Entry> {
             }
             Body::Planned { plan, .. } => {
                 let step = untoil_model::Step { says: text.into(), ..plan.steps[0].clone() };
-                plan.steps = vec![step; 30];
+                Arc::make_mut(plan).steps = vec![step; 30];
             }
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! Between the last look and the call: whatever is heard by then counts, and one instance calls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use untoil_clock::Clock as _;
@@ -9,7 +10,7 @@ use crate::lab::Lab;
 
 fn lost(incident: &Incident) -> [Body; 2] {
     let step = StepRef { run: incident.next_run(), step: 0 };
-    let does = Box::new(incident.run.as_ref().unwrap().steps[0].0.clone());
+    let does = Arc::clone(&incident.run.as_ref().unwrap().steps[0].0);
     let marker = step.run.marker(0, 1);
     let not_after = incident.opened_at;
     let started = Body::Started { step: step.clone(), attempt: 1, does, marker, not_after };

@@ -118,7 +118,7 @@ impl Lab {
             AlarmState::Resolved => Standing::Cleared,
             AlarmState::NoData => Standing::Lost,
         };
-        let alarm = Box::new(self.alarm(state));
+        let alarm = Arc::new(self.alarm(state));
         self.draft(
             incident,
             Body::Observed { delivery: delivery(), alarm, standing, skewed_from: None },
@@ -143,7 +143,7 @@ impl Lab {
     /// An alarm that fires, and a rule that answers it.
     pub(crate) async fn matched(&self) -> Incident {
         let now = self.clock.now();
-        let alarm = Box::new(self.alarm(AlarmState::Firing));
+        let alarm = Arc::new(self.alarm(AlarmState::Firing));
         let id = IncidentId::derive(now, &alarm.key, "sns/1");
         let (plan, actor) = (plan(), Actor::Engine("test".into()));
         let (rule, version) = (plan.rule.clone(), plan.version.clone());
@@ -163,8 +163,8 @@ impl Lab {
         let part = incident.run.as_ref().map_or(0, |run| run.parts.len());
         let part = u32::try_from(part).unwrap();
         vec![
-            Body::FactsRead { facts: Facts::new(), missing: BTreeMap::new() },
-            Body::Planned { run, part, plan: Box::new(plan), printed: Vec::new() },
+            Body::FactsRead { facts: Arc::default(), missing: BTreeMap::new() },
+            Body::Planned { run, part, plan: Arc::new(plan), printed: Vec::new() },
         ]
     }
 

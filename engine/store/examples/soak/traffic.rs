@@ -167,14 +167,14 @@ async fn hear(
 
 fn opened(at: Timestamp, id: &IncidentId, key: &AlarmKey) -> Outcome<Draft> {
     let delivery = DeliveryId { source: "generic".parse()?, message: id.to_string() };
-    let alarm = Box::new(alarm(key, AlarmState::Firing)?);
+    let alarm = Arc::new(alarm(key, AlarmState::Firing)?);
     let body = Body::Opened { delivery, alarm, skewed_from: None };
     Ok(Draft::of(id, at, engine(), body).about(key))
 }
 
 fn observed(key: &AlarmKey, state: AlarmState, standing: Standing, m: &str) -> Outcome<Body> {
     let delivery = DeliveryId { source: "generic".parse()?, message: m.to_owned() };
-    let alarm = Box::new(alarm(key, state)?);
+    let alarm = Arc::new(alarm(key, state)?);
     Ok(Body::Observed { delivery, alarm, standing, skewed_from: None })
 }
 

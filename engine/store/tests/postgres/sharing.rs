@@ -28,7 +28,7 @@ pub(crate) fn opening(n: i64) -> Batch {
     }))
     .unwrap();
     let body =
-        Body::Opened { delivery: delivery("x").id, alarm: Box::new(alarm), skewed_from: None };
+        Body::Opened { delivery: delivery("x").id, alarm: Arc::new(alarm), skewed_from: None };
     let actor = Actor::Engine("test".into());
     Batch::of(vec![Draft::of(&incident(n), Timestamp::UNIX_EPOCH, actor, body)])
 }

@@ -46,9 +46,9 @@ pub(super) async fn verdict(
     };
     let (rule, version) = (plan.rule.clone(), plan.version.clone());
     let bodies = [
-        Body::Opened { delivery, alarm: Box::new(alarm.clone()), skewed_from: None },
+        Body::Opened { delivery, alarm: Arc::new(alarm.clone()), skewed_from: None },
         Body::Matched { rule, version, passed: Vec::new() },
-        Body::Planned { run: id.run(1), part: 0, plan: Box::new(plan), printed: Vec::new() },
+        Body::Planned { run: id.run(1), part: 0, plan: Arc::new(plan), printed: Vec::new() },
     ];
     let drafts = bodies.map(|body| Draft::of(&id, now, actor.clone(), body));
     journal.append(Batch::of(drafts.into())).await?;
