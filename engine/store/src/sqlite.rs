@@ -21,7 +21,7 @@ use crate::syncer::Syncing;
 use crate::threads::{Threads, stopped};
 use crate::transaction::{end_of_chain, last};
 use crate::wal::{self, Disk};
-use crate::writer::{Asked, Gauges, Job, Pace, Write, Writer};
+use crate::writer::{Asked, Copying, Gauges, Job, Pace, Write, Writer};
 use crate::writes::{Advance, Append, Receive};
 
 /// How many writes may wait: about a tenth of a second of them, which is how long one that is
@@ -67,12 +67,13 @@ impl SqliteJournal {
     /// [`OpenError`], which names the file and the way out. Nothing was changed then, but for a new
     /// file being made or an older schema migrated.
     pub fn open(file: impl AsRef<Path>) -> Result<Self, OpenError> {
-        Self::open_on(file.as_ref(), |disk| disk)
+        Self::open_on(file.as_ref(), Copying::USUAL, |disk| disk)
     }
 
-    /// The same, on what `on` makes of the disk.
+    /// The same, on what `on` makes of the disk, with the log copied as `copying` says.
     pub(crate) fn open_on(
         file: &Path,
+        copying: Copying,
         on: impl FnOnce(Box<dyn Disk>) -> Box<dyn Disk>,
     ) -> Result<Self, OpenError> {
         let file: Arc<Path> = file.into();
@@ -98,6 +99,7 @@ impl SqliteJournal {
             written: sender,
             gauges: Arc::clone(&gauges),
             uncopied: 0,
+            copying,
             syncing: Arc::clone(&syncing),
             syncer: Some(syncer.spawn(move || syncs.run(disk)).map_err(OpenError::io(&file))?),
             _owned: owned,

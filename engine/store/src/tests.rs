@@ -16,7 +16,9 @@ use crate::transaction::{END_OF_ALARM, END_OF_INCIDENT, END_OF_LEDGER, Transacti
 use crate::writer::{Pace, Write};
 use crate::writes::DECIDE;
 
+mod disk;
 mod ends;
+mod power;
 
 fn journal() -> (TempDir, Arc<SqliteJournal>) {
     let folder = TempDir::new().unwrap();

@@ -33,12 +33,20 @@ const GROUP_ENTRIES_MAX: usize = 10_000;
 /// When nothing was written for so long, the pages that were kept for the next write are let go.
 const REST_AFTER: Duration = Duration::from_secs(2);
 
-/// Of how many pages the log is copied into the file when nothing comes in for [`QUIET`]. SQLite's own
-/// measure; below it, copying costs more than it frees.
-const CHECKPOINT_PAGES: i64 = 1_000;
+/// When the log is copied into the file, by how many pages it holds that are not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Copying {
+    /// From so many on, as soon as nothing comes in for [`QUIET`].
+    pub(crate) when_quiet: i64,
+    /// From so many on, at once.
+    pub(crate) at_once: i64,
+}
 
-/// Of how many pages it is copied at once: the 16 MiB that the log keeps on the disk.
-const CHECKPOINT_PAGES_MAX: i64 = 4_000;
+impl Copying {
+    /// SQLite's own measure, below which copying costs more than it frees; and the 16 MiB that the log
+    /// keeps on the disk.
+    pub(crate) const USUAL: Self = Self { when_quiet: 1_000, at_once: 4_000 };
+}
 
 /// How long nothing comes in before the log is copied: no burst has such a pause.
 const QUIET: Duration = Duration::from_millis(5);
@@ -153,6 +161,7 @@ pub(crate) struct Writer {
     pub(crate) gauges: Arc<Gauges>,
     /// Pages of the log that are not in the file yet.
     pub(crate) uncopied: i64,
+    pub(crate) copying: Copying,
     pub(crate) syncing: Arc<Syncing>,
     /// `None` once it was waited for.
     pub(crate) syncer: Option<JoinHandle<()>>,
@@ -202,6 +211,11 @@ impl Gauges {
     pub(crate) fn count(&self, waiting: i64) {
         self.waiting.store(waiting, Ordering::Relaxed);
         self.told().fresh.reckon(waiting);
+    }
+
+    /// Forgets where streams end: most of those that were worked on are not asked for again.
+    fn rest(&self) {
+        self.told().ends = Ends::default();
     }
 
     /// Forgets everything.
@@ -270,7 +284,7 @@ impl Writer {
                 settle(jobs.drain(..), &Err(error));
             } else if self.syncing.has_room(pace(&jobs)) {
                 self.some(&mut jobs);
-                if self.uncopied >= CHECKPOINT_PAGES_MAX {
+                if self.uncopied >= self.copying.at_once {
                     self.checkpoint(timer);
                 }
             } else {
@@ -299,7 +313,7 @@ impl Writer {
         // The timeout is made inside: it asks for the runtime that it is made on.
         let mut within =
             |wait| timer.block_on(async { timeout(wait, queue.recv_many(jobs, GROUP_MAX)).await });
-        if self.uncopied >= CHECKPOINT_PAGES {
+        if self.uncopied >= self.copying.when_quiet {
             if let Ok(taken) = within(QUIET) {
                 return taken;
             }
@@ -309,6 +323,7 @@ impl Writer {
             return taken;
         }
         open::let_go(&self.connection);
+        self.gauges.rest();
         queue.blocking_recv_many(jobs, GROUP_MAX)
     }
 
