@@ -105,9 +105,9 @@ impl Foreseen<'_> {
 
     /// The entries are in the journal. Folding in what was foreseen changes nothing but the place.
     fn keep(&mut self, entries: &[Entry]) {
-        self.undo.clear();
-        for entry in entries {
-            self.ledger.apply(entry);
+        // Without a reservation the ledger may have grown before them.
+        if self.undo.drain(..).next().is_some() {
+            entries.iter().for_each(|entry| self.ledger.apply(entry));
         }
     }
 }
@@ -205,6 +205,11 @@ impl Guard {
     /// Judges one case on the ledger as those before it leave it, and adds what is to be written of it.
     fn hear(&self, case: Case, foreseen: &mut Foreseen<'_>, batch: &mut Batch) -> Option<Judged> {
         let Case { ahead, known, first, now, told } = case;
+        // Its incident will have grown by then. The batch's conditions are of before it.
+        if batch.holding.contains(&ahead.incident.id) {
+            drop(told.send(Told::Moved));
+            return None;
+        }
         let decided = || self.decide(ahead, foreseen.ledger, first, now);
         // It only reads the ledger, and a bug that one plan brings to light is not the others'.
         let decided = match catch_unwind(AssertUnwindSafe(decided)) {
