@@ -125,8 +125,8 @@ impl SqliteJournal {
         let connection = open::reading(&file)?;
         let head = last(&connection).map_err(|fault| OpenError::of(&file, fault))?;
         // The sender's end closes the channel; the receiver keeps the value.
-        let (sender, head) = watch::channel(head);
-        let syncing = Syncing::new(&file, sender);
+        let syncing = Syncing::new(&file, watch::Sender::new(head));
+        let (_, head) = watch::channel(head);
         Self::with(file, (head, syncing), None)
     }
 
@@ -193,8 +193,13 @@ impl SqliteJournal {
         pace: Pace,
     ) -> Result<W::Reply, JournalError> {
         let (job, answer) = Asked::job(write, pace, None);
-        self.writer()?.put(job).await?;
-        answer.await.map_err(|_| stopped())?
+        self.writer()?.put(job).await.map_err(|error| self.why(error))?;
+        answer.await.map_err(|_| self.why(stopped()))?
+    }
+
+    /// Why nothing is written, if that is known better.
+    fn why(&self, error: JournalError) -> JournalError {
+        self.syncing.failed().unwrap_or(error)
     }
 }
 
@@ -207,8 +212,8 @@ impl Journal for SqliteJournal {
         }
         let space = self.space_for(&delivery)?;
         let (job, answer) = Asked::job(Receive::new(delivery), Pace::Gathered, Some(space));
-        writer.offer(job)?;
-        answer.await.map_err(|_| stopped())?
+        writer.offer(job).map_err(|error| self.why(error))?;
+        answer.await.map_err(|_| self.why(stopped()))?
     }
 
     async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
@@ -226,7 +231,7 @@ impl Journal for SqliteJournal {
             return Ok(());
         }
         self.writer()?;
-        self.syncing.durable(seq).await.map_err(|_| stopped())?
+        self.syncing.durable(seq).await.map_err(|_| self.why(stopped()))?
     }
 
     async fn read(

@@ -128,7 +128,7 @@ impl Syncing {
         self.work.notify_one();
     }
 
-    /// Nothing may be written any more.
+    /// Nothing may be written any more, and the writer hears of it.
     pub(crate) fn fail(&self, why: &str) -> JournalError {
         let file = self.file.display();
         let error = JournalError::Unavailable(format!(

@@ -273,16 +273,16 @@ impl From<Fault> for Failed {
 }
 
 impl Writer {
-    /// Writes until the queue is closed and empty, and waits until all of it is on the disk.
+    /// Writes until the queue is closed and empty, and waits until all of it is on the disk. Ends earlier
+    /// when something cannot be brought there: nothing more may be written then, and whoever follows
+    /// what is written sees that it ends.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>, timer: &Runtime) {
         let mut jobs = Vec::with_capacity(GROUP_MAX);
-        loop {
+        while self.syncing.failed().is_none() {
             if jobs.is_empty() && self.first(&mut jobs, &mut queue, timer) == 0 {
-                return;
+                break;
             }
-            if let Some(error) = self.syncing.failed() {
-                settle(jobs.drain(..), &Err(error));
-            } else if self.syncing.has_room(pace(&jobs)) {
+            if self.syncing.has_room(pace(&jobs)) {
                 self.some(&mut jobs);
                 if self.uncopied >= self.copying.at_once {
                     self.checkpoint(timer);
@@ -301,30 +301,52 @@ impl Writer {
                 });
             }
         }
+        if let Some(error) = self.syncing.failed() {
+            queue.close();
+            settle(jobs, &Err(error.clone()));
+            settle(std::iter::from_fn(|| queue.try_recv().ok()), &Err(error));
+        }
     }
 
-    /// Waits for the next writes, and uses the time; none come when the queue is closed.
+    /// Waits for the next writes, and uses the time; none come when the queue is closed, or nothing may
+    /// be written any more.
     fn first(
         &mut self,
         jobs: &mut Vec<Box<dyn Job>>,
         queue: &mut mpsc::Receiver<Box<dyn Job>>,
         timer: &Runtime,
     ) -> usize {
-        // The timeout is made inside: it asks for the runtime that it is made on.
-        let mut within =
-            |wait| timer.block_on(async { timeout(wait, queue.recv_many(jobs, GROUP_MAX)).await });
+        // The timeouts are made inside: each asks for the runtime that it is made on.
         if self.uncopied >= self.copying.when_quiet {
-            if let Ok(taken) = within(QUIET) {
+            let taken = async { timeout(QUIET, self.take(jobs, queue)).await };
+            if let Ok(taken) = timer.block_on(taken) {
                 return taken;
             }
             self.checkpoint(timer);
         }
-        if let Ok(taken) = within(REST_AFTER) {
+        let taken = async { timeout(REST_AFTER, self.take(jobs, queue)).await };
+        if let Ok(taken) = timer.block_on(taken) {
             return taken;
         }
         open::let_go(&self.connection);
         self.gauges.rest();
-        queue.blocking_recv_many(jobs, GROUP_MAX)
+        timer.block_on(self.take(jobs, queue))
+    }
+
+    async fn take(
+        &self,
+        jobs: &mut Vec<Box<dyn Job>>,
+        queue: &mut mpsc::Receiver<Box<dyn Job>>,
+    ) -> usize {
+        loop {
+            tokio::select! {
+                biased;
+                taken = queue.recv_many(jobs, GROUP_MAX) => return taken,
+                () = self.syncing.ended() => if self.syncing.failed().is_some() {
+                    return 0;
+                },
+            }
+        }
     }
 
     /// Copies the log into the file, so that it begins anew: all of it, when no reader is on an older

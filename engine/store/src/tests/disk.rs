@@ -81,6 +81,9 @@ async fn after_a_sync_that_failed_nothing_is_acknowledged_written_or_copied() {
     assert_eq!(*journal.head().borrow(), Seq(1));
     assert!(*journal.written().borrow() >= seq);
     assert_eq!(syncs.load(Ordering::SeqCst), 2);
+    // Who follows what is written sees that it ends, and ends the service; a supervisor restarts it.
+    let mut written = journal.written();
+    while written.changed().await.is_ok() {}
     // Reading goes on.
     assert!(journal.delivery(&delivery("kept", 10).id).await.unwrap().is_some());
 
