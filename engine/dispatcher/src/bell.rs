@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt as _;
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use untoil_model::{Incident, IncidentId};
 
 /// Incidents being worked on at once; most of them only wait. Beyond this they wait for a place.
 const WORKERS_MAX: usize = 10_000;
-/// Beyond this, workers that only look round leave their places to others.
+/// Beyond this, workers that only look round or wait leave their places to others.
 const IDLE_WORKERS_MAX: usize = 1_000;
 /// Incidents that are kept for the workers they wait for, so that these need not read what has just been
 /// written; the others are read. A worker is begun for each right after its page of deliveries.
@@ -35,6 +36,10 @@ struct Pokes {
     opened: BTreeMap<IncidentId, Incident>,
     /// Those that have news and no worker, and may be another instance's.
     unsure: BTreeSet<IncidentId>,
+    /// Those whose worker has left its place to others, and when it is to be back.
+    resting: BTreeMap<IncidentId, Timestamp>,
+    /// The same by their times.
+    rests: BTreeSet<(Timestamp, IncidentId)>,
 }
 
 /// What a worker listens to.
@@ -109,6 +114,7 @@ impl Bell {
         for incident in incidents {
             pokes.waiting.remove(incident);
             pokes.opened.remove(incident);
+            pokes.stay_no_longer(incident);
             if let Some(worker) = pokes.working.get(incident) {
                 worker.stop.cancel();
             }
@@ -118,6 +124,22 @@ impl Bell {
     /// Rings everybody who waits for a target: a run has ended.
     pub(crate) fn ring_queued(&self) {
         self.pokes().queued.values().for_each(|worker| worker.notify_one());
+    }
+
+    /// When the first of those is to be back whose workers have left their places to others.
+    pub(crate) fn first_back(&self) -> Option<Timestamp> {
+        self.pokes().rests.first().map(|(at, _)| *at)
+    }
+
+    /// Lets those wait for a place whose time has come.
+    pub(crate) fn bring_back(&self, now: Timestamp) {
+        let mut pokes = self.pokes();
+        while let Some((at, incident)) = pokes.rests.first().cloned()
+            && at <= now
+        {
+            pokes.stay_no_longer(&incident);
+            pokes.poke(incident);
+        }
     }
 
     /// A place for the next incident that waits for one, if there is room.
@@ -130,6 +152,7 @@ impl Bell {
         let worker = Worker { news: Arc::new(Notify::new()), stop: stop.child_token() };
         pokes.working.insert(incident.clone(), worker.clone());
         let opened = pokes.opened.remove(&incident);
+        pokes.stay_no_longer(&incident);
         drop(pokes);
         Some(Place { bell: self.clone(), incident, worker, opened })
     }
@@ -140,6 +163,12 @@ impl Pokes {
         match self.working.get(&incident) {
             Some(worker) => worker.news.notify_one(),
             None => drop(self.waiting.insert(incident)),
+        }
+    }
+
+    fn stay_no_longer(&mut self, incident: &IncidentId) {
+        if let Some(at) = self.resting.remove(incident) {
+            self.rests.remove(&(at, incident.clone()));
         }
     }
 }
@@ -162,6 +191,20 @@ impl Place {
             return false;
         }
         self.vacate(&mut pokes);
+        true
+    }
+
+    /// Leaves until a time where others wait for a place, unless there is news that was not heard yet. A
+    /// new worker begins then, or at the next news.
+    pub(crate) fn leave_until(&self, at: Timestamp) -> bool {
+        let mut pokes = self.bell.pokes();
+        if pokes.working.len() <= IDLE_WORKERS_MAX || self.has_news() {
+            return false;
+        }
+        if self.vacate(&mut pokes) {
+            pokes.resting.insert(self.incident.clone(), at);
+            pokes.rests.insert((at, self.incident.clone()));
+        }
         true
     }
 
@@ -244,6 +287,40 @@ mod tests {
     fn sizes(bell: &Bell) -> [usize; 4] {
         let pokes = bell.pokes();
         [pokes.working.len(), pokes.waiting.len(), pokes.queued.len(), pokes.unsure.len()]
+    }
+
+    #[test]
+    fn who_only_waits_leaves_its_place_to_others_and_is_back_in_time() {
+        let (bell, stop) = (Bell::default(), CancellationToken::new());
+        let key = "k".parse().unwrap();
+        let at = |secs| Timestamp::from_second(secs).unwrap();
+        let derive = |n: usize| IncidentId::derive(at(0), &key, &n.to_string());
+        (0..=WORKERS_MAX).for_each(|n| bell.poke(derive(n)));
+        let mut places: Vec<Place> = std::iter::from_fn(|| bell.next_place(&stop)).collect();
+        assert_eq!(sizes(&bell)[..2], [WORKERS_MAX, 1], "there is no place for the last");
+        assert!(bell.next_place(&stop).is_none());
+        // All of them wait for a long time; the last gets its place when one has left.
+        assert!(places[0].leave_until(at(100)) && places[1].leave_until(at(50)));
+        let (first, second) = (places.remove(0), places.remove(0));
+        places.push(bell.next_place(&stop).unwrap());
+        assert_eq!(bell.first_back(), Some(at(50)));
+        bell.bring_back(at(49));
+        assert_eq!(bell.first_back(), Some(at(50)));
+        bell.bring_back(at(50));
+        assert_eq!(
+            bell.next_place(&stop).map(|place| place.incident.clone()),
+            Some(second.incident.clone())
+        );
+        // News brings one back earlier, and only once.
+        bell.poke(first.incident.clone());
+        let back = bell.next_place(&stop).unwrap();
+        assert_eq!((&back.incident, bell.first_back()), (&first.incident, None));
+        // Who has news does not leave, and while there is room nobody does.
+        bell.poke(back.incident.clone());
+        assert!(!back.leave_until(at(200)));
+        places.truncate(10);
+        drop(back);
+        assert!(!places[0].leave_until(at(200)));
     }
 
     #[test]

@@ -17,11 +17,12 @@ use untoil_runner::Runner;
 use crate::Rules;
 use crate::bell::Bell;
 use crate::desk::Touched;
+use crate::left::{LEFT_MAX, Left};
 use crate::share::Share;
 use crate::track::Known;
 
 /// Deliveries taken up together: as many as the store commits in one go.
-const PAGE: usize = 256;
+pub(crate) const PAGE: usize = 256;
 /// Wait before trying again after the journal failed.
 const JOURNAL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -151,11 +152,13 @@ impl Dispatcher {
         // What is decided is written behind what was received, and what is done because of it behind
         // that: deciding need not wait for the disk.
         let mut written = self.tools.journal.written();
-        let mut known = Known::default();
+        let (mut known, mut left) = (Known::default(), Left::default());
         loop {
+            left.refresh(self.tools.clock.ticks());
             written.borrow_and_update();
-            let more = self.decide_pending(&mut known).await?;
+            let more = self.decide_pending(&mut known, &mut left).await?;
             self.hear().await?;
+            self.bell.bring_back(self.tools.clock.now());
             while let Some(place) = self.bell.next_place(stop) {
                 workers.spawn(crate::worker::work(self.tools.clone(), place));
             }
@@ -172,6 +175,7 @@ impl Dispatcher {
                     }
                 }
                 () = self.bell.rung() => {}
+                () = self.until_one_is_back() => {}
                 changed = written.changed() => if changed.is_err() { break },
             }
         }
@@ -180,20 +184,30 @@ impl Dispatcher {
     }
 
     /// Decides a page of deliveries; says whether there may be more.
-    async fn decide_pending(&self, known: &mut Known) -> Result<bool, DispatcherError> {
-        let page = match self.tools.journal.to_decide(PAGE).await {
+    async fn decide_pending(
+        &self,
+        known: &mut Known,
+        left: &mut Left,
+    ) -> Result<bool, DispatcherError> {
+        let mut page = match self.tools.journal.to_decide(PAGE).await {
             Ok(page) => page,
             Err(e) => {
                 self.rest(e).await?;
                 return Ok(true);
             }
         };
+        if left.take_from(&mut page) {
+            return self.decide_behind(known, left).await;
+        }
         if page.is_empty() {
             return Ok(false);
         }
         match self.decide_together(known, page).await {
             Ok(()) => Ok(true),
-            Err(JournalError::Newer(_)) => self.decide_singly(known).await,
+            Err(JournalError::Newer(_)) => match self.tools.journal.to_decide(PAGE).await {
+                Ok(page) => self.decide_singly(known, left, page).await,
+                Err(e) => self.recover(e).await,
+            },
             Err(e) => self.recover(e).await,
         }
     }
@@ -214,23 +228,52 @@ impl Dispatcher {
 
     /// Decides what can be decided where some of it speaks of what a newer program has written: that
     /// is left to an instance that can read it. Says whether there may be more.
-    async fn decide_singly(&self, known: &mut Known) -> Result<bool, DispatcherError> {
-        let page = match self.tools.journal.to_decide(PAGE).await {
-            Ok(page) => page,
-            Err(e) => return self.recover(e).await,
-        };
-        let mut any = false;
+    async fn decide_singly(
+        &self,
+        known: &mut Known,
+        left: &mut Left,
+        page: Vec<Delivery>,
+    ) -> Result<bool, DispatcherError> {
+        let is_full = page.len() == PAGE;
+        let (mut any, mut leaves) = (false, false);
         for delivery in page {
             let id = delivery.id.clone();
+            if !left.is_free(&id) {
+                continue;
+            }
             match self.decide_together(known, vec![delivery]).await {
                 Ok(()) => any = true,
                 Err(error @ JournalError::Newer(_)) => {
                     tracing::warn!(delivery = %id, %error, "a delivery is left to a newer instance");
+                    leaves |= left.leave(id);
                 }
                 Err(e) => return self.recover(e).await,
             }
         }
-        Ok(any)
+        // Where nothing of a full page could be decided, it hides what is behind.
+        Ok(any || is_full && leaves)
+    }
+
+    /// Decides what is behind a page of deliveries that are left to a newer instance. Whoever else may
+    /// decide one of them is not in the way: it is decided once.
+    async fn decide_behind(
+        &self,
+        known: &mut Known,
+        left: &mut Left,
+    ) -> Result<bool, DispatcherError> {
+        let behind = async {
+            let mut ids = self.tools.journal.pending(LEFT_MAX).await?;
+            ids.retain(|id| left.is_free(id));
+            let mut page = Vec::new();
+            for id in ids.iter().take(PAGE) {
+                page.extend(self.tools.journal.delivery(id).await?);
+            }
+            Ok(page)
+        };
+        match behind.await {
+            Ok(page) => self.decide_singly(known, left, page).await,
+            Err(e) => self.recover(e).await,
+        }
     }
 
     /// After a write that failed and may have happened: what is held is looked through again.
@@ -240,6 +283,14 @@ impl Dispatcher {
             self.rest(error).await?;
         }
         Ok(true)
+    }
+
+    /// Waits until a worker is to be back that has left its place to others.
+    async fn until_one_is_back(&self) {
+        match self.bell.first_back() {
+            Some(at) => self.tools.clock.sleep_until(at).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Takes up what was heard of and is this instance's.

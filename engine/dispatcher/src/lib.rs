@@ -13,6 +13,7 @@ mod asking;
 mod bell;
 mod desk;
 mod dispatcher;
+mod left;
 mod rules;
 mod share;
 mod track;

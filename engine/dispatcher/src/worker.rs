@@ -107,6 +107,10 @@ async fn turn(
                     // It has heard the ring by asking for it, so it must look and not wait for another.
                     continue;
                 }
+                let later = until.filter(|until| tools.clock.now() < *until);
+                if later.is_some_and(|until| place.leave_until(until)) {
+                    return Ok(());
+                }
                 rest(tools, &place.worker, until).await;
                 let now = tools.clock.now();
                 if lease_over.is_some_and(|at| now >= at) {
@@ -120,6 +124,8 @@ async fn turn(
                 let queued = matches!(incident.held(), Some(Reason::TargetBusy { .. }));
                 if queued {
                     place.queue();
+                } else if tools.clock.now() < until && place.leave_until(until) {
+                    return Ok(());
                 }
                 rest(tools, &place.worker, Some(until)).await;
                 place.unqueue();

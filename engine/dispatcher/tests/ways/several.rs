@@ -209,6 +209,38 @@ async fn what_a_newer_program_wrote_is_left_alone_and_all_else_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_deliveries_that_only_a_newer_program_can_decide_hide_nothing_behind_them() {
+    /// More than are looked at together, twice.
+    const HIDDEN: usize = 600;
+    let mut crew = Crew::of(1).await;
+    crew.says(0, "ask", "firing").await;
+    crew.secs(5).await;
+    let newer = Stream::Alarm("generic:ask".parse().unwrap());
+    crew.members[0].journal.newer.lock().unwrap().push(newer);
+    // Nothing is decided meanwhile, so that they lie before the others.
+    crew.kill(0).await;
+    for _ in 0..HIDDEN {
+        crew.says(0, "ask", "firing").await;
+    }
+    crew.says(0, "disk", "firing").await;
+    let second = crew.join(0).await;
+    let newer = crew.members[0].journal.newer.lock().unwrap().clone();
+    crew.members[second].journal.newer.lock().unwrap().extend(newer);
+    crew.mins(2).await;
+    assert_eq!(crew.effects(), [RECLAIMED], "{}", crew.tale().await);
+    assert_eq!(crew.journal.pending(1_000).await.unwrap().len(), HIDDEN);
+    // What comes later is not hidden either, and those are tried again some time.
+    crew.says(second, "of no rule", "firing").await;
+    crew.secs(5).await;
+    assert_eq!(crew.journal.pending(1_000).await.unwrap().len(), HIDDEN);
+    crew.members[second].journal.newer.lock().unwrap().clear();
+    crew.mins(11).await;
+    crew.says(second, "of no rule", "resolved").await;
+    crew.mins(1).await;
+    assert_eq!(crew.journal.pending(1_000).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_word_that_comes_as_its_worker_turns_to_go_is_heard() {
     for millis in 0..40 {
         let mut crew = Crew::of(1).await;
