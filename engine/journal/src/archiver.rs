@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use untoil_clock::Clock;
 use untoil_model::{Actor, Body, Draft, Entry, Hash, Period, Seq, Stream};
 
 use crate::archive::Step;
+use crate::reckoning::Reckoning;
 use crate::retention::{Needs, older};
 use crate::{
     AppendError, Archive, Archived, Batch, Expect, Flaw, Journal, JournalError, KEEP_MIN, Prune,
@@ -74,6 +76,18 @@ pub enum ArchiveError {
     /// The newest file is not as it was written, so nothing is deleted.
     #[error("{0}; nothing is deleted until it is back")]
     Flawed(#[from] Flaw),
+    /// The time of day has jumped ahead, or may have while nobody watched it.
+    #[error(
+        "the time of day went from `{from}` to `{to}` at once, and nothing is archived by a clock that \
+         may be wrong: set it right; if it is, archiving goes on after a day, and `untoil archive \
+         --clock-is-right` at once"
+    )]
+    Clock {
+        /// When it was right still, as far as is known.
+        from: Timestamp,
+        /// What it said next.
+        to: Timestamp,
+    },
     /// The time is too short.
     #[error("entries are kept for {0} at least")]
     TooShort(Period),
@@ -94,6 +108,7 @@ pub struct Archiver {
     swept_at: Option<Timestamp>,
     halt: Option<Step>,
     retired: Vec<String>,
+    reckoning: Reckoning,
 }
 
 /// Going through all rows that are in files, in their order.
@@ -121,8 +136,18 @@ impl Archiver {
         if keep < KEEP_MIN {
             return Err(ArchiveError::TooShort(KEEP_MIN));
         }
-        let (sweep, swept_at, halt, retired) = (None, None, None, Vec::new());
-        Ok(Self { journal, retention, archive, keep, actor, sweep, swept_at, halt, retired })
+        Ok(Self {
+            journal,
+            retention,
+            archive,
+            keep,
+            actor,
+            sweep: None,
+            swept_at: None,
+            halt: None,
+            retired: Vec::new(),
+            reckoning: Reckoning::default(),
+        })
     }
 
     /// The same, which does not wait for readers that are out of service: their cursors are moved
@@ -143,8 +168,17 @@ impl Archiver {
         Self { halt: Some(step), ..self }
     }
 
+    /// Does the next small thing by the time of day, unless that may be wrong: see [`Self::step`].
+    ///
+    /// # Errors
+    /// As [`Self::step`]; [`ArchiveError::Clock`] when the time of day has jumped ahead.
+    pub async fn go_on(&mut self, clock: &dyn Clock, haste: Haste) -> Result<Did, ArchiveError> {
+        let now = self.reckoning.now(&*self.journal, clock).await?;
+        self.step(now, haste).await
+    }
+
     /// Does the next small thing: writes one file, or deletes one page of rows. What was archived is
-    /// gone through before more is.
+    /// gone through before more is. The caller vouches for `now`.
     ///
     /// # Errors
     /// [`ArchiveError`]; the next step goes on where this one was.
@@ -181,9 +215,8 @@ impl Archiver {
         let old = self.journal.raw(*at, PAGE).await?;
         let mut to = *at;
         for raw in &old {
-            let entry = Entry::open(raw.seq, &raw.text, raw.prev, raw.hash);
             // What a clock that was ahead has written may be young: it is not passed.
-            if !older(entry.map_err(JournalError::from)?.at, self.keep.duration(), now) {
+            if !older(raw.open()?.at, self.keep.duration(), now) {
                 break;
             }
             to = raw.seq;
@@ -263,8 +296,7 @@ impl Archiver {
         if raw.seq > reach {
             return Ok(None);
         }
-        let entry = Entry::open(raw.seq, &raw.text, raw.prev, raw.hash);
-        let entry = entry.map_err(JournalError::from)?;
+        let entry = raw.open()?;
         // A clock that was ahead for a while must not hold everything up until its time comes.
         let due = entry.at > now || older(entry.at, self.keep.duration(), now);
         Ok(due.then_some(entry))

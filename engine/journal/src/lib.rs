@@ -22,6 +22,7 @@ mod batch;
 pub mod conformance;
 mod fold;
 mod memory;
+mod reckoning;
 mod retention;
 mod roster;
 mod verify;
@@ -221,4 +222,14 @@ pub struct RawEntry {
     pub prev: Hash,
     /// Its own hash.
     pub hash: Hash,
+}
+
+impl RawEntry {
+    /// The entry, if it is what its hashes say.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] when it is not, [`JournalError::Newer`] when a newer program wrote it.
+    pub fn open(&self) -> Result<Entry, JournalError> {
+        Ok(Entry::open(self.seq, &self.text, self.prev, self.hash)?)
+    }
 }

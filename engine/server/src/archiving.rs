@@ -49,7 +49,7 @@ async fn step(
     if !roster.take(POST).await? {
         return Ok(None);
     }
-    let did = archiver.step(clock.now(), Haste::Patient).await?;
+    let did = archiver.go_on(clock, Haste::Patient).await?;
     match did {
         Did::Archived(_) | Did::Pruned(_) | Did::Passed(..) => Ok(Some(did)),
         Did::Nothing(held) => {

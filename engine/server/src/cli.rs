@@ -163,6 +163,9 @@ pub(crate) struct Archive {
     /// Keep what is younger, such as `90d`; `retention.keep` by default.
     #[arg(long, value_name = "TIME")]
     pub(crate) keep: Option<untoil_model::Period>,
+    /// Archive by this machine's clock also where it may have jumped ahead.
+    #[arg(long)]
+    pub(crate) clock_is_right: bool,
 }
 
 /// `audit`

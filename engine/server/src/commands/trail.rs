@@ -143,6 +143,5 @@ impl<'a> Trail<'a> {
 }
 
 fn opened(archived: &Archived) -> anyhow::Result<Entry> {
-    let raw = &archived.raw;
-    Ok(Entry::open(raw.seq, &raw.text, raw.prev, raw.hash)?)
+    Ok(archived.raw.open()?)
 }

@@ -19,14 +19,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Deliveries in the journal below; two entries each.
 const OLD: usize = 20;
 
-/// A journal with entries of 100 days ago and of today.
+/// A journal with entries of 100 days ago, of the day before yesterday, and of today.
 async fn with_old_entries(untoil: &Untoil) {
     fs::create_dir_all(untoil.path("data")).unwrap();
     let journal = SqliteJournal::open(untoil.path("data/journal.db")).unwrap();
     let now = SystemClock.now();
     for n in 0..OLD + 3 {
-        let at = if n < OLD { now.checked_sub((100 * 24).hours()).unwrap() } else { now };
-        hear(&journal, at, n).await;
+        let ago = match n {
+            0..OLD => 100 * 24,
+            OLD => 48,
+            _ => 0,
+        };
+        hear(&journal, now.checked_sub(ago.hours()).unwrap(), n).await;
     }
 }
 
