@@ -1,10 +1,11 @@
 //! The sandbox's rule book, as the dispatcher asks it; and keeping it up to date.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use untoil_actions::Catalogue;
@@ -258,13 +259,26 @@ async fn tell(
     }
 }
 
+/// Longest policy that is read: thousands of targets and calendars.
+const POLICY_BYTES_MAX: u64 = 1 << 20;
+
 /// The policy's text; none is as good as an empty one.
 fn policy_text(path: &Path) -> anyhow::Result<String> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(text),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(e) => Err(e).with_context(|| format!("cannot read `{}`", path.display())),
+    let place = || format!("cannot read `{}`", path.display());
+    match std::fs::metadata(path) {
+        // Opening a pipe waits for who writes to it, for ever.
+        Ok(it) if !it.is_file() => bail!("`{}` is not a file", path.display()),
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(e) => return Err(e).with_context(place),
     }
+    let mut text = String::new();
+    let file = std::fs::File::open(path).with_context(place)?;
+    file.take(POLICY_BYTES_MAX + 1).read_to_string(&mut text).with_context(place)?;
+    if text.len() as u64 > POLICY_BYTES_MAX {
+        bail!("`{}` has more than {POLICY_BYTES_MAX} bytes", path.display());
+    }
+    Ok(text)
 }
 
 /// The guard's keys and `enrich`, which is the intake's: each reads its own of the same text.
@@ -286,6 +300,21 @@ fn policy(path: &Path, text: &str) -> anyhow::Result<(Policy, Enrichment)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_that_is_no_file_or_has_no_end_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.yaml");
+        assert_eq!(policy_text(&path).unwrap(), "");
+        std::fs::write(&path, "rest: 5m\n").unwrap();
+        assert_eq!(policy_text(&path).unwrap(), "rest: 5m\n");
+        let bytes = usize::try_from(POLICY_BYTES_MAX).unwrap() + 1;
+        std::fs::write(&path, vec![b'#'; bytes]).unwrap();
+        assert!(policy_text(&path).unwrap_err().to_string().contains("has more than"));
+        // As a pipe, it has no end.
+        let path = Path::new("/dev/zero");
+        assert!(policy_text(path).unwrap_err().to_string().ends_with("is not a file"));
+    }
 
     #[test]
     fn a_mistake_in_enrich_is_shown_with_a_caret_as_any_other_of_the_policy() {
