@@ -108,10 +108,6 @@ impl Target {
         let client = &session.client;
         let found = self.within(migrate::version(client, &self.schema)).await?;
         migrate::check(&self.schema, found).map_err(|e| Fault::Refused(e.to_string()))?;
-        // Less than this and a commit that is acknowledged could be lost at a crash.
-        let durable = "SELECT set_config('synchronous_commit', 'on', false) \
-            WHERE current_setting('synchronous_commit') IN ('off', 'local')";
-        self.within(async { Ok(client.batch_execute(durable).await?) }).await?;
         // So that the server notices a host that vanished; where it has no such setting, the
         // operating system's holds.
         let wishes = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
@@ -131,8 +127,11 @@ impl Target {
 
     /// What every connection is told first.
     pub(crate) fn settings(&self) -> String {
+        // Less than `on` and a commit that is acknowledged could be lost at a crash.
         format!(
-            "SET search_path = \"{}\"; SET statement_timeout = {}; SET lock_timeout = {}; \
+            "SELECT set_config('synchronous_commit', 'on', false) \
+             WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
+             SET search_path = \"{}\"; SET statement_timeout = {}; SET lock_timeout = {}; \
              SET idle_in_transaction_session_timeout = {}",
             self.schema,
             self.statement_timeout.as_millis(),

@@ -13,6 +13,8 @@ use untoil_model::Seq;
 use super::connect::{Purpose, Target};
 use super::fault::Fault;
 use super::group::place;
+use super::rows;
+use super::sharing::Member;
 use super::tls::Stream;
 use crate::refusal::WAITING_MAX;
 
@@ -46,9 +48,14 @@ pub(crate) fn raise(head: &watch::Sender<Seq>, to: Seq) {
 }
 
 /// Follows until its task is ended; connects again and again.
-pub(crate) async fn run(target: Target, head: watch::Sender<Seq>, waiting: Arc<AtomicI64>) {
+pub(crate) async fn run(
+    target: Target,
+    me: Arc<Member>,
+    head: watch::Sender<Seq>,
+    waiting: Arc<AtomicI64>,
+) {
     loop {
-        if let Err(fault) = follow(&target, &head, &waiting).await {
+        if let Err(fault) = follow(&target, &me, &head, &waiting).await {
             tracing::debug!(error = %fault, "the journal's end is not followed at the moment");
         }
         tokio::time::sleep(PAUSE).await;
@@ -57,13 +64,14 @@ pub(crate) async fn run(target: Target, head: watch::Sender<Seq>, waiting: Arc<A
 
 async fn follow(
     target: &Target,
+    me: &Member,
     head: &watch::Sender<Seq>,
     waiting: &AtomicI64,
 ) -> Result<(), Fault> {
     let (client, connection) = target.dial(Purpose::Read).await?;
     tokio::select! {
         lost = notified(connection, head) => lost,
-        failed = poll(&client, target, head, waiting) => failed,
+        failed = poll((&client, me), target, head, waiting) => failed,
     }
 }
 
@@ -84,7 +92,7 @@ async fn notified(
 }
 
 async fn poll(
-    client: &Client,
+    (client, me): (&Client, &Member),
     target: &Target,
     head: &watch::Sender<Seq>,
     waiting: &AtomicI64,
@@ -94,12 +102,17 @@ async fn poll(
     if let Err(error) = client.batch_execute(&listen).await {
         tracing::debug!(error = %error, "the server does not notify; the journal's end is polled");
     }
-    let end = target.within(async { Ok(client.prepare(END).await?) }).await?;
+    let look = target.within(async { Ok(client.prepare(END).await?) }).await?;
     let count = target.within(async { Ok(client.prepare(WAITING).await?) }).await?;
-    for look in (0..COUNTED_EVERY).cycle() {
-        let row = target.within(async { Ok(client.query_one(&end, &[]).await?) }).await?;
-        raise(head, place(row.get(0)));
-        if look == 0 {
+    for n in (0..COUNTED_EVERY).cycle() {
+        let row = target.within(async { Ok(client.query_one(&look, &[]).await?) }).await?;
+        let end = place(row.get(0));
+        // What is committed can be read before it is on the disk; the head is what is.
+        if end > *head.borrow() {
+            target.within(rows::sync(client, rows::SYNC, me, end)).await?;
+            raise(head, end);
+        }
+        if n == 0 {
             let counted = async { Ok(client.query_one(&count, &[&WAITING_MAX]).await?) };
             waiting.store(target.within(counted).await?.get(0), Ordering::Relaxed);
         }

@@ -15,11 +15,31 @@ pub(crate) type Ack<T> = oneshot::Sender<Result<T, JournalError>>;
 /// What became of a batch: its entries, or why it was not written though the journal is well.
 pub(crate) type Appended = Result<Vec<Entry>, Refusal>;
 
+/// A delivery with all that can be made of it before it reaches the task that writes.
+#[derive(Debug)]
+pub(crate) struct Arriving {
+    pub(crate) delivery: Delivery,
+    pub(crate) key: Key,
+    /// Its headers as they are kept.
+    pub(crate) headers: String,
+    /// Of its `received` entry: all of the text that does not depend on the place.
+    head: String,
+}
+
+impl Arriving {
+    pub(crate) fn new(delivery: Delivery) -> Self {
+        let key = key(&delivery.id);
+        let headers = serde_json::to_string(&delivery.headers).expect("texts by text are JSON");
+        let head = received(&delivery).head();
+        Self { delivery, key, headers, head }
+    }
+}
+
 /// A request with its asker.
 pub(crate) enum Job {
     /// A delivery to be kept.
     Receive {
-        delivery: Box<Delivery>,
+        delivery: Box<Arriving>,
         outcome: Option<Receipt>,
         ack: Ack<Receipt>,
         /// Its share of the queue's bytes, given back when it is settled.
@@ -83,13 +103,21 @@ impl Job {
         }
     }
 
-    /// Whether its answer holds only when the group's transaction has committed, in a group that
-    /// writes no entry.
-    pub(crate) fn is_step(&self) -> bool {
+    /// Whether it is a delivery.
+    pub(crate) fn is_receive(&self) -> bool {
         match self {
-            Self::Receive { .. } | Self::Append { .. } => false,
-            Self::Advance { .. } => true,
-            Self::Adopt { .. } | Self::Take { .. } | Self::Leave { .. } => true,
+            Self::Receive { .. } => true,
+            Self::Append { .. } | Self::Advance { .. } => false,
+            Self::Adopt { .. } | Self::Take { .. } | Self::Leave { .. } => false,
+        }
+    }
+
+    /// Whether it was judged to be a delivery that was kept before.
+    pub(crate) fn is_seen(&self) -> bool {
+        match self {
+            Self::Receive { outcome, .. } => *outcome == Some(Receipt::Seen),
+            Self::Append { .. } | Self::Advance { .. } => false,
+            Self::Adopt { .. } | Self::Take { .. } | Self::Leave { .. } => false,
         }
     }
 
@@ -131,7 +159,7 @@ impl Questions {
         for job in jobs {
             match job {
                 Job::Receive { delivery, .. } => {
-                    questions.deliveries.insert(key(&delivery.id));
+                    questions.deliveries.insert(delivery.key.clone());
                 }
                 Job::Append { batch, .. } => {
                     questions.deliveries.extend(batch.decides.as_ref().map(key));
@@ -246,14 +274,28 @@ impl Judge {
         }
     }
 
-    fn receive(&mut self, delivery: &Delivery) -> Receipt {
-        let key = key(&delivery.id);
-        if self.known.kept.contains_key(&key) {
+    fn receive(&mut self, arriving: &Arriving) -> Receipt {
+        if self.known.kept.contains_key(&arriving.key) {
             return Receipt::Seen;
         }
-        let seq = self.write(received(delivery)).seq;
-        self.known.kept.insert(key, column(seq));
-        self.pending.insert(column(seq));
+        let (seq, prev) = (self.end.0.next(), self.end.1);
+        let (text, hash) = Entry::seal_text(&arriving.head, seq, prev);
+        let place = column(seq);
+        self.entries.push(Sealed {
+            at: arriving.delivery.received_at.as_microsecond(),
+            kind: RECEIVED,
+            // It is in no stream but the one of all.
+            incident: None,
+            alarm: None,
+            is_ledger: false,
+            text,
+            prev,
+            hash,
+            seq: place,
+        });
+        self.end = (seq, hash);
+        self.known.kept.insert(arriving.key.clone(), place);
+        self.pending.insert(place);
         Receipt::Stored(seq)
     }
 
@@ -324,6 +366,9 @@ impl Judge {
         entry
     }
 }
+
+/// The kind of a `received` entry.
+pub(crate) const RECEIVED: &str = "received";
 
 /// A place as it is kept. A place beyond 2^63 is behind every entry there can be.
 pub(crate) fn column(seq: Seq) -> i64 {

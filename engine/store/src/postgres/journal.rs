@@ -16,9 +16,10 @@ use untoil_model::{Delivery, DeliveryId, Entry, IncidentId, Seq, Stream};
 use super::config::PostgresConfig;
 use super::connect::Target;
 use super::fault::{Fault, PostgresError};
-use super::group::Job;
+use super::group::{Arriving, Job};
 use super::queries::{self, Reader};
 use super::roster::Pulse;
+use super::rows;
 use super::sharing::Member;
 use super::writer::Writer;
 use super::{follower, migrate, nul};
@@ -84,7 +85,8 @@ impl PostgresJournal {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run(jobs));
-        tasks.spawn(follower::run(target.clone(), sender, Arc::clone(&waiting)));
+        let (shared, waits) = (Arc::clone(&me), Arc::clone(&waiting));
+        tasks.spawn(follower::run(target.clone(), shared, sender, waits));
         let pulse = Pulse::new(config);
         Ok(Self {
             target,
@@ -222,7 +224,7 @@ impl Journal for PostgresJournal {
         }
         let space = self.space_for(&delivery)?;
         let (ack, answer) = oneshot::channel();
-        let delivery = Box::new(delivery);
+        let delivery = Box::new(Arriving::new(delivery));
         let job = Job::Receive { delivery, outcome: None, ack, _space: space };
         queue.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => JournalError::Overloaded,
@@ -333,5 +335,15 @@ impl Journal for PostgresJournal {
         let mut head = self.head.clone();
         head.mark_unchanged();
         head
+    }
+
+    async fn durable(&self, seq: Seq) -> Result<(), JournalError> {
+        // Who only reads has no row to change, and nothing to do outside because of what it reads.
+        if *self.head.borrow() >= seq || self.queue.is_none() {
+            return Ok(());
+        }
+        let me = &*self.me;
+        self.ask(|reader| Box::pin(async move { rows::sync(&reader, rows::SYNC, me, seq).await }))
+            .await
     }
 }

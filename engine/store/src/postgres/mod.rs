@@ -5,6 +5,10 @@
 //! has committed: conditions are therefore judged on the newest state, places have no gaps, and
 //! entries become visible in their order. No reader can pass over an entry that commits late.
 //!
+//! An instance that is alone with its schema lets its commit wait for the disk. Where several write, the
+//! row is given up first and the disk waited for afterwards, so that they wait for it together
+//! ([`rows::Ending`]); nobody is answered, and no head moves, before the disk has it.
+//!
 //! What is not known is not claimed. When the connection is lost during a commit, the writer takes
 //! the `head` row's lock on a new connection, which waits for the old transaction's end, and looks
 //! whether its last entry's hash is in its place. Only when it cannot look is the answer
@@ -23,6 +27,7 @@ mod migrate;
 mod nul;
 mod prune;
 mod queries;
+mod receives;
 mod roster;
 mod rows;
 mod sharing;

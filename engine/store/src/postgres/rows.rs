@@ -9,9 +9,10 @@ use untoil_journal::Receipt;
 use untoil_model::{Hash, Seq, Stream};
 
 use super::fault::Fault;
-use super::group::{Job, Judge, Known, Questions, column, place};
+use super::group::{Arriving, Job, Judge, Known, Questions, column, place};
 use super::migrate;
 use super::nul;
+use super::receives::KEEP_RECEIVED;
 use super::sharing::{self, Member};
 
 /// The statements of a writing connection, prepared once.
@@ -26,7 +27,7 @@ impl Statements {
         Ok(Self(prepared))
     }
 
-    fn get(&self, sql: &'static str) -> &Statement {
+    pub(crate) fn get(&self, sql: &'static str) -> &Statement {
         self.0.get(sql).expect("every statement is in `ALL`")
     }
 }
@@ -65,6 +66,27 @@ pub(crate) async fn begin(
     };
     migrate::check_running(head.get(2))?;
     Ok(Judge::new((place(head.get(0)), hash(head.get(1))?), known))
+}
+
+/// Begins a transaction and locks the end of the chain; says where it is.
+pub(crate) async fn lock(client: &Client, statements: &Statements) -> Result<(Seq, Hash), Fault> {
+    let begin = async { client.batch_execute(BEGIN).await };
+    let head = async { client.query_one(statements.get(LOCK_HEAD), &[]).await };
+    let ((), head) = tokio::try_join!(biased; begin, head)?;
+    migrate::check_running(head.get(2))?;
+    Ok((place(head.get(0)), hash(head.get(1))?))
+}
+
+/// Tells the others, behind a commit.
+pub(crate) async fn notify_behind(
+    client: &Client,
+    statements: &Statements,
+    me: &Member,
+    end: Seq,
+) -> Result<(), Fault> {
+    let told = end.0.to_string();
+    client.query(statements.get(NOTIFY_BEHIND), &[&me.channel, &told, &column(end)]).await?;
+    Ok(())
 }
 
 /// Reads what a group asks about.
@@ -215,15 +237,18 @@ where
 
 /// Writes what was judged: one round trip.
 pub(crate) async fn write(
-    client: &Client,
-    statements: &Statements,
+    (client, statements): (&Client, &Statements),
     me: &Member,
     judge: &Judge,
     jobs: &[Job],
+    ending: Ending,
 ) -> Result<(), Fault> {
     let mut sent: Vec<Sent<'_>> = Vec::new();
     let mut put = |sql, columns| sent.push(send(client, statements.get(sql), columns));
     entries(judge, me, &mut put);
+    if let (Ending::Synced, false) = (ending, judge.entries.is_empty()) {
+        put(NOTIFY, vec![Box::new(me.channel.as_str()), Box::new(judge.end.0.0.to_string())]);
+    }
     deliveries(jobs, &mut put);
     let pending: Vec<i64> = judge.pending.iter().copied().collect();
     if !pending.is_empty() {
@@ -235,13 +260,41 @@ pub(crate) async fn write(
     }
     incidents(judge, me, &mut put);
     steps(judge, &mut put);
-    if sent.is_empty() {
-        return Ok(());
-    }
-    // A commit that waits for a standby must not be cut short: the server would then say that it
-    // is done. We stop waiting by ourselves, and look.
-    let unhurried = async { client.batch_execute("SET LOCAL statement_timeout = 0").await };
-    tokio::try_join!(biased; try_join_all(sent), unhurried)?;
+    let is_empty = sent.is_empty();
+    let before = async {
+        match ending {
+            Ending::Synced if is_empty => Ok(()),
+            // A commit that waits for a standby must not be cut short: the server would then say
+            // that it is done. We stop waiting by ourselves, and look.
+            Ending::Synced => client.batch_execute("SET LOCAL statement_timeout = 0").await,
+            Ending::Behind => client.batch_execute(BEHIND).await,
+        }
+    };
+    tokio::try_join!(biased; before, try_join_all(sent))?;
+    Ok(())
+}
+
+/// How a group's commit comes to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The commit waits for it, with the `head` row's lock.
+    Synced,
+    /// Others want the lock: it is given up before, and a [sync](sync) follows. What was committed
+    /// can be read meanwhile; nobody is told of it.
+    Behind,
+}
+
+/// Brings to the disk everything that anybody has committed and that this connection could see when it
+/// began: a commit of its own, of a row that nobody else changes, that waits as the server is set to.
+/// The server's log is one sequence, so what stands before that commit is there when it is; that holds
+/// for synchronous standbys, too.
+pub(crate) async fn sync(
+    client: &Client,
+    sql: &(impl tokio_postgres::ToStatement + ?Sized),
+    me: &Member,
+    seq: Seq,
+) -> Result<(), Fault> {
+    client.execute(sql, &[&me.number, &column(seq)]).await?;
     Ok(())
 }
 
@@ -272,30 +325,36 @@ fn entries<'a>(judge: &'a Judge, me: &'a Member, put: Put<'a, '_>) {
         put(KEEP_SEGMENTS, vec![of(segments, |row| row.0), of(segments, |row| row.1)]);
     }
     put(MOVE_HEAD, vec![Box::new(column(seq)), Box::new(hash.as_bytes().to_vec())]);
-    put(NOTIFY, vec![Box::new(me.channel.as_str()), Box::new(seq.0.to_string())]);
 }
 
 fn deliveries<'a>(jobs: &'a [Job], put: Put<'a, '_>) {
-    let mut rows = Vec::new();
-    for job in jobs {
-        if let Job::Receive { delivery, outcome: Some(Receipt::Stored(seq)), .. } = job {
-            let headers = serde_json::to_string(&delivery.headers);
-            rows.push((column(*seq), &**delivery, headers.expect("texts by text are JSON")));
-        }
-    }
+    let rows: Vec<(Seq, &Arriving)> = kept(jobs).collect();
     if rows.is_empty() {
         return;
     }
     let columns: Vec<Box<dyn ToSql + Sync + Send + 'a>> = vec![
-        Box::new(rows.iter().map(|row| row.0).collect::<Vec<_>>()),
-        Box::new(rows.iter().map(|row| row.1.id.source.as_str()).collect::<Vec<_>>()),
-        Box::new(rows.iter().map(|row| nul::kept(&row.1.id.message)).collect::<Vec<_>>()),
-        Box::new(rows.iter().map(|row| nul::kept(&row.1.sender)).collect::<Vec<_>>()),
-        Box::new(rows.iter().map(|row| row.1.received_at.as_microsecond()).collect::<Vec<_>>()),
-        Box::new(rows.iter().map(|row| &row.1.body[..]).collect::<Vec<&[u8]>>()),
-        Box::new(rows.into_iter().map(|row| row.2).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| column(row.0)).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| row.1.key.0.as_str()).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| row.1.key.1.as_str()).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| nul::kept(&row.1.delivery.sender)).collect::<Vec<_>>()),
+        Box::new(
+            rows.iter().map(|row| row.1.delivery.received_at.as_microsecond()).collect::<Vec<_>>(),
+        ),
+        Box::new(rows.iter().map(|row| &row.1.delivery.body[..]).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| row.1.headers.as_str()).collect::<Vec<_>>()),
     ];
     put(KEEP_DELIVERIES, columns);
+}
+
+/// The deliveries that were judged new, with their places.
+pub(crate) fn kept(jobs: &[Job]) -> impl Iterator<Item = (Seq, &Arriving)> {
+    jobs.iter().filter_map(|job| match job {
+        Job::Receive { delivery, outcome: Some(Receipt::Stored(seq)), .. } => {
+            Some((*seq, &**delivery))
+        }
+        Job::Receive { .. } | Job::Append { .. } | Job::Advance { .. } => None,
+        Job::Adopt { .. } | Job::Take { .. } | Job::Leave { .. } => None,
+    })
 }
 
 fn incidents<'a>(judge: &'a Judge, me: &Member, put: Put<'a, '_>) {
@@ -353,12 +412,18 @@ fn steps<'a>(judge: &'a Judge, put: Put<'a, '_>) {
     }
 }
 
-/// Whether the chain has our entry in its place. Waits for whoever holds the end of the chain.
-pub(crate) async fn has(client: &Client, (seq, ours): (Seq, Hash)) -> Result<bool, Fault> {
+/// Whether the chain has our entry in its place, durably. Waits for whoever holds the end of the chain.
+pub(crate) async fn has(
+    client: &Client,
+    me: &Member,
+    (seq, ours): (Seq, Hash),
+) -> Result<bool, Fault> {
     client.batch_execute(BEGIN).await?;
     client.query_one(LOCK_HEAD, &[]).await?;
     let row = client.query_opt(HASH_AT, &[&column(seq)]).await?;
-    client.batch_execute("ROLLBACK").await?;
+    // It may have been committed ahead of the disk.
+    sync(client, SYNC, me, seq).await?;
+    client.batch_execute("COMMIT").await?;
     row.map_or(Ok(false), |row| Ok(hash(row.get(0))? == ours))
 }
 
@@ -394,19 +459,28 @@ const LEDGER_END: &str = "SELECT max(seq) FROM entry WHERE ledger";
 const ARCHIVE_END: &str = "SELECT max(record) FROM segment";
 const KEEP_SEGMENTS: &str = "INSERT INTO segment (record, last) \
     SELECT * FROM unnest($1::bigint[], $2::bigint[])";
+/// `unnest` in the list, here and below: the server makes no second copy of bodies and texts then.
 const KEEP_ENTRIES: &str = "INSERT INTO entry \
     (seq, at, kind, incident, alarm, ledger, text, prev, hash, writer) \
-    SELECT k.*, $10 FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], \
-    $6::boolean[], $7::text[], $8::bytea[], $9::bytea[]) AS k";
+    SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::text[]), unnest($4::text[]), \
+    unnest($5::text[]), unnest($6::boolean[]), unnest($7::text[]), unnest($8::bytea[]), \
+    unnest($9::bytea[]), $10::bigint";
 const MOVE_HEAD: &str = "UPDATE head SET seq = $1, hash = $2 WHERE id = 1";
 /// Heard by the other instances when it is committed.
 const NOTIFY: &str = "SELECT pg_notify($1, $2)";
+/// Has this transaction's commit not wait for the disk.
+pub(crate) const BEHIND: &str = "SET LOCAL synchronous_commit = off";
+/// The same behind a commit; nothing when that commit came to nothing.
+pub(crate) const NOTIFY_BEHIND: &str =
+    "SELECT pg_notify($1, $2) FROM head WHERE id = 1 AND seq >= $3";
+pub(crate) const SYNC: &str = "INSERT INTO synced (instance, seq) VALUES ($1, $2) \
+    ON CONFLICT (instance) DO UPDATE SET seq = excluded.seq";
 const KEEP_DELIVERIES: &str = "INSERT INTO delivery \
     (seq, source, message, sender, received_at, body, headers) \
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], \
-    $6::bytea[], $7::text[])";
+    SELECT unnest($1::bigint[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), \
+    unnest($5::bigint[]), unnest($6::bytea[]), unnest($7::text[])";
 const KEEP_PENDING: &str = "INSERT INTO pending (seq, receiver) \
-    SELECT k, $2 FROM unnest($1::bigint[]) AS k";
+    SELECT unnest($1::bigint[]), $2::bigint";
 const DECIDE: &str = "DELETE FROM pending WHERE seq = ANY($1::bigint[])";
 const OPEN_INCIDENTS: &str = "INSERT INTO incident (id, alarm, opened_seq, closed_seq, holder) \
     SELECT k.*, $5 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS k \
@@ -437,6 +511,9 @@ const ALL: &[&str] = &[
     KEEP_ENTRIES,
     MOVE_HEAD,
     NOTIFY,
+    NOTIFY_BEHIND,
+    SYNC,
+    KEEP_RECEIVED,
     KEEP_DELIVERIES,
     KEEP_PENDING,
     DECIDE,

@@ -39,6 +39,7 @@ impl Member {
         client.batch_execute(BEGIN).await?;
         client.query_one(LOCK_HEAD, &[]).await?;
         client.execute(CLEAN_UP, &[&CLEANED_MAX]).await?;
+        client.execute(FORGET_SYNCED, &[&CLEANED_MAX]).await?;
         client.batch_execute("COMMIT").await?;
         let nobody = Self::nobody(config);
         let row = client.query_one(REGISTER, &[&nobody.name, &nobody.version]).await?;
@@ -112,6 +113,9 @@ const CLEAN_UP: &str = "DELETE FROM instance \
     AND NOT EXISTS (SELECT 1 FROM pending WHERE receiver = gone.number) \
     AND NOT EXISTS (SELECT 1 FROM incident WHERE holder = gone.number AND closed_seq IS NULL) \
     ORDER BY gone.number LIMIT $1)";
+/// Of instances that were removed.
+const FORGET_SYNCED: &str = "DELETE FROM synced WHERE instance IN (SELECT instance FROM synced \
+    WHERE NOT EXISTS (SELECT 1 FROM instance WHERE number = synced.instance) LIMIT $1)";
 const REGISTER: &str = "WITH next AS \
     (UPDATE head SET instances = instances + 1 WHERE id = 1 RETURNING instances AS number) \
     INSERT INTO instance (number, name, version, since, until) \

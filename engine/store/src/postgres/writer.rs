@@ -11,8 +11,9 @@ use untoil_model::{Hash, Seq};
 use super::config::PostgresConfig;
 use super::connect::{Purpose, Session, Target};
 use super::fault::Fault;
-use super::group::{Job, Judge};
-use super::rows::{self, Statements};
+use super::group::{self, Job, Judge};
+use super::receives::{self, End};
+use super::rows::{self, Ending, Statements};
 use super::sharing::Member;
 
 /// How many writes one commit carries: beyond it, throughput no longer grows and latency does.
@@ -30,6 +31,12 @@ const TRIES_MAX: u32 = 5;
 const LOOKS_MAX: Duration = Duration::from_secs(6);
 const LOOK_PAUSE: Duration = Duration::from_millis(150);
 
+/// For how many groups it counts that somebody else writes, after each one behind which somebody had.
+const SHARED_FOR: u32 = 32;
+
+/// For how many groups deliveries are looked up before they are written, after one that was kept before.
+const CAREFUL_FOR: u32 = 16;
+
 /// The writing task's state.
 pub(crate) struct Writer {
     target: Target,
@@ -38,6 +45,35 @@ pub(crate) struct Writer {
     /// About how many deliveries wait; see [`follower`](super::follower).
     waiting: Arc<AtomicI64>,
     me: Arc<Member>,
+    known: Known,
+}
+
+/// What the last groups have taught.
+#[derive(Debug, Default)]
+struct Known {
+    /// Where this instance has left the end of the chain.
+    end: Option<End>,
+    /// For how many more groups somebody else is taken to write.
+    shared: u32,
+    /// For how many more groups deliveries are taken to come twice.
+    careful: u32,
+}
+
+impl Known {
+    /// The end was found there, under the lock.
+    fn found(&mut self, end: End) {
+        match self.end {
+            Some(left) if left == end => self.shared = self.shared.saturating_sub(1),
+            Some(_) => self.shared = SHARED_FOR,
+            // Whoever wrote last may not have it on the disk.
+            None => self.shared = self.shared.max(1),
+        }
+        self.end = Some(end);
+    }
+
+    fn ending(&self) -> Ending {
+        if self.shared > 0 { Ending::Behind } else { Ending::Synced }
+    }
 }
 
 /// A session with its prepared statements.
@@ -71,7 +107,14 @@ impl Writer {
         let registering = Member::register(&session.client, config);
         let me = Arc::new(target.within(registering).await?);
         let statements = target.within(Statements::prepare(&session.client)).await?;
-        Ok(Self { target, session: Some(Open { session, statements }), head, waiting, me })
+        Ok(Self {
+            target,
+            session: Some(Open { session, statements }),
+            head,
+            waiting,
+            me,
+            known: Known::default(),
+        })
     }
 
     /// Who this instance is.
@@ -89,45 +132,53 @@ impl Writer {
             jobs.sort_by_key(|job| !job.is_about_sharing());
             while !jobs.is_empty() {
                 size = size.min(jobs.len());
-                size = self.settle_some(&mut jobs, size).await;
+                size = self.settle_some(&mut jobs, size, &mut queue).await;
             }
         }
     }
 
     /// Settles at least one of the first `size` jobs, or says how many to take instead.
-    async fn settle_some(&mut self, jobs: &mut Vec<Job>, size: usize) -> usize {
+    async fn settle_some(
+        &mut self,
+        jobs: &mut Vec<Job>,
+        size: usize,
+        queue: &mut mpsc::Receiver<Job>,
+    ) -> usize {
         let mut tries = 1;
         loop {
-            let fault = match self.group(&mut jobs[..size]).await {
+            let fault = match self.group(jobs, size, queue).await {
                 Ok(done) => {
                     jobs.drain(..done).for_each(|job| job.settle(Ok(())));
                     return size;
                 }
                 Err(Failed::Unwritten(fault)) => fault,
-                // Without an entry there is nothing to look for; what was only read stays true.
+                // Without an entry there is nothing to look for, and what was read of others may not be
+                // on the disk.
                 Err(Failed::Unknown(fault, done, None)) => {
-                    self.fail(jobs.drain(..done), &fault, Job::is_step);
+                    self.fail(jobs.drain(..done), &fault);
                     return size;
                 }
                 Err(Failed::Unknown(fault, done, Some(end))) => match self.look(end).await {
                     Some(true) => {
+                        self.known.end = Some(end);
                         self.tell(end.0);
                         jobs.drain(..done).for_each(|job| job.settle(Ok(())));
                         return size;
                     }
                     Some(false) => fault,
                     None => {
-                        self.fail(jobs.drain(..done), &fault, |_| true);
+                        self.fail(jobs.drain(..done), &fault);
                         return size;
                     }
                 },
             };
-            jobs[..size].iter_mut().for_each(Job::take_back);
+            self.known.end = None;
+            jobs.iter_mut().for_each(Job::take_back);
             if matches!(fault, Fault::OfOne(_)) && size > 1 {
                 return 1;
             }
             if !fault.may_pass() || tries >= TRIES_MAX {
-                self.fail(jobs.drain(..size), &fault, |_| true);
+                self.fail(jobs.drain(..size), &fault);
                 return size;
             }
             tracing::warn!(error = %fault, tries, "the journal tries a group again");
@@ -135,45 +186,146 @@ impl Writer {
         }
     }
 
-    /// Tells those of a group that failed so, and the others that they are done.
-    fn fail(&self, jobs: impl Iterator<Item = Job>, fault: &Fault, failed: impl Fn(&Job) -> bool) {
+    /// Tells a group that it is not known to be written.
+    fn fail(&self, jobs: impl Iterator<Item = Job>, fault: &Fault) {
         tracing::error!(error = %fault, "the journal could not write");
         let error = fault.told(&self.target.schema);
-        for job in jobs {
-            let result = if failed(&job) { Err(error.clone()) } else { Ok(()) };
-            job.settle(result);
+        jobs.for_each(|job| job.settle(Err(error.clone())));
+    }
+
+    /// One transaction: as many of the first `size` jobs as fit, and of those that have come meanwhile.
+    async fn group(
+        &mut self,
+        jobs: &mut Vec<Job>,
+        size: usize,
+        queue: &mut mpsc::Receiver<Job>,
+    ) -> Result<usize, Failed> {
+        self.open().await?;
+        if self.known.careful == 0 && jobs[..size].iter().all(Job::is_receive) {
+            let kept = match self.known.end {
+                Some(end) if self.known.shared == 0 => {
+                    self.keep_alone(end, &mut jobs[..size]).await?
+                }
+                Some(_) | None => self.keep_locked(jobs, size, queue).await?,
+            };
+            if let Some(done) = kept {
+                return Ok(done);
+            }
+            jobs.iter_mut().for_each(Job::take_back);
+        }
+        self.judge_all(&mut jobs[..size]).await
+    }
+
+    /// Keeps deliveries behind the end as it is known: one round trip. `None` when nothing was written,
+    /// because it is elsewhere, or something was kept before.
+    async fn keep_alone(&mut self, end: End, jobs: &mut [Job]) -> Result<Option<usize>, Failed> {
+        let Some(open) = &self.session else { return Err(gone().into()) };
+        let judge = judged_unread(end, jobs);
+        let with = (&open.session.client, open.statements.get(receives::KEEP_RECEIVED));
+        let kept = receives::keep(with, &self.me, (end, Ending::Synced), &judge, jobs);
+        let result = match self.target.clone().within(kept).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.known.shared = SHARED_FOR;
+                return Ok(None);
+            }
+            Err(fault) => Err(unsettled(fault)),
+        };
+        let concluded = self.conclude(result, (jobs.len(), &judge)).await;
+        self.or_careful(concluded).await
+    }
+
+    /// The same under the lock, where others write: whatever has come while it was waited for goes along.
+    async fn keep_locked(
+        &mut self,
+        jobs: &mut Vec<Job>,
+        size: usize,
+        queue: &mut mpsc::Receiver<Job>,
+    ) -> Result<Option<usize>, Failed> {
+        let target = self.target.clone();
+        let Some(open) = &self.session else { return Err(gone().into()) };
+        let locked = rows::lock(&open.session.client, &open.statements);
+        let end = match target.within(locked).await {
+            Ok(end) => end,
+            Err(fault) => {
+                self.roll_back(&fault).await;
+                return Err(fault.into());
+            }
+        };
+        self.known.found(end);
+        let done = if size == jobs.len() { top_up(jobs, queue) } else { size };
+        let judge = judged_unread(end, &mut jobs[..done]);
+        let ending = self.known.ending();
+        let kept = async { Ok(kept(open, &self.me, (end, ending), &judge, &jobs[..done]).await) };
+        let result =
+            target.within(kept).await.unwrap_or_else(|silent| Err(Unsettled::Lost(silent)));
+        let concluded = self.conclude(result, (done, &judge)).await;
+        self.or_careful(concluded).await
+    }
+
+    /// Deliveries of which one was refused may have been kept before: they are judged on what is kept.
+    async fn or_careful(
+        &mut self,
+        concluded: Result<usize, Failed>,
+    ) -> Result<Option<usize>, Failed> {
+        match concluded {
+            Ok(done) => Ok(Some(done)),
+            Err(Failed::Unwritten(Fault::OfOne(_))) => {
+                self.known.careful = CAREFUL_FOR;
+                self.open().await?;
+                Ok(None)
+            }
+            Err(failed @ (Failed::Unwritten(_) | Failed::Unknown(..))) => Err(failed),
         }
     }
 
-    /// One transaction: as many of `jobs` as fit.
-    async fn group(&mut self, jobs: &mut [Job]) -> Result<usize, Failed> {
+    /// Judges and writes any requests, on what the transaction has read.
+    async fn judge_all(&mut self, jobs: &mut [Job]) -> Result<usize, Failed> {
         let target = self.target.clone();
-        self.open().await?;
-        let Some(open) = &self.session else { return Err(Fault::Lost("it is gone".into()).into()) };
+        let Some(open) = &self.session else { return Err(gone().into()) };
         let judged = target.within(judged(open, &self.me, jobs)).await;
-        let (done, judge) = match judged {
+        let (done, from, judge) = match judged {
             Ok(judged) => judged,
             Err(fault) => {
                 self.roll_back(&fault).await;
                 return Err(fault.into());
             }
         };
-        let end = judge.entries.last().map(|entry| (judge.end.0, entry.hash));
-        let written = async { Ok(written(open, &self.me, &judge, &jobs[..done]).await) };
-        match target.within(written).await.unwrap_or_else(|silent| Err(Unsettled::Lost(silent))) {
-            Ok(()) => {}
+        self.known.found(from);
+        let ending = self.known.ending();
+        let written = async { Ok(written(open, &self.me, &judge, &jobs[..done], ending).await) };
+        let result =
+            target.within(written).await.unwrap_or_else(|silent| Err(Unsettled::Lost(silent)));
+        let concluded = self.conclude(result, (done, &judge)).await?;
+        let seen = jobs[..done].iter().any(Job::is_seen);
+        let careful = self.known.careful.saturating_sub(1);
+        self.known.careful = if seen { CAREFUL_FOR } else { careful };
+        Ok(concluded)
+    }
+
+    /// Takes note of what became of a group of `done` requests.
+    async fn conclude(
+        &mut self,
+        result: Result<(), Unsettled>,
+        (done, judge): (usize, &Judge),
+    ) -> Result<usize, Failed> {
+        match result {
+            Ok(()) => {
+                self.known.end = Some(judge.end);
+                self.waiting.fetch_add(judge.waiting(), Ordering::Relaxed);
+                self.tell(judge.end.0);
+                Ok(done)
+            }
             Err(Unsettled::Refused(fault)) => {
                 self.roll_back(&fault).await;
-                return Err(fault.into());
+                Err(fault.into())
             }
             Err(Unsettled::Lost(fault)) => {
                 self.session = None;
-                return Err(Failed::Unknown(fault, done, end));
+                let end = judge.entries.last().map(|entry| (judge.end.0, entry.hash));
+                Err(Failed::Unknown(fault, done, end))
             }
         }
-        self.waiting.fetch_add(judge.waiting(), Ordering::Relaxed);
-        self.tell(judge.end.0);
-        Ok(done)
     }
 
     fn tell(&self, end: Seq) {
@@ -227,14 +379,43 @@ impl Writer {
 
     async fn look_once(&self, end: (Seq, Hash)) -> Result<bool, Fault> {
         let session = self.target.session(Purpose::Write).await?;
-        self.target.within(rows::has(&session.client, end)).await
+        self.target.within(rows::has(&session.client, &self.me, end)).await
     }
 }
 
-/// Begins a group's transaction, and judges as many of `jobs` as fit.
-async fn judged(open: &Open, me: &Member, jobs: &mut [Job]) -> Result<(usize, Judge), Fault> {
+/// What is said where a session must be and is not.
+fn gone() -> Fault {
+    Fault::Lost("it is gone".into())
+}
+
+/// Takes along deliveries that have come meanwhile; says how many of `jobs` are now a group.
+fn top_up(jobs: &mut Vec<Job>, queue: &mut mpsc::Receiver<Job>) -> usize {
+    while jobs.len() < GROUP_MAX {
+        let Ok(job) = queue.try_recv() else { break };
+        let fits = job.is_receive();
+        jobs.push(job);
+        if !fits {
+            // It comes first in the next group.
+            return jobs.len() - 1;
+        }
+    }
+    jobs.len()
+}
+
+/// Judges deliveries as if none of them were kept before: the index says when one was.
+fn judged_unread(end: End, jobs: &mut [Job]) -> Judge {
+    let mut judge = Judge::new(end, group::Known::default());
+    for job in jobs {
+        judge.judge(job);
+    }
+    judge
+}
+
+/// Begins a group's transaction, and judges as many of `jobs` as fit. Says where the end was.
+async fn judged(open: &Open, me: &Member, jobs: &mut [Job]) -> Result<(usize, End, Judge), Fault> {
     let client = &open.session.client;
     let mut judge = Box::pin(rows::begin(client, &open.statements, me, jobs)).await?;
+    let from = judge.end;
     let mut done = 0;
     for job in jobs.iter_mut() {
         judge.judge(job);
@@ -243,7 +424,7 @@ async fn judged(open: &Open, me: &Member, jobs: &mut [Job]) -> Result<(usize, Ju
             break;
         }
     }
-    Ok((done, judge))
+    Ok((done, from, judge))
 }
 
 /// How writing and committing ended otherwise than well.
@@ -254,20 +435,64 @@ enum Unsettled {
     Lost(Fault),
 }
 
-/// Writes what was judged and commits it: one round trip, for everybody else waits meanwhile.
-///
-/// The commit is sent behind what is written without waiting for it. Where a statement fails the
-/// server makes a rollback of the commit, so what it has refused was not written; but a connection
-/// that is lost in the middle of writing may have committed.
-async fn written(open: &Open, me: &Member, judge: &Judge, jobs: &[Job]) -> Result<(), Unsettled> {
+/// What a statement's failure says of what it was to write.
+fn unsettled(fault: Fault) -> Unsettled {
+    match fault {
+        Fault::Again(_) | Fault::OfOne(_) | Fault::Refused(_) => Unsettled::Refused(fault),
+        Fault::Unreachable(_) | Fault::Lost(_) | Fault::Broken(_) => Unsettled::Lost(fault),
+    }
+}
+
+/// Writes deliveries behind the end that is locked, and commits them: one round trip.
+async fn kept(
+    open: &Open,
+    me: &Member,
+    (from, ending): (End, Ending),
+    judge: &Judge,
+    jobs: &[Job],
+) -> Result<(), Unsettled> {
     let client = &open.session.client;
-    let write = async {
-        let write = Box::pin(rows::write(client, &open.statements, me, judge, jobs));
-        write.await.map_err(|fault| match fault {
-            Fault::Again(_) | Fault::OfOne(_) | Fault::Refused(_) => Unsettled::Refused(fault),
-            Fault::Unreachable(_) | Fault::Lost(_) | Fault::Broken(_) => Unsettled::Lost(fault),
-        })
+    let before = async {
+        match ending {
+            Ending::Synced => Ok::<_, Fault>(()),
+            Ending::Behind => Ok(client.batch_execute(rows::BEHIND).await?),
+        }
     };
+    let with = (client, open.statements.get(receives::KEEP_RECEIVED));
+    let keep = receives::keep(with, me, (from, ending), judge, jobs);
+    let write = async {
+        let ((), kept) = tokio::try_join!(biased; before, keep)?;
+        if kept { Ok(()) } else { Err(Fault::Refused("the end moved under the lock".into())) }
+    };
+    committed(open, me, (judge.end.0, ending), write).await
+}
+
+/// Writes what was judged and commits it: one round trip, for everybody else waits meanwhile.
+async fn written(
+    open: &Open,
+    me: &Member,
+    judge: &Judge,
+    jobs: &[Job],
+    ending: Ending,
+) -> Result<(), Unsettled> {
+    let with = (&open.session.client, &open.statements);
+    let write = Box::pin(rows::write(with, me, judge, jobs, ending));
+    committed(open, me, (judge.end.0, ending), write).await
+}
+
+/// Sends the commit behind what is written without waiting for it.
+///
+/// Where a statement fails the server makes a rollback of the commit, so what it has refused was not
+/// written; but a connection that is lost in the middle of writing may have committed. What was
+/// committed and is not known to be on the disk is lost, too, until it is looked for.
+async fn committed(
+    open: &Open,
+    me: &Member,
+    (end, ending): (Seq, Ending),
+    write: impl Future<Output = Result<(), Fault>>,
+) -> Result<(), Unsettled> {
+    let client = &open.session.client;
+    let write = async { write.await.map_err(unsettled) };
     let commit = async {
         client.batch_execute("COMMIT").await.map_err(|error| match Fault::from(error) {
             // The server says that it rolled back.
@@ -279,7 +504,24 @@ async fn written(open: &Open, me: &Member, judge: &Judge, jobs: &[Job]) -> Resul
             | Fault::Broken(_)) => Unsettled::Lost(fault),
         })
     };
+    let sync = async {
+        match ending {
+            Ending::Synced => Ok(()),
+            Ending::Behind => {
+                let sync = open.statements.get(rows::SYNC);
+                rows::sync(client, sync, me, end).await.map_err(Unsettled::Lost)
+            }
+        }
+    };
+    let notify = async {
+        if ending == Ending::Behind {
+            let told = rows::notify_behind(client, &open.statements, me, end).await;
+            // The others look by themselves, too.
+            told.unwrap_or_else(|error| tracing::debug!(error = %error, "nobody was notified"));
+        }
+        Ok(())
+    };
     // `biased`: they are sent, and answered, in this order.
-    tokio::try_join!(biased; write, commit)?;
+    tokio::try_join!(biased; write, commit, sync, notify)?;
     Ok(())
 }

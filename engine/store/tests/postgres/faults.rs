@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use untoil_journal::Journal;
+use untoil_journal::{Journal, Receipt};
+use untoil_model::Seq;
 use untoil_store::postgres::{PostgresConfig, PostgresJournal};
 
 use super::load::Load;
 use super::server::Server;
-use super::{LOOKS_MAX, append_until_kept, assert_whole, count, open, paused};
+use super::{LOOKS_MAX, PAUSE, append_until_kept, assert_whole, count, delivery, open, paused};
 
 async fn two(config: &PostgresConfig) -> [Arc<PostgresJournal>; 2] {
     [open(config).await, open(config).await]
@@ -170,5 +171,84 @@ async fn a_server_that_takes_no_writes_is_unavailable_and_can_be_read_until_it_t
     assert!(count(&*journal, "before").await == 1);
     read_only("off").await;
     append_until_kept(&*journal, "after").await;
+    assert_whole(&*journal).await;
+}
+
+/// Waits until commits wait for a standby that is not there.
+async fn lose_standby(client: &tokio_postgres::Client) {
+    client.batch_execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await.unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    for n in 0..LOOKS_MAX {
+        let commit = format!("CREATE TABLE public.waits_{n} ()");
+        if tokio::time::timeout(Duration::from_secs(1), client.batch_execute(&commit))
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+    panic!("no commit waits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_acknowledged_or_told_before_the_standby_has_it() {
+    let Some(server) = Server::own().await else { return };
+    let config =
+        PostgresConfig { statement_timeout: Duration::from_millis(500), ..server.fresh().await };
+    let instances = two(&config).await;
+    let mut last = Seq::START;
+    // They take turns, so each knows that another writes.
+    for n in 0..8 {
+        let receipt = instances[n % 2].receive(delivery(&n.to_string())).await.unwrap();
+        let Receipt::Stored(seq) = receipt else { panic!("{receipt:?}") };
+        last = seq;
+    }
+    for instance in &instances {
+        instance.head().wait_for(|head| *head == last).await.unwrap();
+    }
+    lose_standby(&server.ready().await).await;
+    let [one, other] = &instances;
+    let first = one.receive(delivery("first"));
+    let second = async {
+        // It finds the first one committed, and must not say so.
+        let client = server.ready().await;
+        let find = format!("SELECT 1 FROM {}.delivery WHERE message = 'first'", config.schema);
+        let mut looks = 0;
+        while client.query_opt(&find, &[]).await.unwrap().is_none() {
+            looks += 1;
+            assert!(looks < LOOKS_MAX, "the row is held while the standby is waited for");
+            tokio::time::sleep(PAUSE).await;
+        }
+        other.receive(delivery("first")).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert!(first.is_err() && second.is_err(), "{first:?}, {second:?}");
+    assert_eq!([*one.head().borrow(), *other.head().borrow()], [last, last]);
+    let client = server.ready().await;
+    client.batch_execute("ALTER SYSTEM RESET synchronous_standby_names").await.unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    append_until_kept(&**one, "with a standby again").await;
+    assert_eq!(other.receive(delivery("first")).await.unwrap(), Receipt::Seen);
+    assert_whole(&**other).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_instance_alone_acknowledges_nothing_before_the_standby_has_it() {
+    let Some(server) = Server::own().await else { return };
+    let config =
+        PostgresConfig { statement_timeout: Duration::from_millis(500), ..server.fresh().await };
+    let journal = open(&config).await;
+    for n in 0..3 {
+        journal.receive(delivery(&n.to_string())).await.unwrap();
+    }
+    lose_standby(&server.ready().await).await;
+    let said = journal.receive(delivery("alone")).await;
+    assert!(said.is_err(), "{said:?}");
+    assert_eq!(*journal.head().borrow(), Seq(3));
+    let client = server.ready().await;
+    client.batch_execute("ALTER SYSTEM RESET synchronous_standby_names").await.unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    append_until_kept(&*journal, "with a standby again").await;
+    assert_eq!(journal.receive(delivery("alone")).await.unwrap(), Receipt::Seen);
     assert_whole(&*journal).await;
 }

@@ -176,6 +176,32 @@ async fn a_commit_whose_answer_is_lost_is_looked_for_and_written_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn deliveries_that_come_again_are_seen_and_those_beside_them_are_kept_once() {
+    let Some(server) = Server::shared().await else { return };
+    let config = server.fresh().await;
+    let instances = [open(&config).await, open(&config).await];
+    let mut senders = JoinSet::new();
+    for sender in 0..24 {
+        let journal = Arc::clone(&instances[sender % 2]);
+        senders.spawn(async move {
+            let mut stored = 0;
+            for n in 0..20 {
+                // Each is sent by three, at about the same time and on both instances.
+                let receipt = journal.receive(delivery(&format!("{}/{n}", sender / 3))).await;
+                stored += u64::from(matches!(receipt.unwrap(), Receipt::Stored(_)));
+            }
+            stored
+        });
+    }
+    let stored: u64 = senders.join_all().await.into_iter().sum();
+    assert_eq!(stored, 8 * 20);
+    let heads = instances.each_ref().map(|instance| *instance.head().borrow());
+    assert_eq!(heads[0].max(heads[1]), Seq(8 * 20));
+    assert_eq!(instances[0].pending(1_000).await.unwrap().len(), 8 * 20);
+    assert_whole(&*instances[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_server_that_does_not_answer_in_time_is_unavailable_and_the_queue_is_bounded() {
     let Some(server) = Server::shared().await else { return };
     let config =

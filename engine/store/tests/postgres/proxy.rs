@@ -57,8 +57,8 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, asked: Arc<Mutex<Cu
         tokio::select! {
             got = client.read(&mut up) => {
                 let Some(bytes) = got.ok().filter(|n| *n > 0).map(|n| &up[..n]) else { return };
-                let commits = bytes.windows(7).any(|window| window == b"COMMIT\0");
-                let cut = if commits {
+                let ends = commits(bytes);
+                let cut = if ends.is_some() {
                     let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
                     std::mem::replace(&mut *asked, Cut::Never)
                 } else {
@@ -73,7 +73,7 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, asked: Arc<Mutex<Cu
                 if cut == Cut::After {
                     // Its answer is read, so it has committed, and goes nowhere.
                     let mut answer = Vec::new();
-                    while !answer.windows(7).any(|window| window == b"COMMIT\0") {
+                    while !ends.is_some_and(|end| holds(&answer, end)) {
                         if !server.read_buf(&mut answer).await.is_ok_and(|n| n > 0) {
                             return;
                         }
@@ -89,4 +89,17 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, asked: Arc<Mutex<Cu
             }
         }
     }
+}
+
+/// What the server answers when it has committed, if a commit is asked for: one of a transaction, or of
+/// the one statement that keeps deliveries.
+fn commits(bytes: &[u8]) -> Option<&'static [u8]> {
+    if holds(bytes, b"COMMIT\0") {
+        return Some(b"COMMIT\0");
+    }
+    holds(bytes, b"\"received\"").then_some(b"SELECT 1\0")
+}
+
+fn holds(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }

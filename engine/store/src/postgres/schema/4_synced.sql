@@ -1,0 +1,3 @@
+-- Who gives up the lock of `head` before its commit is on the disk changes its own row here afterwards,
+-- in a commit that waits for the disk: what stands before it is on the disk then, too.
+CREATE TABLE synced (instance BIGINT PRIMARY KEY, seq BIGINT NOT NULL);
