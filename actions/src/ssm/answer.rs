@@ -13,6 +13,9 @@ const EXCERPT_MAX: usize = 1_500;
 
 /// How an ended command ended; `None` while it goes on.
 pub(super) fn outcome(command: &Command) -> Option<StepOutcome> {
+    if command.state == CommandState::Going {
+        return None;
+    }
     let result = result(&command.stdout);
     Some(match command.state {
         CommandState::Going => return None,
