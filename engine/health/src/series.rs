@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -122,29 +123,52 @@ impl Register {
 struct Series<const N: usize, M, C = fn() -> M> {
     labels: [&'static str; N],
     family: Family<Labels<N>, M, C>,
-    /// How many there are, at most [`SERIES_MAX`] and as many more as were made at the same time.
-    n: AtomicUsize,
+    /// Each by its values, in their order: they are looked up for every entry, and their labels need
+    /// not be made anew for that. At most [`SERIES_MAX`].
+    known: RwLock<Vec<([Box<str>; N], M)>>,
 }
 
-impl<const N: usize, M, C: MetricConstructor<M>> Series<N, M, C> {
+impl<const N: usize, M: Clone, C: MetricConstructor<M>> Series<N, M, C> {
     fn new(labels: [&'static str; N], family: Family<Labels<N>, M, C>) -> Self {
-        Self { labels, family, n: AtomicUsize::new(0) }
+        Self { labels, family, known: RwLock::default() }
     }
 
     /// Reaches a series, or the one for all others when there are too many.
     fn reach(&self, values: [&str; N], reach: impl Fn(&M)) {
-        let labels: Labels<N> =
-            std::array::from_fn(|n| (self.labels[n], Cow::Owned(cut(values[n]).to_owned())));
-        if let Some(series) = self.family.get(&labels) {
-            return reach(&series);
+        let values = values.map(cut);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(place) = place(&known, values) {
+            return reach(&known[place].1);
         }
-        if self.n.load(Ordering::Relaxed) < SERIES_MAX {
-            self.n.fetch_add(1, Ordering::Relaxed);
-            return reach(&self.family.get_or_create(&labels));
-        }
-        let others = labels.map(|(label, _)| (label, Cow::Borrowed(OTHERS)));
-        reach(&self.family.get_or_create(&others));
+        drop(known);
+        reach(&self.make(values));
     }
+
+    fn make(&self, values: [&str; N]) -> M {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let place = match place(&known, values) {
+            // Somebody else has made it meanwhile.
+            Ok(place) => return known[place].1.clone(),
+            Err(place) => place,
+        };
+        if known.len() >= SERIES_MAX {
+            let others = self.labels.map(|label| (label, Cow::Borrowed(OTHERS)));
+            return self.family.get_or_create(&others).clone();
+        }
+        let labels: Labels<N> =
+            std::array::from_fn(|n| (self.labels[n], Cow::Owned(values[n].to_owned())));
+        let series = self.family.get_or_create(&labels).clone();
+        known.insert(place, (values.map(Box::from), series.clone()));
+        series
+    }
+}
+
+/// Where the series with these values is, or would be.
+fn place<const N: usize, M>(
+    known: &[([Box<str>; N], M)],
+    values: [&str; N],
+) -> Result<usize, usize> {
+    known.binary_search_by(|(known, _)| known.iter().map(|value| &**value).cmp(values))
 }
 
 /// As much of a value as is kept.
