@@ -192,6 +192,9 @@ impl Run {
     /// When the last step finished.
     #[must_use]
     pub fn finished_at(&self) -> Option<Timestamp> {
-        self.results().last().map(|result| result.at)
+        self.steps.iter().rev().find_map(|(_, progress)| match progress {
+            Progress::Finished { at, .. } => Some(*at),
+            Progress::Waiting | Progress::Started { .. } | Progress::Sent { .. } => None,
+        })
     }
 }
