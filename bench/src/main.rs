@@ -47,7 +47,6 @@ const PARTS: [&str; 10] = [
 ];
 
 fn main() -> Result<()> {
-    untoil_sandbox::MeteredAlloc::share_heaps();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -3,8 +3,13 @@
 //! Rhai's own limits count elements, not bytes, and miss some containers; this counts what the
 //! allocator really gave. It must never allocate, fail or panic itself.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
+
+#[cfg(not(target_os = "linux"))]
+use std::alloc::System as Given;
+#[cfg(target_os = "linux")]
+use tikv_jemallocator::Jemalloc as Given;
 
 thread_local! {
     // `const` and without a destructor: reading them inside the allocator neither allocates nor
@@ -13,7 +18,7 @@ thread_local! {
     static BASE: Cell<isize> = const { Cell::new(0) };
 }
 
-/// The system's allocator, counting bytes per thread.
+/// jemalloc, or the system's allocator where that is not Linux, counting bytes per thread.
 ///
 /// A binary that runs rules installs it once; without it [`crate::Sandbox::start`] refuses:
 ///
@@ -35,12 +40,12 @@ fn signed(size: usize) -> isize {
 }
 
 #[expect(unsafe_code, reason = "only an allocator can count bytes, and `GlobalAlloc` is unsafe")]
-// SAFETY: every call is passed on unchanged to `System`, which keeps the contract of `GlobalAlloc`;
+// SAFETY: every call is passed on unchanged to `Given`, which keeps the contract of `GlobalAlloc`;
 // counting beside it touches thread-local cells only, and neither allocates nor unwinds.
 unsafe impl GlobalAlloc for MeteredAlloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps `alloc`'s contract, which is `System`'s.
-        let given = unsafe { System.alloc(layout) };
+        // SAFETY: the caller keeps `alloc`'s contract, which is `Given`'s.
+        let given = unsafe { Given.alloc(layout) };
         if !given.is_null() {
             count(signed(layout.size()));
         }
@@ -49,7 +54,7 @@ unsafe impl GlobalAlloc for MeteredAlloc {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as in `alloc`.
-        let given = unsafe { System.alloc_zeroed(layout) };
+        let given = unsafe { Given.alloc_zeroed(layout) };
         if !given.is_null() {
             count(signed(layout.size()));
         }
@@ -58,13 +63,13 @@ unsafe impl GlobalAlloc for MeteredAlloc {
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         count(-signed(layout.size()));
-        // SAFETY: the caller hands back what `System` gave, with the same layout.
-        unsafe { System.dealloc(at, layout) };
+        // SAFETY: the caller hands back what `Given` gave, with the same layout.
+        unsafe { Given.dealloc(at, layout) };
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as in `dealloc`; `size` is valid by the caller's contract.
-        let given = unsafe { System.realloc(at, layout, size) };
+        let given = unsafe { Given.realloc(at, layout, size) };
         if !given.is_null() {
             count(signed(size) - signed(layout.size()));
         }
@@ -72,44 +77,28 @@ unsafe impl GlobalAlloc for MeteredAlloc {
     }
 }
 
-/// Two at least, so that one thread's long work in its heap does not stop all others; four at most,
-/// since each keeps what is free in it, and scripts run on few threads.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const HEAPS: std::ops::RangeInclusive<std::ffi::c_int> = 2..=4;
-
-/// As many heaps as there are processors for us, within bounds.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn heaps() -> std::ffi::c_int {
-    let processors = std::thread::available_parallelism();
-    let processors = processors.ok().and_then(|n| n.get().try_into().ok());
-    processors.unwrap_or(*HEAPS.start()).clamp(*HEAPS.start(), *HEAPS.end())
+impl MeteredAlloc {
+    /// Gives the pages in which nothing is held back to the system, where the allocator keeps them.
+    /// Takes milliseconds after a storm of alarms; microseconds again soon after. What other threads
+    /// keep for themselves is not in it: a few KiB each.
+    pub fn give_back() {
+        #[cfg(target_os = "linux")]
+        for word in [c"thread.tcache.flush", c"arena.4096.purge"] {
+            tell(word);
+        }
+    }
 }
 
-impl MeteredAlloc {
-    /// Makes the system's allocator share a few heaps among all threads, where it can. To be called
-    /// before other threads start: glibc gives each thread a heap, eight for each processor at most.
-    pub fn share_heaps() {
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        let heaps = heaps();
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        #[expect(unsafe_code, reason = "how the allocator works can be set only in its own words")]
-        // SAFETY: mallopt(3) takes two numbers and may be called at any time.
-        unsafe {
-            libc::mallopt(libc::M_ARENA_MAX, heaps);
-        }
-    }
-
-    /// Gives the pages in which nothing is held back to the system, where the allocator keeps them.
-    /// Takes milliseconds after a storm of alarms, in which no other thread gets memory of the same
-    /// heap; microseconds again soon after.
-    pub fn give_back() {
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        #[expect(unsafe_code, reason = "only the allocator knows what is free")]
-        // SAFETY: malloc_trim(3) is safe to call from any thread, and touches only what is free.
-        unsafe {
-            libc::malloc_trim(0);
-        }
-    }
+/// Tells jemalloc to do something (jemalloc(3), "MALLCTL NAMESPACE"; 4096 stands for all arenas).
+/// Whether it knew the word.
+#[cfg(target_os = "linux")]
+fn tell(word: &std::ffi::CStr) -> bool {
+    use std::ptr::null_mut;
+    #[expect(unsafe_code, reason = "only the allocator knows what is free")]
+    // SAFETY: the word ends with a zero, and with no places for values none is read or written.
+    let failed =
+        unsafe { tikv_jemalloc_sys::mallctl(word.as_ptr(), null_mut(), null_mut(), null_mut(), 0) };
+    failed == 0
 }
 
 /// Begins a measurement on this thread.
@@ -134,6 +123,13 @@ pub(crate) fn is_installed() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_allocator_knows_the_words_for_giving_back() {
+        assert!(tell(c"thread.tcache.flush") && tell(c"arena.4096.purge"));
+        assert!(!tell(c"no.such.word"));
+    }
 
     #[test]
     fn the_meter_follows_what_a_thread_holds() {

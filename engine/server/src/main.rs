@@ -34,7 +34,6 @@ static METER: untoil_sandbox::MeteredAlloc = untoil_sandbox::MeteredAlloc;
 const STACK_BYTES: usize = 4 << 20;
 
 fn main() -> ExitCode {
-    untoil_sandbox::MeteredAlloc::share_heaps();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(wrong) => return cli::explain(&wrong),
