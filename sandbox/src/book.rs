@@ -1,7 +1,6 @@
 //! All rules that can be asked, and which of them answer an alarm.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{FileType, Metadata};
 use std::io;
@@ -36,15 +35,20 @@ pub struct RuleBook {
 impl RuleBook {
     /// Makes a book of these rules; of two with one name the later stays.
     pub fn new(rules: impl IntoIterator<Item = Arc<Rule>>) -> Self {
-        let by_name: BTreeMap<RuleName, Arc<Rule>> =
-            rules.into_iter().map(|rule| (rule.name.clone(), rule)).collect();
-        let rules: Vec<Arc<Rule>> = by_name.into_values().collect();
-        let mut index = Index::default();
-        for (rule, at) in rules.iter().zip(0..) {
-            for matcher in &rule.manifest.on {
-                index.add(at, matcher);
+        let mut rules: Vec<Arc<Rule>> = rules.into_iter().collect();
+        rules.sort_by(|a, b| a.name.cmp(&b.name));
+        rules.dedup_by(|later, kept| {
+            let is_same = later.name == kept.name;
+            if is_same {
+                std::mem::swap(later, kept);
             }
-        }
+            is_same
+        });
+        let of_rule = |(rule, at)| {
+            let rule: &Arc<Rule> = rule;
+            rule.manifest.on.iter().map(move |matcher| (at, matcher))
+        };
+        let index = Index::of(rules.iter().zip(0..).flat_map(of_rule));
         Self { rules, index }
     }
 
@@ -213,9 +217,9 @@ fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Option<(Vec<u8>, St
         Err(error) => return Err(error),
     };
     let stamp = Stamp::of(&file.metadata()?);
-    // One byte more, so that its end is seen without growing.
-    let expected = usize::try_from(stamp.bytes).unwrap_or(bytes_max).min(bytes_max) + 1;
+    let expected = usize::try_from(stamp.bytes).unwrap_or(bytes_max).min(bytes_max + 1);
     let mut bytes = Vec::with_capacity(expected);
-    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    // It ends where the stamp says; what is added meanwhile changes the stamp.
+    file.take(expected as u64).read_to_end(&mut bytes)?;
     Ok(Some((bytes, stamp)))
 }

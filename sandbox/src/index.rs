@@ -1,11 +1,7 @@
 //! Finds the rules that answer an alarm without looking at the others.
 
-#[expect(
-    clippy::disallowed_types,
-    reason = "looked up by key only, never iterated: its order cannot show"
-)]
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash as _, Hasher};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use untoil_model::Alarm;
 
@@ -23,44 +19,57 @@ const NONE: u32 = u32::MAX;
 /// its mask. An alarm is looked up once for each mask that occurs, 16 at most, however many rules
 /// there are; then the matchers found are checked in full, so that a collision cannot match.
 ///
-/// With many rules a match takes as long as it has places in memory to visit, so each matcher is kept
-/// as what is left to look at: its exact texts as one, and the other patterns.
+/// With many rules a match takes as long as it has places in memory to visit that no cache holds. So
+/// there are three for each: a slot of four bytes, a matcher in half a cache line, and its texts. What
+/// matchers ask for beyond that is often the same, and then is kept once.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     masks: Vec<u8>,
-    /// The first matcher of each key.
-    #[expect(clippy::disallowed_types, reason = "as above")]
-    keys: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    /// The first matcher of each key, at the key's hash or in the next free slot. A power of two of
+    /// them, half of which at least is free: a search nearly always ends where it begins.
+    slots: Vec<Slot>,
     entries: Vec<Entry>,
+    /// The exact texts of all matchers, one behind the other.
+    texts: String,
+    /// What matchers ask for beyond their exact texts.
+    rests: Vec<Vec<Check>>,
 }
 
 /// How particular a matcher is: by exact texts, then by patterns.
 pub(crate) type Rank = (usize, usize);
 
+/// A matcher's number and one, below eight bits of its key's hash; zero is free.
+type Slot = u32;
+
+const FREE: Slot = 0;
+/// The bits of a slot that are a number: for more matchers than 20,000 rules have.
+const NUMBER_BITS: u32 = 24;
+
 /// A matcher of a rule.
 #[derive(Debug)]
+#[repr(align(32))] // two to a cache line, none across two
 struct Entry {
     rule: u32,
     /// The next one under the same key.
     next: u32,
-    /// The exact texts of the fields in its mask, one behind the other.
-    texts: Box<str>,
-    /// Where each of them ends; a pattern has at most 255 bytes.
+    /// Where the exact texts of the fields in its mask begin.
+    texts: u32,
+    rest: u32,
+    /// Where each of them ends, from there; a pattern has at most 255 bytes.
     ends: [u16; N_FIELDS],
     mask: u8,
     rank: (u8, u8),
-    rest: Box<[Check]>,
 }
 
 /// A pattern that the index does not know.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Check {
     of: Of,
     glob: Glob,
 }
 
 /// What a pattern is about.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Of {
     /// One of the index's fields.
     Field(usize),
@@ -70,59 +79,93 @@ enum Of {
 }
 
 impl Index {
-    /// Adds a matcher of the `rule`th rule.
-    pub(crate) fn add(&mut self, rule: u32, matcher: &Matcher) {
-        let globs = [&matcher.source, &matcher.namespace, &matcher.metric, &matcher.name];
-        let exact = globs.map(|glob| glob.as_ref().and_then(Glob::exact));
-        let (mut mask, mut texts, mut ends) = (0, String::new(), [0; N_FIELDS]);
-        for (field, text) in exact.into_iter().enumerate() {
-            mask |= u8::from(text.is_some()) << field;
-            texts.push_str(text.unwrap_or_default());
-            ends[field] = u16::try_from(texts.len()).expect("four patterns have 1020 bytes");
+    /// An index of these matchers, each with the number of its rule.
+    pub(crate) fn of<'a>(matchers: impl Iterator<Item = (u32, &'a Matcher)>) -> Self {
+        let mut index = Self::default();
+        let (mut hashes, mut rests) = (Vec::new(), BTreeMap::new());
+        for (rule, matcher) in matchers {
+            let globs = [&matcher.source, &matcher.namespace, &matcher.metric, &matcher.name];
+            let exact = globs.map(|glob| glob.as_ref().and_then(Glob::exact));
+            let begin = index.texts.len();
+            let (mut mask, mut ends) = (0, [0; N_FIELDS]);
+            for (field, text) in exact.into_iter().enumerate() {
+                mask |= u8::from(text.is_some()) << field;
+                index.texts.push_str(text.unwrap_or_default());
+                let end = index.texts.len() - begin;
+                ends[field] = u16::try_from(end).expect("four patterns have 1020 bytes");
+            }
+            if let Err(at) = index.masks.binary_search(&mask) {
+                index.masks.insert(at, mask);
+            }
+            let (exactly, open) = matcher.specificity();
+            let few = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
+            let n_rests = rests.len();
+            let rest = *rests.entry(rest(matcher, mask)).or_insert(number(n_rests));
+            hashes.push(hash(mask, exact));
+            index.entries.push(Entry {
+                rule,
+                next: NONE,
+                texts: number(begin),
+                rest,
+                ends,
+                mask,
+                rank: (few(exactly), few(open)),
+            });
         }
-        if let Err(at) = self.masks.binary_search(&mask) {
-            self.masks.insert(at, mask);
+        let mut rests: Vec<_> = rests.into_iter().collect();
+        rests.sort_unstable_by_key(|(_, at)| *at);
+        index.rests = rests.into_iter().map(|(rest, _)| rest).collect();
+        index.keep(&hashes);
+        index
+    }
+
+    /// Gives each entry its slot, or its place behind another of its key.
+    fn keep(&mut self, hashes: &[u64]) {
+        self.slots = vec![FREE; (2 * hashes.len()).next_power_of_two()];
+        for (entry, (at, hash)) in (0..).zip(hashes.iter().enumerate()) {
+            let slot = self.slot(*hash);
+            self.entries[at].next = first(self.slots[slot]);
+            assert!(entry + 1 < 1 << NUMBER_BITS, "20,000 rules have at most 64 matchers each");
+            self.slots[slot] = tag(*hash) << NUMBER_BITS | (entry + 1);
         }
-        let at = u32::try_from(self.entries.len()).expect("there are at most 20,000 rules");
-        let next = self.keys.insert(hash(mask, exact), at).unwrap_or(NONE);
-        let (exact, open) = matcher.specificity();
-        let few = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
-        self.entries.push(Entry {
-            rule,
-            next,
-            texts: texts.into(),
-            ends,
-            mask,
-            rank: (few(exact), few(open)),
-            rest: rest(matcher, mask),
-        });
+    }
+
+    /// The slot of a key, or the free one that it would get.
+    fn slot(&self, hash: u64) -> usize {
+        let last = self.slots.len() - 1;
+        let mut at = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or(0) & last;
+        while self.slots[at] != FREE && self.slots[at] >> NUMBER_BITS != tag(hash) {
+            at = (at + 1) & last;
+        }
+        at
     }
 
     /// The rules that answer an alarm, once for each of their matchers, and how particular it is.
     pub(crate) fn matching(&self, alarm: &Alarm) -> impl Iterator<Item = (Rank, u32)> {
         let texts = texts_of(alarm);
-        let firsts = self.masks.iter().filter_map(move |mask| self.keys.get(&hash(*mask, texts)));
+        let masks = self.masks.iter();
+        let firsts = masks.map(move |mask| first(self.slots[self.slot(hash(*mask, texts))]));
         let entries = firsts.flat_map(|first| {
             let entry = |at: u32| self.entries.get(at as usize);
-            std::iter::successors(entry(*first), move |found| entry(found.next))
+            std::iter::successors(entry(first), move |found| entry(found.next))
         });
-        entries.filter(move |entry| entry.matches(alarm, texts)).map(|entry| {
+        entries.filter(move |entry| self.matches(entry, alarm, texts)).map(|entry| {
             let (exact, open) = entry.rank;
             ((exact.into(), open.into()), entry.rule)
         })
     }
-}
 
-impl Entry {
-    fn matches(&self, alarm: &Alarm, texts: [Option<&str>; N_FIELDS]) -> bool {
+    fn matches(&self, entry: &Entry, alarm: &Alarm, texts: [Option<&str>; N_FIELDS]) -> bool {
+        let own = &self.texts[entry.texts as usize..];
         let mut start = 0;
-        let are_exact = texts.into_iter().zip(self.ends).enumerate().all(|(field, (text, end))| {
-            let own = &self.texts[start..usize::from(end)];
-            start = usize::from(end);
-            self.mask & (1 << field) == 0 || text == Some(own)
-        });
+        let are_exact =
+            texts.into_iter().zip(entry.ends).enumerate().all(|(field, (text, end))| {
+                let own = &own[start..usize::from(end)];
+                start = usize::from(end);
+                entry.mask & (1 << field) == 0 || text == Some(own)
+            });
         are_exact
-            && self.rest.iter().all(|Check { of, glob }| {
+            && self.rests[entry.rest as usize].iter().all(|Check { of, glob }| {
                 let value = match of {
                     Of::Field(field) => texts[*field],
                     Of::Severity => alarm.severity.as_deref(),
@@ -132,6 +175,11 @@ impl Entry {
                 value.is_some_and(|value| glob.matches(value))
             })
     }
+}
+
+/// A number of matchers, or of bytes of their texts.
+fn number(n: usize) -> u32 {
+    u32::try_from(n).expect("20,000 rules have at most 64 matchers each of 1020 bytes")
 }
 
 fn texts_of(alarm: &Alarm) -> [Option<&str>; N_FIELDS] {
@@ -144,7 +192,7 @@ fn texts_of(alarm: &Alarm) -> [Option<&str>; N_FIELDS] {
 }
 
 /// The patterns of a matcher that its key does not hold.
-fn rest(matcher: &Matcher, mask: u8) -> Box<[Check]> {
+fn rest(matcher: &Matcher, mask: u8) -> Vec<Check> {
     let globs = [&matcher.source, &matcher.namespace, &matcher.metric, &matcher.name];
     let fields = globs.into_iter().enumerate().filter(|(field, _)| mask & (1 << field) == 0);
     let fields = fields.filter_map(|(field, glob)| Some((Of::Field(field), glob.as_ref()?)));
@@ -156,24 +204,14 @@ fn rest(matcher: &Matcher, mask: u8) -> Box<[Check]> {
     all.map(|(of, glob)| Check { of, glob: glob.clone() }).collect()
 }
 
-/// The hasher of keys that are hashes already.
-#[derive(Debug, Default)]
-struct Hashed(u64);
+/// The bits of a key's hash that its slot holds; those of its place are others.
+fn tag(hash: u64) -> u32 {
+    u32::try_from(hash >> (u64::BITS - u32::BITS + NUMBER_BITS)).expect("eight bits are left")
+}
 
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
+/// The first matcher under a key; [`NONE`] for a free slot.
+fn first(slot: Slot) -> u32 {
+    (slot & ((1 << NUMBER_BITS) - 1)).wrapping_sub(1)
 }
 
 /// The key of these texts under this mask. The hasher's keys are fixed: it repeats.

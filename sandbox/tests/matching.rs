@@ -59,6 +59,23 @@ fn the_most_particular_rule_comes_first_then_the_name() {
     assert!(book.matching(&alarm("nobody", None, None, "n")).is_empty());
 }
 
+#[test]
+fn among_thousands_of_rules_an_alarm_finds_its_own() {
+    let one = rule("one", "[{ source: s, name: n }]");
+    let book = RuleBook::new((0..3000).map(|i| {
+        let mut rule = Rule::clone(&one);
+        rule.name = format!("rule-{i:04}").parse().unwrap();
+        rule.manifest.on[0].name = Some(format!("alarm-{}", i % 1500).parse().unwrap());
+        Arc::new(rule)
+    }));
+    for i in 0..1500 {
+        let found = book.matching(&alarm("s", None, None, &format!("alarm-{i}")));
+        assert_eq!(names(&found), [format!("rule-{i:04}"), format!("rule-{:04}", i + 1500)]);
+        let nobodys = alarm("s", None, None, &format!("alarm-{}", i + 1500));
+        assert!(book.matching(&nobodys).is_empty());
+    }
+}
+
 fn pattern() -> impl Strategy<Value = Option<String>> {
     prop_oneof![
         2 => Just(None),
@@ -67,13 +84,21 @@ fn pattern() -> impl Strategy<Value = Option<String>> {
     ]
 }
 
+/// Of the team that all alarms here are of, of another, or nothing.
+fn team() -> impl Strategy<Value = Option<String>> {
+    prop::sample::select(vec![None, None, Some("platform"), Some("'*form'"), Some("other")])
+        .prop_map(|team| team.map(|team| format!("{{ team: {team} }}")))
+}
+
 fn matcher() -> impl Strategy<Value = String> {
-    (pattern(), pattern(), pattern(), pattern()).prop_filter_map("matches all", |fields| {
+    let fields = (pattern(), pattern(), pattern(), pattern(), team());
+    fields.prop_filter_map("matches all", |fields| {
         let named = [
             ("source", fields.0),
             ("namespace", fields.1),
             ("metric", fields.2),
             ("name", fields.3),
+            ("labels", fields.4),
         ];
         let parts: Vec<String> = named
             .into_iter()
