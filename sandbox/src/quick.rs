@@ -4,6 +4,8 @@
 //! escapes. What is anything else, or could be, is not read here but by [`crate::yaml`], which also
 //! reads every manifest again before its rule is first asked. Places are not kept.
 
+use std::borrow::Cow;
+
 use crate::yaml::{Key, Node, Value};
 
 /// Tables in tables; deeper ones are read by the library.
@@ -15,7 +17,7 @@ const DOUBTFUL: [&str; 13] =
     ["true", "false", "null", "nan", "inf", "infinity", "y", "n", "yes", "no", "on", "off", "none"];
 
 /// Reads a manifest, if it is a plain one.
-pub(crate) fn parse(source: &str) -> Option<Node> {
+pub(crate) fn parse(source: &str) -> Option<Node<'_>> {
     let is_plain = |c: char| c == '\n' || (' '..='~').contains(&c) || c.is_alphanumeric();
     if !source.chars().all(is_plain) {
         return None;
@@ -35,7 +37,7 @@ pub(crate) fn parse(source: &str) -> Option<Node> {
     (block.at == block.lines.len()).then_some(root)
 }
 
-fn node(value: Value) -> Node {
+fn node(value: Value<'_>) -> Node<'_> {
     Node { value, span: 0..0 }
 }
 
@@ -52,7 +54,7 @@ struct Block<'a, 'b> {
     at: usize,
 }
 
-impl Block<'_, '_> {
+impl<'a> Block<'a, '_> {
     fn indent(&self) -> Option<usize> {
         self.lines.get(self.at).map(|line| line.indent)
     }
@@ -61,9 +63,9 @@ impl Block<'_, '_> {
         self.lines.get(self.at).is_some_and(|line| line.text.starts_with("- "))
     }
 
-    fn table(&mut self, indent: usize, depth: usize) -> Option<Node> {
+    fn table(&mut self, indent: usize, depth: usize) -> Option<Node<'a>> {
         let depth = depth.checked_sub(1)?;
-        let mut entries: Vec<(Key, Node)> = Vec::new();
+        let mut entries: Vec<(Key<'a>, Node<'a>)> = Vec::new();
         while self.indent() == Some(indent) && !self.is_item() {
             let (key, value) = keyed(self.lines[self.at].text)?;
             if entries.iter().any(|(known, _)| known.text == key) {
@@ -72,7 +74,7 @@ impl Block<'_, '_> {
             self.at += 1;
             let value =
                 if value.is_empty() { self.below(indent, depth)? } else { inline(value, depth)? };
-            entries.push((Key { text: key.to_owned(), span: 0..0 }, value));
+            entries.push((Key { text: Cow::Borrowed(key), span: 0..0 }, value));
         }
         // A deeper line goes on with what stands before it.
         let goes_on = self.indent().is_some_and(|next| next > indent);
@@ -80,7 +82,7 @@ impl Block<'_, '_> {
     }
 
     /// What stands under a key: a list may be as far left as the key.
-    fn below(&mut self, indent: usize, depth: usize) -> Option<Node> {
+    fn below(&mut self, indent: usize, depth: usize) -> Option<Node<'a>> {
         let next = self.indent()?;
         match (self.is_item(), next > indent) {
             (true, _) if next >= indent => self.list(next, depth),
@@ -89,7 +91,7 @@ impl Block<'_, '_> {
         }
     }
 
-    fn list(&mut self, indent: usize, depth: usize) -> Option<Node> {
+    fn list(&mut self, indent: usize, depth: usize) -> Option<Node<'a>> {
         let depth = depth.checked_sub(1)?;
         let mut items = Vec::new();
         while self.indent() == Some(indent) && self.is_item() {
@@ -122,7 +124,7 @@ fn keyed(text: &str) -> Option<(&str, &str)> {
 }
 
 /// A value that ends with its line.
-fn inline(text: &str, depth: usize) -> Option<Node> {
+fn inline(text: &str, depth: usize) -> Option<Node<'_>> {
     if text.starts_with(['{', '[', '"', '\'']) {
         let mut flow = Flow { left: text };
         let value = flow.value(depth)?;
@@ -133,10 +135,10 @@ fn inline(text: &str, depth: usize) -> Option<Node> {
 }
 
 /// A text without quotes, or a whole number.
-fn word(text: &str) -> Option<Node> {
+fn word(text: &str) -> Option<Node<'_>> {
     let value = match text.chars().next()? {
         first if first.is_alphabetic() || matches!(first, '/' | '_') => {
-            (!is_doubtful(text)).then(|| Value::Text(text.to_owned()))
+            (!is_doubtful(text)).then(|| Value::Text(Cow::Borrowed(text)))
         }
         '0'..='9' => number_or_time(text),
         _ => None,
@@ -149,7 +151,7 @@ fn is_doubtful(text: &str) -> bool {
 }
 
 /// `20`, `20m`, `3 per 24h`; numbers of other kinds are for the library.
-fn number_or_time(text: &str) -> Option<Value> {
+fn number_or_time(text: &str) -> Option<Value<'_>> {
     let is_number = |text: &str| {
         let is_short = (1..=9).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit());
         is_short && (text == "0" || !text.starts_with('0'))
@@ -159,7 +161,7 @@ fn number_or_time(text: &str) -> Option<Value> {
     }
     let (n, per) = text.split_once(" per ").map_or((None, text), |(n, per)| (Some(n), per));
     let is_time = per.strip_suffix(['s', 'm', 'h', 'd']).is_some_and(is_number);
-    (is_time && n.is_none_or(is_number)).then(|| Value::Text(text.to_owned()))
+    (is_time && n.is_none_or(is_number)).then(|| Value::Text(Cow::Borrowed(text)))
 }
 
 /// What is left of a value in brackets.
@@ -167,14 +169,14 @@ struct Flow<'a> {
     left: &'a str,
 }
 
-impl Flow<'_> {
+impl<'a> Flow<'a> {
     fn skip(&mut self, c: char) -> bool {
         let skipped = self.left.strip_prefix(c);
         self.left = skipped.unwrap_or(self.left).trim_start_matches(' ');
         skipped.is_some()
     }
 
-    fn value(&mut self, depth: usize) -> Option<Node> {
+    fn value(&mut self, depth: usize) -> Option<Node<'a>> {
         if self.skip('{') {
             return self.table(depth.checked_sub(1)?);
         }
@@ -189,7 +191,7 @@ impl Flow<'_> {
                     return None;
                 }
                 self.left = rest.trim_start_matches(' ');
-                return Some(node(Value::Text(text.to_owned())));
+                return Some(node(Value::Text(Cow::Borrowed(text))));
             }
         }
         let end = self.left.find([',', '}', ']', '{', '[', ':', '#'])?;
@@ -198,8 +200,8 @@ impl Flow<'_> {
         rest.starts_with([',', '}', ']']).then(|| word(text.trim_end_matches(' ')))?
     }
 
-    fn table(&mut self, depth: usize) -> Option<Node> {
-        let mut entries: Vec<(Key, Node)> = Vec::new();
+    fn table(&mut self, depth: usize) -> Option<Node<'a>> {
+        let mut entries: Vec<(Key<'a>, Node<'a>)> = Vec::new();
         if self.skip('}') {
             return Some(node(Value::Table(entries)));
         }
@@ -208,7 +210,7 @@ impl Flow<'_> {
             if rest.is_empty() || entries.iter().any(|(known, _)| known.text == key) {
                 return None;
             }
-            let key = Key { text: key.to_owned(), span: 0..0 };
+            let key = Key { text: Cow::Borrowed(key), span: 0..0 };
             self.left = rest;
             entries.push((key, self.value(depth)?));
             if self.skip('}') {
@@ -220,7 +222,7 @@ impl Flow<'_> {
         }
     }
 
-    fn list(&mut self, depth: usize) -> Option<Node> {
+    fn list(&mut self, depth: usize) -> Option<Node<'a>> {
         let mut items = Vec::new();
         if self.skip(']') {
             return Some(node(Value::List(items)));
@@ -244,7 +246,7 @@ mod tests {
     use super::*;
     use crate::yaml;
 
-    fn shown(node: &Node) -> String {
+    fn shown(node: &Node<'_>) -> String {
         match &node.value {
             Value::List(items) => format!("{:?}", items.iter().map(shown).collect::<Vec<_>>()),
             Value::Table(entries) => {

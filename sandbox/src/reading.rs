@@ -1,5 +1,6 @@
 //! From YAML to a [`Manifest`]: every key and value checked, every mistake reported with its place.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::str::FromStr;
@@ -63,12 +64,12 @@ struct Reader<'a> {
 
 /// The entries of a table whose keys are fixed.
 struct Fields<'a> {
-    entries: &'a [(Key, Node)],
+    entries: &'a [(Key<'a>, Node<'a>)],
     span: Range<usize>,
 }
 
 impl<'a> Fields<'a> {
-    fn get(&self, name: &str) -> Option<&'a Node> {
+    fn get(&self, name: &str) -> Option<&'a Node<'a>> {
         self.entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node)
     }
 }
@@ -78,7 +79,7 @@ impl Reader<'_> {
         self.findings.push(finding);
     }
 
-    fn wrong(&mut self, node: &Node, wanted: &str) {
+    fn wrong(&mut self, node: &Node<'_>, wanted: &str) {
         let message = format!("expected {wanted}, found {}", node.value.kind());
         let mut finding = Finding::error(Code::R104, node.span.clone(), message);
         if matches!(node.value, Value::Whole(_) | Value::Decimal(_) | Value::Flag(_))
@@ -89,7 +90,7 @@ impl Reader<'_> {
         self.report(finding);
     }
 
-    fn table<'a>(&mut self, node: &'a Node, what: &str) -> Option<&'a [(Key, Node)]> {
+    fn table<'a>(&mut self, node: &'a Node<'a>, what: &str) -> Option<&'a [(Key<'a>, Node<'a>)]> {
         match &node.value {
             Value::Table(entries) if entries.len() <= ITEMS_MAX => Some(entries),
             Value::Table(_)
@@ -105,7 +106,7 @@ impl Reader<'_> {
         }
     }
 
-    fn list<'a>(&mut self, node: &'a Node, what: &str) -> Option<&'a [Node]> {
+    fn list<'a>(&mut self, node: &'a Node<'a>, what: &str) -> Option<&'a [Node<'a>]> {
         match &node.value {
             Value::List(items) if items.len() <= ITEMS_MAX => Some(items),
             Value::Table(_)
@@ -122,10 +123,10 @@ impl Reader<'_> {
     }
 
     /// The table's entries, after unknown keys were reported.
-    fn fields<'a>(&mut self, node: &'a Node, what: &str, known: &[&str]) -> Option<Fields<'a>> {
+    fn fields<'a>(&mut self, node: &'a Node<'a>, what: &str, known: &[&str]) -> Option<Fields<'a>> {
         let entries = self.table(node, what)?;
         for (key, _) in entries {
-            if !known.contains(&key.text.as_str()) {
+            if !known.contains(&&*key.text) {
                 let finding = Finding::error(
                     Code::R102,
                     key.span.clone(),
@@ -137,7 +138,7 @@ impl Reader<'_> {
         Some(Fields { entries, span: node.span.clone() })
     }
 
-    fn need<'a>(&mut self, fields: &Fields<'a>, name: &str, example: &str) -> Option<&'a Node> {
+    fn need<'a>(&mut self, fields: &Fields<'a>, name: &str, example: &str) -> Option<&'a Node<'a>> {
         let found = fields.get(name);
         if found.is_none() {
             let end = fields.span.start;
@@ -149,7 +150,7 @@ impl Reader<'_> {
         found
     }
 
-    fn text<'a>(&mut self, node: &'a Node) -> Option<&'a str> {
+    fn text<'a>(&mut self, node: &'a Node<'a>) -> Option<&'a str> {
         match &node.value {
             Value::Text(text) if !text.trim().is_empty() => Some(text),
             Value::Text(_) => {
@@ -172,7 +173,7 @@ impl Reader<'_> {
         }
     }
 
-    fn line(&mut self, node: &Node) -> Option<String> {
+    fn line(&mut self, node: &Node<'_>) -> Option<String> {
         let text = self.text(node)?;
         if text.len() > LINE_BYTES_MAX || text.chars().any(char::is_control) {
             let message = format!("expected one line of at most {LINE_BYTES_MAX} bytes");
@@ -182,7 +183,7 @@ impl Reader<'_> {
         Some(text.to_owned())
     }
 
-    fn parsed<T: FromStr>(&mut self, node: &Node) -> Option<T>
+    fn parsed<T: FromStr>(&mut self, node: &Node<'_>) -> Option<T>
     where
         T::Err: std::fmt::Display,
     {
@@ -206,7 +207,7 @@ impl Reader<'_> {
         }
     }
 
-    fn manifest(&mut self, root: &Node) -> Option<Manifest> {
+    fn manifest(&mut self, root: &Node<'_>) -> Option<Manifest> {
         let fields = self.fields(root, "the manifest", KEYS)?;
         let summary = self.need(&fields, "summary", "What the rule does, in one line");
         let summary = summary.and_then(|node| self.line(node));
@@ -239,7 +240,7 @@ impl Reader<'_> {
         })
     }
 
-    fn matchers(&mut self, node: &Node) -> Option<Vec<Matcher>> {
+    fn matchers(&mut self, node: &Node<'_>) -> Option<Vec<Matcher>> {
         let items = self.list(node, "`on`")?;
         if items.is_empty() {
             self.report(
@@ -251,7 +252,7 @@ impl Reader<'_> {
         (matchers.len() == items.len()).then_some(matchers)
     }
 
-    fn matcher(&mut self, node: &Node) -> Option<Matcher> {
+    fn matcher(&mut self, node: &Node<'_>) -> Option<Matcher> {
         let fields = self.fields(node, "`on`", MATCHER_KEYS)?;
         let mut glob = |name: &str| match fields.get(name) {
             Some(node) => self.parsed::<Glob>(node).map(Some),
@@ -284,12 +285,12 @@ impl Reader<'_> {
         let entries = self.table(node, &format!("`{name}`"))?;
         let globs: BTreeMap<_, _> = entries
             .iter()
-            .filter_map(|(key, node)| Some((key.text.clone(), self.parsed(node)?)))
+            .filter_map(|(key, node)| Some((key.text.to_string(), self.parsed(node)?)))
             .collect();
         (globs.len() == entries.len()).then_some(globs)
     }
 
-    fn template(&mut self, node: &Node, text: &str) -> Option<Template> {
+    fn template(&mut self, node: &Node<'_>, text: &str) -> Option<Template> {
         let fault = match Template::parse(text) {
             Ok(template) => return Some(template),
             Err(fault) => fault,
@@ -311,7 +312,7 @@ impl Reader<'_> {
         None
     }
 
-    fn target(&mut self, node: &Node) -> Option<Template> {
+    fn target(&mut self, node: &Node<'_>) -> Option<Template> {
         let text = self.text(node)?;
         let template = self.template(node, text)?;
         if text.contains("{alarm.target}") {
@@ -330,14 +331,14 @@ impl Reader<'_> {
         Some(template)
     }
 
-    fn facts(&mut self, node: &Node) -> Option<BTreeMap<String, FactWish>> {
+    fn facts(&mut self, node: &Node<'_>) -> Option<BTreeMap<String, FactWish>> {
         let entries = self.table(node, "`facts`")?;
         let facts: BTreeMap<_, _> =
             entries.iter().filter_map(|(key, node)| self.fact(key, node)).collect();
         (facts.len() == entries.len()).then_some(facts)
     }
 
-    fn fact(&mut self, key: &Key, node: &Node) -> Option<(String, FactWish)> {
+    fn fact(&mut self, key: &Key<'_>, node: &Node<'_>) -> Option<(String, FactWish)> {
         if !is_name(&key.text) {
             let message = format!("`{}` is not a name for a fact: use a-z, 0-9 and `_`", key.text);
             self.report(Finding::error(Code::R104, key.span.clone(), message));
@@ -354,14 +355,14 @@ impl Reader<'_> {
         self.names(Code::R107, kind.name(), kind.params(), (kind_key, entries));
         let mut filled = BTreeMap::new();
         for (arg, value) in entries {
-            filled.insert(arg.text.clone(), self.argument(value)?);
+            filled.insert(arg.text.to_string(), self.argument(value)?);
         }
-        Some((key.text.clone(), FactWish { kind, args: filled }))
+        Some((key.text.to_string(), FactWish { kind, args: filled }))
     }
 
-    fn argument(&mut self, node: &Node) -> Option<Template> {
+    fn argument(&mut self, node: &Node<'_>) -> Option<Template> {
         let text = match &node.value {
-            Value::Text(text) => text.clone(),
+            Value::Text(text) => text.to_string(),
             Value::Whole(whole) => whole.to_string(),
             Value::Decimal(decimal) => decimal.to_string(),
             Value::Flag(flag) => flag.to_string(),
@@ -381,7 +382,7 @@ impl Reader<'_> {
         self.template(node, &text)
     }
 
-    fn grants(&mut self, node: &Node) -> Option<BTreeMap<ActionKind, Vec<Bounds>>> {
+    fn grants(&mut self, node: &Node<'_>) -> Option<BTreeMap<ActionKind, Vec<Bounds>>> {
         let items = self.list(node, "`may`")?;
         let mut may: BTreeMap<ActionKind, Vec<Bounds>> = BTreeMap::new();
         let before = self.findings.len();
@@ -393,9 +394,9 @@ impl Reader<'_> {
         (self.findings.len() == before).then_some(may)
     }
 
-    fn grant(&mut self, node: &Node) -> Option<(ActionKind, Bounds)> {
+    fn grant(&mut self, node: &Node<'_>) -> Option<(ActionKind, Bounds)> {
         // `- slack.message` is short for `- slack.message: {}`.
-        let (kind, span, entries): (&str, _, &[(Key, Node)]) = match &node.value {
+        let (kind, span, entries): (&str, _, &[(Key<'_>, Node<'_>)]) = match &node.value {
             Value::Text(kind) => (kind, node.span.clone(), &[]),
             Value::Null
             | Value::Flag(_)
@@ -422,11 +423,11 @@ impl Reader<'_> {
             self.report(finding.suggest(kind, known));
             return None;
         };
-        let key = Key { text: kind.to_owned(), span: span.clone() };
+        let key = Key { text: Cow::Borrowed(kind), span: span.clone() };
         let named = self.names(Code::R302, kind, action.spec().bounds, (&key, entries));
         let mut bounds = Bounds::new();
         for (key, node) in entries {
-            bounds.insert(key.text.clone(), json(node));
+            bounds.insert(key.text.to_string(), json(node));
         }
         self.places.grants.entry(kind.to_owned()).or_insert_with(|| span.clone());
         if named && let Err(why) = action.check_bounds(&bounds) {
@@ -445,7 +446,7 @@ impl Reader<'_> {
         code: Code,
         of: &str,
         params: &[Param],
-        (key, entries): (&Key, &[(Key, Node)]),
+        (key, entries): (&Key<'_>, &[(Key<'_>, Node<'_>)]),
     ) -> bool {
         let before = self.findings.len();
         for (name, _) in entries {
@@ -469,10 +470,10 @@ impl Reader<'_> {
     /// The one entry of a table that names a kind.
     fn single<'a>(
         &mut self,
-        node: &'a Node,
+        node: &'a Node<'a>,
         what: &str,
         example: &str,
-    ) -> Option<(&'a Key, &'a Node)> {
+    ) -> Option<(&'a Key<'a>, &'a Node<'a>)> {
         match &node.value {
             Value::Table(entries) if entries.len() == 1 => {
                 entries.first().map(|(key, node)| (key, node))
@@ -494,7 +495,7 @@ impl Reader<'_> {
         }
     }
 
-    fn mode(&mut self, node: &Node) -> Option<Mode> {
+    fn mode(&mut self, node: &Node<'_>) -> Option<Mode> {
         let text = self.text(node)?;
         let found = MODES.into_iter().find(|mode| mode.as_str() == text);
         if found.is_none() {
@@ -524,23 +525,23 @@ impl Reader<'_> {
         Some(Verify { clears_within: clears_within?, holds_for: holds_for? })
     }
 
-    fn mention(&mut self, node: &Node) -> Option<String> {
+    fn mention(&mut self, node: &Node<'_>) -> Option<String> {
         let fields = self.fields(node, "`escalate`", &["mention"])?;
         let mention = self.need(&fields, "mention", "platform-oncall")?;
         self.line(mention)
     }
 }
 
-fn json(node: &Node) -> serde_json::Value {
+fn json(node: &Node<'_>) -> serde_json::Value {
     match &node.value {
         Value::Null => serde_json::Value::Null,
         Value::Flag(flag) => (*flag).into(),
         Value::Whole(whole) => (*whole).into(),
         Value::Decimal(decimal) => (*decimal).into(),
-        Value::Text(text) => text.clone().into(),
+        Value::Text(text) => text.to_string().into(),
         Value::List(items) => items.iter().map(json).collect(),
         Value::Table(entries) => {
-            entries.iter().map(|(key, node)| (key.text.clone(), json(node))).collect()
+            entries.iter().map(|(key, node)| (key.text.to_string(), json(node))).collect()
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A manifest as a tree with places, read strictly: no duplicate keys, anchors, merges or loose booleans.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -16,31 +17,31 @@ const DEPTH_MAX: usize = 16;
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
-pub(crate) struct Node {
-    pub(crate) value: Value,
+pub(crate) struct Node<'a> {
+    pub(crate) value: Value<'a>,
     pub(crate) span: Range<usize>,
 }
 
 /// A key of a mapping and where it stands.
 #[derive(Debug, Clone)]
-pub(crate) struct Key {
-    pub(crate) text: String,
+pub(crate) struct Key<'a> {
+    pub(crate) text: Cow<'a, str>,
     pub(crate) span: Range<usize>,
 }
 
 /// What YAML can say.
 #[derive(Debug, Clone)]
-pub(crate) enum Value {
+pub(crate) enum Value<'a> {
     Null,
     Flag(bool),
     Whole(i64),
     Decimal(f64),
-    Text(String),
-    List(Vec<Node>),
-    Table(Vec<(Key, Node)>),
+    Text(Cow<'a, str>),
+    List(Vec<Node<'a>>),
+    Table(Vec<(Key<'a>, Node<'a>)>),
 }
 
-impl Value {
+impl Value<'_> {
     /// In words, for "expected a text, found …".
     pub(crate) fn kind(&self) -> &'static str {
         match self {
@@ -55,7 +56,7 @@ impl Value {
 }
 
 /// Reads one document.
-pub(crate) fn parse(source: &str) -> Result<Node, Finding> {
+pub(crate) fn parse(source: &str) -> Result<Node<'static>, Finding> {
     let options = serde_yaml::options! {
         strict_booleans: true,
         merge_keys: MergeKeyPolicy::Error,
@@ -70,7 +71,7 @@ pub(crate) fn parse(source: &str) -> Result<Node, Finding> {
             max_merge_keys: 0,
         },
     };
-    serde_yaml::from_str_with_options::<Node>(source, options).map_err(|error| {
+    serde_yaml::from_str_with_options::<Node<'static>>(source, options).map_err(|error| {
         let span = error.location().map_or(0..0, |location| {
             let line = usize::try_from(location.line()).unwrap_or(1);
             let column = usize::try_from(location.column()).unwrap_or(1);
@@ -111,15 +112,15 @@ fn span_of<T>(spanned: &Spanned<T>) -> Range<usize> {
     start..start + usize::try_from(span.byte_len().unwrap_or(0)).unwrap_or(0)
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for Node<'static> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        let spanned = Spanned::<Value<'static>>::deserialize(deserializer)?;
         let span = span_of(&spanned);
         Ok(Self { value: spanned.value, span })
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
+impl<'de> Deserialize<'de> for Value<'static> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ValueVisitor)
     }
@@ -128,45 +129,45 @@ impl<'de> Deserialize<'de> for Value {
 struct ValueVisitor;
 
 impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
+    type Value = Value<'static>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
+    fn visit_unit<E>(self) -> Result<Value<'static>, E> {
         Ok(Value::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Value, E> {
+    fn visit_none<E>(self) -> Result<Value<'static>, E> {
         Ok(Value::Null)
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'static>, D::Error> {
         Value::deserialize(deserializer)
     }
 
-    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+    fn visit_bool<E>(self, flag: bool) -> Result<Value<'static>, E> {
         Ok(Value::Flag(flag))
     }
 
-    fn visit_i64<E>(self, whole: i64) -> Result<Value, E> {
+    fn visit_i64<E>(self, whole: i64) -> Result<Value<'static>, E> {
         Ok(Value::Whole(whole))
     }
 
-    fn visit_u64<E: serde::de::Error>(self, whole: u64) -> Result<Value, E> {
+    fn visit_u64<E: serde::de::Error>(self, whole: u64) -> Result<Value<'static>, E> {
         i64::try_from(whole).map(Value::Whole).map_err(|_| E::custom("the number is too large"))
     }
 
-    fn visit_f64<E>(self, decimal: f64) -> Result<Value, E> {
+    fn visit_f64<E>(self, decimal: f64) -> Result<Value<'static>, E> {
         Ok(Value::Decimal(decimal))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(text.to_owned()))
+    fn visit_str<E>(self, text: &str) -> Result<Value<'static>, E> {
+        Ok(Value::Text(Cow::Owned(text.to_owned())))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value<'static>, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element()? {
             list.push(item);
@@ -174,11 +175,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value<'static>, A::Error> {
         let mut table = Vec::new();
         while let Some(key) = entries.next_key::<Spanned<String>>()? {
             let span = span_of(&key);
-            table.push((Key { text: key.value, span }, entries.next_value()?));
+            table.push((Key { text: Cow::Owned(key.value), span }, entries.next_value()?));
         }
         Ok(Value::Table(table))
     }
