@@ -82,6 +82,13 @@ struct Shared {
     room: Condvar,
 }
 
+impl State {
+    /// Whether a job must wait. Where no thread is left none may: it would wait for ever.
+    fn is_full(&self) -> bool {
+        !self.slots.is_empty() && self.queue.len() >= QUEUE_MAX
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Jobs run outside the lock, so a poisoned state is a complete one.
@@ -134,7 +141,7 @@ impl Pool {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        if self.shared.lock().queue.len() >= QUEUE_MAX {
+        if self.shared.lock().is_full() {
             return Err(PoolError::Busy);
         }
         self.run_patiently(budget, job)
@@ -157,9 +164,7 @@ impl Pool {
         let fail = Box::new(move |error| drop(send.try_send(Err(error))));
         let budget_ticks = u32::try_from(budget.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX);
         {
-            let is_full =
-                |state: &mut State| !state.slots.is_empty() && state.queue.len() >= QUEUE_MAX;
-            let state = self.shared.room.wait_while(self.shared.lock(), is_full);
+            let state = self.shared.room.wait_while(self.shared.lock(), |state| state.is_full());
             let mut state = state.unwrap_or_else(PoisonError::into_inner);
             if state.slots.is_empty() {
                 return Err(PoolError::Exhausted);
