@@ -250,7 +250,7 @@ mod tests {
         match &node.value {
             Value::List(items) => format!("{:?}", items.iter().map(shown).collect::<Vec<_>>()),
             Value::Table(entries) => {
-                let shown = entries.iter().map(|(key, node)| (key.text.as_str(), shown(node)));
+                let shown = entries.iter().map(|(key, node)| (&*key.text, shown(node)));
                 format!("{:?}", shown.collect::<Vec<_>>())
             }
             other @ (Value::Null
