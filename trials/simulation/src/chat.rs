@@ -6,9 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use untoil_clock::{Clock, VirtualClock};
+use untoil_model::Seq;
 use untoil_notifier::{Chat, ChatError, Found, Key, Message, Pace, Posted};
 
 use crate::dice::Dice;
+use crate::disk::Disk;
 use crate::mutation::Mutation;
 use crate::switch::Switch;
 use crate::weather::Weather;
@@ -29,6 +31,8 @@ pub(crate) struct Said {
     pub(crate) thread: Option<Posted>,
     /// When it came.
     pub(crate) at: Timestamp,
+    /// How far the journal was on the disk then.
+    pub(crate) kept: Seq,
     /// What a phone shows.
     pub(crate) text: String,
 }
@@ -52,6 +56,7 @@ impl Channel {
 #[derive(Debug)]
 pub(crate) struct FarChat {
     pub(crate) channel: Arc<Channel>,
+    pub(crate) disk: Arc<Disk>,
     pub(crate) switch: Arc<Switch>,
     pub(crate) weather: Arc<Weather>,
     pub(crate) dice: Dice,
@@ -107,6 +112,7 @@ impl Chat for FarChat {
                     posted: posted.clone(),
                     thread: thread.cloned(),
                     at: self.clock.now(),
+                    kept: self.disk.kept(),
                     text: message.fallback(),
                 });
             }

@@ -18,7 +18,7 @@ use untoil_model::{
 use untoil_world::{Call, Effect};
 
 use crate::chat::Said;
-use crate::journal::Adoption;
+use crate::disk::Adoption;
 use crate::network::Departure;
 
 /// Most entries and incidents that are looked at; a seed has a few thousand.
@@ -49,7 +49,7 @@ pub(crate) struct Outcome {
 
 /// Everything that is wrong.
 pub(crate) fn all(outcome: &Outcome) -> Vec<String> {
-    let checks: [fn(&Outcome) -> Vec<String>; 16] = [
+    let checks: [fn(&Outcome) -> Vec<String>; 17] = [
         decisions::accepted_is_kept,
         decisions::kept_is_decided_once,
         decisions::one_incident_at_a_time,
@@ -64,6 +64,7 @@ pub(crate) fn all(outcome: &Outcome) -> Vec<String> {
         limits::limits_hold_in_the_world,
         limits::locks_hold,
         words::people_hear,
+        words::nothing_is_told_that_may_be_lost,
         ends::everybody_folds_the_same,
         ends::everything_comes_to_rest,
     ];

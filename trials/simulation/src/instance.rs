@@ -8,7 +8,7 @@ use untoil_actions::{Eyes, Hands};
 use untoil_clock::{Clock, VirtualClock};
 use untoil_dispatcher::{Bell, Dispatcher, Rules, Tools};
 use untoil_guard::{Guard, Policy};
-use untoil_journal::{Batch, Journal, MemoryJournal, Roster};
+use untoil_journal::{Batch, Journal, Roster};
 use untoil_model::{Actor, Body, Draft, EngineMode, Hash};
 use untoil_notifier::{Language, Notifier, NotifierConfig, Voice};
 use untoil_runner::Runner;
@@ -16,12 +16,13 @@ use untoil_runner::Runner;
 use crate::chat::{Channel, FarChat};
 use crate::clock::LocalClock;
 use crate::dice::Dice;
-use crate::journal::{FarJournal, Heads};
+use crate::disk::Disk;
+use crate::journal::FarJournal;
 use crate::mutation::Mutation;
 use crate::network::{Line, Network};
 use crate::ports::Ports;
 use crate::rules::SeedBook;
-use crate::switch::Switch;
+use crate::switch::{Power, Switch};
 use crate::trace::Trace;
 use crate::weather::Weather;
 
@@ -29,8 +30,8 @@ use crate::weather::Weather;
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) clock: Arc<VirtualClock>,
-    pub(crate) journal: Arc<MemoryJournal>,
-    pub(crate) heads: Arc<Heads>,
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) power: Arc<Power>,
     pub(crate) weather: Arc<Weather>,
     pub(crate) network: Arc<Network>,
     pub(crate) channel: Arc<Channel>,
@@ -71,15 +72,14 @@ impl Instance {
             dice.fork(),
             (Arc::clone(&common.weather), Arc::clone(&common.trace)),
             Arc::clone(&common.clock),
-            Arc::clone(&common.deaths),
+            (Arc::clone(&common.deaths), Arc::clone(&common.power)),
         ));
         let clock = Arc::new(LocalClock::new(Arc::clone(&common.clock), Arc::clone(&switch)));
-        let near = common.journal.join(Arc::clone(&common.clock) as Arc<dyn Clock>);
         let journal = Arc::new(FarJournal::new(
-            near,
+            Arc::clone(&common.disk),
             Arc::clone(&switch),
             Arc::clone(&common.weather),
-            (dice.fork(), Arc::clone(&common.clock), Arc::clone(&common.heads)),
+            (dice.fork(), Arc::clone(&common.clock)),
             common.mutation,
         ));
         let line = Line {
@@ -89,7 +89,7 @@ impl Instance {
             clock: Arc::clone(&common.clock),
             local: Arc::clone(&clock),
             network: Arc::clone(&common.network),
-            journal: Arc::clone(&common.journal),
+            disk: Arc::clone(&common.disk),
             tenure: journal.true_tenure(),
             mutation: common.mutation,
         };
@@ -102,6 +102,7 @@ impl Instance {
         let (bell, stop, mut tasks) = (dispatcher.bell(), CancellationToken::new(), JoinSet::new());
         let chat = Arc::new(FarChat {
             channel: Arc::clone(&common.channel),
+            disk: Arc::clone(&common.disk),
             switch: Arc::clone(&switch),
             weather: Arc::clone(&common.weather),
             dice: dice.fork(),

@@ -1,7 +1,7 @@
 //! An instance's journal: the one in memory that all share, reached over a bad line.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ use untoil_journal::{
 use untoil_model::{Delivery, DeliveryId, Entry, IncidentId, Seq, Stream};
 
 use crate::dice::Dice;
+use crate::disk::{Disk, Mark, Write};
 use crate::mutation::Mutation;
 use crate::switch::Switch;
 use crate::weather::Weather;
@@ -22,76 +23,31 @@ use crate::weather::Weather;
 const SLOW_MILLIS: (u64, u64) = (1, 4_000);
 /// How long an operation takes to fail while nobody reaches the store.
 const DOWN: Duration = Duration::from_secs(2);
+/// How long it takes until what was written is on the disk, in milliseconds: mostly, and when the disk
+/// is busy.
+const SYNC_MILLIS: (u64, u64) = (0, 8);
+const BUSY_MILLIS: (u64, u64) = (10, 2_000);
+/// Of a thousand times so many meet a busy disk.
+const BUSY: u64 = 30;
 /// How often an operation lets others go first, at most.
 const YIELDS_MAX: u64 = 3;
-
-/// Tells every instance that there is more to read. Each has a channel of its own, because one that
-/// is shared wakes its receivers in an order that no seed determines.
-#[derive(Debug, Default)]
-pub(crate) struct Heads {
-    heads: Mutex<Vec<watch::Sender<Seq>>>,
-    /// Who adopted what, after which entry.
-    adoptions: Mutex<Vec<Adoption>>,
-}
-
-/// That an instance took an incident over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Adoption {
-    /// The last entry before it.
-    pub(crate) after: Seq,
-    /// What it took.
-    pub(crate) incident: IncidentId,
-    /// Who.
-    pub(crate) by: String,
-}
-
-impl Heads {
-    fn subscribe(&self, at: Seq) -> watch::Receiver<Seq> {
-        let (sender, receiver) = watch::channel(at);
-        self.heads.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
-        receiver
-    }
-
-    /// Who adopted what, in order.
-    pub(crate) fn adoptions(&self) -> Vec<Adoption> {
-        self.adoptions.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn adopted(&self, after: Seq, incidents: &[IncidentId], by: &str) {
-        let taken = incidents.iter().map(|incident| {
-            let (incident, by) = (incident.clone(), by.to_owned());
-            Adoption { after, incident, by }
-        });
-        self.adoptions.lock().unwrap_or_else(PoisonError::into_inner).extend(taken);
-    }
-
-    /// Tells everybody.
-    pub(crate) fn tell(&self, seq: Seq) {
-        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
-        heads.retain(|head| !head.is_closed());
-        for head in heads.iter() {
-            head.send_if_modified(|known| {
-                let newer = seq > *known;
-                *known = seq.max(*known);
-                newer
-            });
-        }
-    }
-}
 
 /// A journal behind a line that fails, as one instance has it.
 #[derive(Debug)]
 pub(crate) struct FarJournal {
     near: MemoryJournal,
+    /// Its number on the disk.
+    me: usize,
     switch: Arc<Switch>,
     weather: Arc<Weather>,
     dice: Dice,
     clock: Arc<VirtualClock>,
-    heads: Arc<Heads>,
+    disk: Arc<Disk>,
     mutation: Option<Mutation>,
 }
 
 /// What an operation meets.
+#[derive(Debug, Clone, Copy)]
 enum Luck {
     Fine,
     Lost,
@@ -99,13 +55,14 @@ enum Luck {
 
 impl FarJournal {
     pub(crate) fn new(
-        near: MemoryJournal,
+        disk: Arc<Disk>,
         switch: Arc<Switch>,
         weather: Arc<Weather>,
-        (dice, clock, heads): (Dice, Arc<VirtualClock>, Arc<Heads>),
+        (dice, clock): (Dice, Arc<VirtualClock>),
         mutation: Option<Mutation>,
     ) -> Self {
-        Self { near, switch, weather, dice, clock, heads, mutation }
+        let (near, me) = disk.join();
+        Self { near, me, switch, weather, dice, clock, disk, mutation }
     }
 
     /// The true tenure, whatever is told.
@@ -132,7 +89,10 @@ impl FarJournal {
             self.switch.note(|| format!("{what} fails"));
             return Err(JournalError::Unavailable("simulated: nothing was done".into()));
         }
-        Ok(if self.dice.chance(odd.journal.loses) { Luck::Lost } else { Luck::Fine })
+        let luck = if self.dice.chance(odd.journal.loses) { Luck::Lost } else { Luck::Fine };
+        // Others went first: the power may be gone, and what is done now would come after that.
+        self.switch.pass().await;
+        Ok(luck)
     }
 
     async fn through<T, E: From<JournalError>>(
@@ -142,8 +102,16 @@ impl FarJournal {
     ) -> Result<T, E> {
         let luck = self.meet(what).await?;
         let answer = done.await;
-        self.heads.tell(*self.near.head().borrow());
         self.switch.point(what).await;
+        self.told(what, luck, answer)
+    }
+
+    fn told<T, E: From<JournalError>>(
+        &self,
+        what: &str,
+        luck: Luck,
+        answer: Result<T, E>,
+    ) -> Result<T, E> {
         match luck {
             Luck::Fine => answer,
             Luck::Lost => {
@@ -152,18 +120,43 @@ impl FarJournal {
             }
         }
     }
-}
 
-#[async_trait]
-impl Journal for FarJournal {
-    async fn receive(&self, delivery: Delivery) -> Result<Receipt, JournalError> {
-        if self.mutation == Some(Mutation::ForgetsDeliveries) && self.dice.chance(100) {
-            return Ok(Receipt::Stored(*self.near.head().borrow()));
+    /// A write: it can be read at once, and is on the disk a little later, with all before it.
+    async fn write<T, E: From<JournalError>>(
+        &self,
+        (what, write, waits): (&str, Write, Waits),
+        done: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let luck = self.meet(what).await?;
+        let answer = done.await;
+        if answer.is_ok() {
+            self.disk.wrote(self.me, write);
         }
-        self.through("receive", self.near.receive(delivery)).await
+        // Also what was refused rests on what was written.
+        self.sync(what, waits).await;
+        self.told(what, luck, answer)
     }
 
-    async fn append(&self, mut batch: Batch) -> Result<Vec<Entry>, AppendError> {
+    /// Brings what was written so far to the disk, and may wait for it.
+    async fn sync(&self, what: &str, waits: Waits) {
+        let mark = self.disk.mark();
+        if !self.disk.has(mark) {
+            let takes = if self.dice.chance(BUSY) { BUSY_MILLIS } else { SYNC_MILLIS };
+            let takes = self.dice.millis(takes.0, takes.1);
+            match waits {
+                Waits::ForDisk if self.mutation != Some(Mutation::TrustsMemory) => {
+                    self.switch.point(what).await;
+                    self.clock.sleep(takes).await;
+                    self.switch.pass().await;
+                    self.disk.keep(mark);
+                }
+                Waits::ForDisk | Waits::ForNothing => self.sync_behind(mark, takes),
+            }
+        }
+        self.switch.point(what).await;
+    }
+
+    async fn append_and(&self, mut batch: Batch, waits: Waits) -> Result<Vec<Entry>, AppendError> {
         if let Some(mutation) = self.mutation {
             mutation.change(&mut batch);
         }
@@ -173,7 +166,8 @@ impl Journal for FarJournal {
             Some(incident) => format!("{} of {incident}", kinds.join(" ")),
             None => kinds.join(" "),
         };
-        let appended = self.through("append", self.near.append(batch)).await;
+        let write = Write::Appended(batch.clone());
+        let appended = self.write(("append", write, waits), self.near.append(batch)).await;
         self.switch.note(|| match &appended {
             Ok(entries) => {
                 let last = entries.last().map_or(Seq::START, |entry| entry.seq);
@@ -182,6 +176,51 @@ impl Journal for FarJournal {
             Err(error) => format!("does not write {kinds}: {error}"),
         });
         appended
+    }
+
+    fn sync_behind(&self, mark: Mark, takes: Duration) {
+        let (disk, clock) = (Arc::clone(&self.disk), Arc::clone(&self.clock));
+        let switch = Arc::clone(&self.switch);
+        self.disk.behind(async move {
+            clock.sleep(takes).await;
+            // It is a thread of the instance's own.
+            switch.pass().await;
+            disk.keep(mark);
+        });
+    }
+}
+
+/// What a write waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    ForDisk,
+    ForNothing,
+}
+
+#[async_trait]
+impl Journal for FarJournal {
+    async fn receive(&self, delivery: Delivery) -> Result<Receipt, JournalError> {
+        if self.mutation == Some(Mutation::ForgetsDeliveries) && self.dice.chance(100) {
+            return Ok(Receipt::Stored(*self.near.head().borrow()));
+        }
+        let write = Write::Received(Box::new(delivery.clone()));
+        self.write(("receive", write, Waits::ForDisk), self.near.receive(delivery)).await
+    }
+
+    async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
+        self.append_and(batch, Waits::ForDisk).await
+    }
+
+    async fn append_ahead(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
+        self.append_and(batch, Waits::ForNothing).await
+    }
+
+    async fn durable(&self, seq: Seq) -> Result<(), JournalError> {
+        let luck = self.meet("durable").await?;
+        if self.disk.kept() < seq {
+            self.sync("durable", Waits::ForDisk).await;
+        }
+        self.told("durable", luck, Ok(()))
     }
 
     async fn read(
@@ -242,7 +281,9 @@ impl Journal for FarJournal {
     }
 
     async fn advance(&self, reader: &str, to: Seq, memos: Vec<Put>) -> Result<(), JournalError> {
-        self.through("advance", self.near.advance(reader, to, memos)).await
+        let write = Write::Advanced(reader.to_owned(), to, memos.clone());
+        let done = self.near.advance(reader, to, memos);
+        self.write(("advance", write, Waits::ForDisk), done).await
     }
 
     async fn memo(&self, reader: &str, key: &str) -> Result<Option<String>, JournalError> {
@@ -250,7 +291,11 @@ impl Journal for FarJournal {
     }
 
     fn head(&self) -> watch::Receiver<Seq> {
-        self.heads.subscribe(*self.near.head().borrow())
+        self.disk.head()
+    }
+
+    fn written(&self) -> watch::Receiver<Seq> {
+        self.disk.written()
     }
 }
 
@@ -270,8 +315,7 @@ impl Roster for FarJournal {
     async fn adopt(&self, limit: usize) -> Result<Vec<IncidentId>, JournalError> {
         let adopting = async {
             let incidents = self.near.adopt(limit).await?;
-            let after = *self.near.head().borrow();
-            self.heads.adopted(after, &incidents, self.switch.name());
+            self.disk.adopted(&incidents, self.switch.name());
             if !incidents.is_empty() {
                 self.switch.note(|| format!("adopts {incidents:?}"));
             }

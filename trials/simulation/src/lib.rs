@@ -14,6 +14,7 @@ mod weather;
 
 mod chat;
 mod clock;
+mod disk;
 mod journal;
 mod network;
 mod ports;

@@ -66,8 +66,8 @@ fn all(args: &Args) -> anyhow::Result<ExitCode> {
         println!("  again: cargo run -p untoil-simulation -- --seed {} --trace", report.seed);
     }
     println!(
-        "{} seeds, {} entries, {} calls: {} failed",
-        tally.played, tally.entries, tally.calls, tally.n_failed
+        "{} seeds, {} entries, {} calls, {} entries lost with the power: {} failed",
+        tally.played, tally.entries, tally.calls, tally.lost, tally.n_failed
     );
     Ok(if tally.n_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -18,6 +18,8 @@ pub struct Tally {
     pub entries: u64,
     /// How many calls the simulated AWS took.
     pub calls: u64,
+    /// How many entries power cuts have taken.
+    pub lost: u64,
     /// How many seeds failed.
     pub n_failed: u64,
     /// The first of them, by their seeds.
@@ -59,6 +61,7 @@ fn add(tally: &mut Tally, report: Report) {
     tally.played += 1;
     tally.entries += report.entries;
     tally.calls += report.calls as u64;
+    tally.lost += report.lost;
     if !report.wrong.is_empty() {
         tally.n_failed += 1;
         if tally.failed.len() < FAILED_MAX {

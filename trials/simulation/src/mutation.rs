@@ -16,6 +16,8 @@ pub enum Mutation {
     ForgetsDeliveries,
     /// The intent comes after the call.
     CallsFirst,
+    /// What is only written is taken for kept.
+    TrustsMemory,
     /// The chat says that it took a message, and did not.
     LosesWords,
     /// A call takes effect twice.
@@ -26,12 +28,13 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::IgnoresHolding,
         Self::IgnoresExpects,
         Self::EndlessTenure,
         Self::ForgetsDeliveries,
         Self::CallsFirst,
+        Self::TrustsMemory,
         Self::LosesWords,
         Self::CallsTwice,
         Self::ActsInShadow,
@@ -47,6 +50,7 @@ impl Mutation {
             }
             Self::EndlessTenure
             | Self::ForgetsDeliveries
+            | Self::TrustsMemory
             | Self::LosesWords
             | Self::CallsTwice
             | Self::ActsInShadow => {}

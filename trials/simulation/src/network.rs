@@ -10,11 +10,12 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use untoil_actions::{CallError, ReadError};
 use untoil_clock::{Clock, VirtualClock};
-use untoil_journal::{Journal as _, MemoryJournal, Tenure};
+use untoil_journal::Tenure;
 use untoil_model::Seq;
 
 use crate::clock::LocalClock;
 use crate::dice::Dice;
+use crate::disk::Disk;
 use crate::mutation::Mutation;
 use crate::switch::Switch;
 use crate::weather::Weather;
@@ -32,7 +33,7 @@ const READ_MILLIS: (u64, u64) = (10, 15_000);
 pub(crate) struct Departure {
     /// What it carries.
     pub(crate) marker: String,
-    /// How far the journal was when it left.
+    /// How far the journal was on the disk when it left.
     pub(crate) head: Seq,
     /// When it left, in ticks.
     pub(crate) at: Duration,
@@ -75,7 +76,7 @@ pub(crate) struct Line {
     /// The instance's own time of day.
     pub(crate) local: Arc<LocalClock>,
     pub(crate) network: Arc<Network>,
-    pub(crate) journal: Arc<MemoryJournal>,
+    pub(crate) disk: Arc<Disk>,
     pub(crate) tenure: Tenure,
     pub(crate) mutation: Option<Mutation>,
 }
@@ -118,7 +119,7 @@ impl Line {
             return Err(CallError::NotSent { why: "simulated: the clearance ended".into() });
         }
         self.switch.point(what).await;
-        let head = *self.journal.head().borrow();
+        let head = self.disk.kept();
         self.switch.note(|| format!("calls {what} with {marker}"));
         let departure = Departure {
             marker,

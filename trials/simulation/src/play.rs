@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use untoil_clock::{Clock, VirtualClock};
-use untoil_journal::{MemoryJournal, Verified, verify};
+use untoil_journal::{Verified, verify};
 use untoil_model::{Hash, Mode};
 use untoil_world::World;
 
@@ -15,8 +15,8 @@ use crate::bodies::{self, Says, Voice};
 use crate::chat::Channel;
 use crate::checks::{self, Outcome};
 use crate::dice::Dice;
+use crate::disk::Disk;
 use crate::instance::{Common, Instance};
-use crate::journal::Heads;
 use crate::mutation::Mutation;
 use crate::network::Network;
 use crate::plot::{Happening, Plot};
@@ -53,6 +53,8 @@ pub struct Report {
     pub entries: u64,
     /// How many calls the simulated AWS took.
     pub calls: usize,
+    /// How many entries power cuts have taken.
+    pub lost: u64,
     /// A hash of the simulated AWS's own record.
     pub world: Hash,
     /// What happened, when it was wanted.
@@ -86,6 +88,8 @@ struct Stage {
     leaving: Vec<(Instance, Duration)>,
     senders: JoinSet<()>,
     letters: u64,
+    /// How many entries power cuts have taken.
+    lost: u64,
     wrong: Vec<String>,
 }
 
@@ -99,7 +103,7 @@ impl Stage {
         world.storm(plot.storm);
         world.set_lag(plot.lag);
         let trace = Arc::new(Trace::new(Arc::clone(&clock), wanted));
-        let journal = Arc::new(MemoryJournal::new());
+        let disk = Arc::new(Disk::new(Arc::clone(&clock)));
         let weather = Arc::new(Weather::default());
         let odd = plot.odd;
         weather.change(|now| *now = odd);
@@ -111,8 +115,8 @@ impl Stage {
         }
         let common = Arc::new(Common {
             clock: Arc::clone(&clock),
-            journal: Arc::clone(&journal),
-            heads: Arc::new(Heads::default()),
+            disk: Arc::clone(&disk),
+            power: Arc::default(),
             weather,
             network: Arc::new(Network::default()),
             channel: Arc::new(Channel::default()),
@@ -130,7 +134,7 @@ impl Stage {
             dice,
             plot,
             common,
-            street: Arc::new(Street::new(clock, journal, trace)),
+            street: Arc::new(Street::new(clock, disk, trace)),
             world,
             instances: (0..n).map(|_| None).collect(),
             started: vec![0; n],
@@ -138,6 +142,7 @@ impl Stage {
             leaving: Vec::new(),
             senders: JoinSet::new(),
             letters: 0,
+            lost: 0,
             wrong: Vec::new(),
         }
     }
@@ -152,7 +157,11 @@ impl Stage {
         for (at, happening) in happenings {
             self.wait_until(at).await;
             self.common.trace.note("fate", || format!("{happening:?}"));
-            self.happen(happening);
+            if let Happening::PowerCut(after) = happening {
+                self.lose_power(after).await;
+            } else {
+                self.happen(happening);
+            }
         }
         self.wait_until(self.plot.chaos).await;
         self.calm_down();
@@ -161,7 +170,7 @@ impl Stage {
         let mut wrong = std::mem::take(&mut self.wrong);
         wrong.extend(checks::all(&outcome));
         self.common.trace.note("fate", || "the end".into());
-        let (head, entries) = match verify(&*self.common.journal).await {
+        let (head, entries) = match verify(&*self.common.disk.journal()).await {
             Ok(Verified::Whole { entries, head }) => (head, entries),
             Ok(Verified::Broken(broken)) => {
                 wrong.push(format!("the journal does not verify: {broken}"));
@@ -178,6 +187,7 @@ impl Stage {
             head,
             entries,
             calls: outcome.calls.len(),
+            lost: self.lost,
             world: Hash::of(self.world.snapshot().as_bytes()),
             trace: self.common.trace.take(),
         }
@@ -193,8 +203,29 @@ impl Stage {
                 () = deaths.notified() => {}
                 () = self.common.clock.sleep(wait) => {}
             }
+            if self.common.power.is_off() {
+                let after = self.dice.secs(0, 120);
+                self.lose_power(after).await;
+            }
             self.tend();
         }
+    }
+
+    /// Everybody is dead at once, and what was not on the disk is lost. New instances are started
+    /// after a while, one after the other.
+    async fn lose_power(&mut self, after: Duration) {
+        self.common.power.cut();
+        for at in 0..self.instances.len() {
+            let more = self.dice.secs(0, 20);
+            self.kill(at, after + more);
+        }
+        for (mut instance, _) in std::mem::take(&mut self.leaving) {
+            instance.kill();
+        }
+        let lost = self.common.disk.cut().await;
+        self.common.trace.note("fate", || format!("the power was cut; {lost} entries are lost"));
+        self.lost += lost;
+        self.common.power.comes_back();
     }
 
     fn tend(&mut self) {
@@ -323,6 +354,7 @@ impl Stage {
                 });
             }
             Happening::Kill(at, after) => self.kill(at, after),
+            Happening::PowerCut(_) => self.common.power.cut(),
             Happening::Drain(at, after) => self.drain(at, after),
             Happening::Stop(at, time) => {
                 if let Some(instance) = &self.instances[at] {
@@ -396,11 +428,11 @@ impl Stage {
 
     /// Whether nothing more will happen by itself.
     async fn is_quiet(&self) -> bool {
-        self.senders.is_empty() && checks::at_rest(&self.common.journal).await
+        self.senders.is_empty() && checks::at_rest(&self.common.disk.journal()).await
     }
 
     async fn outcome(&mut self) -> Outcome {
-        let journal = &*self.common.journal;
+        let journal = &*self.common.disk.journal();
         Outcome {
             entries: checks::entries(journal).await,
             pending: checks::pending(journal).await,
@@ -409,7 +441,7 @@ impl Stage {
             calls: self.world.calls(),
             effects: self.world.effects(),
             departures: self.common.network.departures(),
-            adoptions: self.common.heads.adoptions(),
+            adoptions: self.common.disk.adoptions(),
             said: self.common.channel.said(),
             posting: self.senders.len(),
             modes: self.plot.modes.clone(),

@@ -40,6 +40,8 @@ pub(crate) enum Happening {
     HostLost(&'static str, Duration),
     /// An instance is killed, and another started in its place after a while.
     Kill(usize, Duration),
+    /// The power of all machines is cut; new instances are started after a while.
+    PowerCut(Duration),
     /// An instance is stopped for a while.
     Stop(usize, Duration),
     /// An instance is told to end, and another started in its place after a while.
@@ -171,6 +173,12 @@ impl Plot {
             self.add(dice, happening);
         }
         if dice.chance(200) {
+            for _ in 0..=dice.below(2) {
+                let time = dice.secs(0, 240);
+                self.add(dice, Happening::PowerCut(time));
+            }
+        }
+        if dice.chance(200) {
             self.add(dice, Happening::JournalDown(dice.secs(1, 120)));
         }
         if dice.chance(200) {
@@ -236,6 +244,7 @@ fn odd(dice: &Dice) -> Odd {
         chat: odds(150),
         killed: if dice.chance(300) { dice.between(1, 3) } else { 0 },
         stopped: if dice.chance(300) { dice.between(1, 3) } else { 0 },
+        cut: u64::from(dice.chance(200)),
         journal_down: false,
         chat_down: false,
     }

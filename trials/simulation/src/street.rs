@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use untoil_clock::{Clock, VirtualClock};
 use untoil_guard::{Answer, PauseError, Say, Scope};
-use untoil_journal::{Journal as _, MemoryJournal, load};
+use untoil_journal::{Journal as _, load};
 use untoil_model::{DeliveryId, IncidentId, Reason};
 
 use crate::bodies::Letter;
 use crate::dice::Dice;
+use crate::disk::Disk;
 use crate::instance::Door;
 use crate::trace::Trace;
 
@@ -29,20 +30,16 @@ const INCIDENTS_MAX: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Street {
     pub(crate) clock: Arc<VirtualClock>,
-    pub(crate) journal: Arc<MemoryJournal>,
+    pub(crate) disk: Arc<Disk>,
     pub(crate) trace: Arc<Trace>,
     doors: Mutex<Vec<Option<Door>>>,
     accepted: Mutex<BTreeSet<DeliveryId>>,
 }
 
 impl Street {
-    pub(crate) fn new(
-        clock: Arc<VirtualClock>,
-        journal: Arc<MemoryJournal>,
-        trace: Arc<Trace>,
-    ) -> Self {
+    pub(crate) fn new(clock: Arc<VirtualClock>, disk: Arc<Disk>, trace: Arc<Trace>) -> Self {
         let (doors, accepted) = (Mutex::default(), Mutex::default());
-        Self { clock, journal, trace, doors, accepted }
+        Self { clock, disk, trace, doors, accepted }
     }
 
     /// Opens, or closes, the door of an instance.
@@ -122,9 +119,10 @@ impl Street {
     }
 
     async fn asking(&self) -> Option<IncidentId> {
-        let open = self.journal.open_incidents(None, INCIDENTS_MAX).await.ok()?;
+        let journal = self.disk.journal();
+        let open = journal.open_incidents(None, INCIDENTS_MAX).await.ok()?;
         for id in open {
-            let incident = load(&*self.journal, &id).await.ok()??;
+            let incident = load(&*journal, &id).await.ok()??;
             let asks = incident.held().is_some_and(|reason| {
                 matches!(reason, Reason::ApprovalMissing { .. } | Reason::StalePlan { .. })
             });

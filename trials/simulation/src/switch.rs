@@ -22,6 +22,31 @@ const STOPPED_SECS: (u64, u64) = (2, 300);
 /// goes round in a circle in which no time passes, and would for ever.
 const OPERATIONS_MAX: u64 = 400_000;
 
+/// The power of all machines. Once it is cut, nobody does anything until new instances are started.
+#[derive(Debug, Default)]
+pub(crate) struct Power {
+    cuts: AtomicU64,
+    is_off: AtomicBool,
+}
+
+impl Power {
+    /// Cuts it: every instance is dead at once.
+    pub(crate) fn cut(&self) {
+        self.cuts.fetch_add(1, Ordering::SeqCst);
+        self.is_off.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was cut and nobody has looked after that yet.
+    pub(crate) fn is_off(&self) -> bool {
+        self.is_off.load(Ordering::SeqCst)
+    }
+
+    /// It comes back. Who was there before stays dead.
+    pub(crate) fn comes_back(&self) {
+        self.is_off.store(false, Ordering::SeqCst);
+    }
+}
+
 /// One instance's switch.
 #[derive(Debug)]
 pub(crate) struct Switch {
@@ -31,6 +56,9 @@ pub(crate) struct Switch {
     trace: Arc<Trace>,
     clock: Arc<VirtualClock>,
     is_dead: AtomicBool,
+    power: Arc<Power>,
+    /// How often the power had been cut when it was started.
+    born: u64,
     operations: AtomicU64,
     /// Until when it is stopped, in ticks.
     stopped_until: Mutex<Duration>,
@@ -44,7 +72,7 @@ impl Switch {
         dice: Dice,
         (weather, trace): (Arc<Weather>, Arc<Trace>),
         clock: Arc<VirtualClock>,
-        deaths: Arc<Notify>,
+        (deaths, power): (Arc<Notify>, Arc<Power>),
     ) -> Self {
         let stopped_until = Mutex::new(Duration::ZERO);
         let is_dead = AtomicBool::new(false);
@@ -56,6 +84,8 @@ impl Switch {
             trace,
             clock,
             is_dead,
+            born: power.cuts.load(Ordering::SeqCst),
+            power,
             operations: AtomicU64::new(0),
             stopped_until,
             deaths,
@@ -78,7 +108,7 @@ impl Switch {
     }
 
     pub(crate) fn is_dead(&self) -> bool {
-        self.is_dead.load(Ordering::SeqCst)
+        self.is_dead.load(Ordering::SeqCst) || self.power.cuts.load(Ordering::SeqCst) > self.born
     }
 
     /// Whether it went round in a circle.
@@ -130,6 +160,10 @@ impl Switch {
         if self.dice.chance(odd.killed) {
             self.note(|| format!("is killed {at}"));
             self.kill();
+            self.deaths.notify_one();
+        } else if self.dice.chance(odd.cut) {
+            self.note(|| format!("loses its power {at}, as all do"));
+            self.power.cut();
             self.deaths.notify_one();
         } else if self.dice.chance(odd.stopped) {
             let time = self.dice.secs(STOPPED_SECS.0, STOPPED_SECS.1);

@@ -29,6 +29,8 @@ pub(crate) struct Odd {
     pub(crate) killed: PerMille,
     /// An instance is stopped before or after an operation, and goes on later.
     pub(crate) stopped: PerMille,
+    /// The power of all machines is cut before or after an operation.
+    pub(crate) cut: PerMille,
     /// Nobody reaches the journal.
     pub(crate) journal_down: bool,
     /// Nobody reaches the chat.

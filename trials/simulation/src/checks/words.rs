@@ -44,3 +44,15 @@ pub(super) fn people_hear(outcome: &Outcome) -> Vec<String> {
     }
     wrong
 }
+
+/// What is told stands on the disk: it cannot be otherwise after a power cut.
+pub(super) fn nothing_is_told_that_may_be_lost(outcome: &Outcome) -> Vec<String> {
+    let upto = |said: &Said| said.key.seq.max(said.key.upto);
+    let early = outcome.said.iter().filter(|said| upto(said) > said.kept);
+    early
+        .map(|said| {
+            let (part, upto) = (said.key.part, upto(said));
+            format!("{part:?} told of entry {upto} when only {} was on the disk", said.kept)
+        })
+        .collect()
+}
