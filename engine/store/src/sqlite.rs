@@ -50,6 +50,8 @@ pub struct SqliteJournal {
     readers: Readers,
     /// None when it is open for reading only.
     writer: Option<Threads<Box<dyn Job>>>,
+    /// The log that another process may write, when it is open for reading only.
+    others: Option<Arc<Path>>,
 }
 
 impl std::fmt::Debug for SqliteJournal {
@@ -116,7 +118,8 @@ impl SqliteJournal {
 
     /// Opens a journal for reading only, also beside a running service.
     ///
-    /// All writes answer [`JournalError::Unavailable`], and [`Journal::head`] stays where it was.
+    /// All writes answer [`JournalError::Unavailable`], and [`Journal::head`] stays where it was. What is
+    /// read is on the disk when it is answered.
     ///
     /// # Errors
     /// [`OpenError`], which names the file and the way out.
@@ -127,7 +130,8 @@ impl SqliteJournal {
         // The sender's end closes the channel; the receiver keeps the value.
         let syncing = Syncing::new(&file, watch::Sender::new(head));
         let (_, head) = watch::channel(head);
-        Self::with(file, (head, syncing), None)
+        let others = wal::beside(&file).map_err(OpenError::io(&file))?;
+        Ok(Self { others: Some(others.into()), ..Self::with(file, (head, syncing), None)? })
     }
 
     fn with(
@@ -143,7 +147,8 @@ impl SqliteJournal {
         }
         let space = Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize));
         let (written, gauges) = (head.clone(), Arc::default());
-        Ok(Self { file, head, written, gauges, syncing, space, readers, writer })
+        let others = None;
+        Ok(Self { file, head, written, gauges, syncing, space, readers, writer, others })
     }
 
     /// Runs a query on a reading thread.
@@ -152,10 +157,21 @@ impl SqliteJournal {
         query: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, JournalError> {
         let (ack, answer) = oneshot::channel();
+        let others = self.others.clone();
         let read: Read = Box::new(move |connection| {
-            if !ack.is_closed() {
-                drop(ack.send(query(connection)));
+            if ack.is_closed() {
+                return;
             }
+            let mut answer = query(connection);
+            // What leaves this process must not be lost because the one that wrote it was faster than
+            // its disk. It can be written ahead of that; what was read cannot change any more.
+            if let Some(log) = others
+                && let Err(error) = wal::settle(&log)
+            {
+                let why = format!("its log could not be brought to the disk: {error}");
+                answer = Err(Fault::Unreadable(why));
+            }
+            drop(ack.send(answer));
         });
         self.readers.put(read).await?;
         let answer = answer.await.map_err(|_| stopped())?;

@@ -82,6 +82,18 @@ pub(crate) fn open(file: &Path) -> io::Result<Box<dyn Disk>> {
     Ok(Box::new(disk))
 }
 
+/// Brings to the disk what another process has written to the log so far, if there is one, and if it may
+/// be opened here: then whoever reads the journal reads nothing that a power loss takes back.
+pub(crate) fn settle(log: &Path) -> io::Result<()> {
+    match File::open(log) {
+        Ok(log) => log.sync_data(),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes the log that an earlier process has left once more, byte for byte, and brings it to the disk.
 /// To be called by the file's only writer, before it opens the file.
 ///
