@@ -98,7 +98,11 @@ impl Target {
         });
         let session = Session { client, _driver: driver };
         self.within(async { Ok(session.client.batch_execute(&self.settings()).await?) }).await?;
-        self.within(async { Ok(by_index(&session.client).await) }).await?;
+        let planning = async {
+            by_index(&session.client).await;
+            Ok(())
+        };
+        self.within(planning).await?;
         Ok(session)
     }
 

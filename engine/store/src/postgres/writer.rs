@@ -206,7 +206,7 @@ impl Writer {
                 Some(end) if self.known.shared == 0 => {
                     self.keep_alone(end, &mut jobs[..size]).await?
                 }
-                Some(_) | None => self.keep_locked(jobs, size, queue).await?,
+                Some(_) | None => Box::pin(self.keep_locked(jobs, size, queue)).await?,
             };
             if let Some(done) = kept {
                 return Ok(done);
@@ -222,7 +222,7 @@ impl Writer {
         let Some(open) = &self.session else { return Err(gone().into()) };
         let judge = judged_unread(end, jobs);
         let with = (&open.session.client, open.statements.get(receives::KEEP_RECEIVED));
-        let kept = receives::keep(with, &self.me, (end, Ending::Synced), &judge, jobs);
+        let kept = Box::pin(receives::keep(with, &self.me, (end, Ending::Synced), &judge, jobs));
         let result = match self.target.clone().within(kept).await {
             Ok(true) => Ok(()),
             Ok(false) => {
@@ -256,7 +256,8 @@ impl Writer {
         let done = if size == jobs.len() { top_up(jobs, queue) } else { size };
         let judge = judged_unread(end, &mut jobs[..done]);
         let ending = self.known.ending();
-        let kept = async { Ok(kept(open, &self.me, (end, ending), &judge, &jobs[..done]).await) };
+        let kept = Box::pin(kept(open, &self.me, (end, ending), &judge, &jobs[..done]));
+        let kept = async { Ok(kept.await) };
         let result =
             target.within(kept).await.unwrap_or_else(|silent| Err(Unsettled::Lost(silent)));
         let concluded = self.conclude(result, (done, &judge)).await;
@@ -293,7 +294,8 @@ impl Writer {
         };
         self.known.found(from);
         let ending = self.known.ending();
-        let written = async { Ok(written(open, &self.me, &judge, &jobs[..done], ending).await) };
+        let written = Box::pin(written(open, &self.me, &judge, &jobs[..done], ending));
+        let written = async { Ok(written.await) };
         let result =
             target.within(written).await.unwrap_or_else(|silent| Err(Unsettled::Lost(silent)));
         let concluded = self.conclude(result, (done, &judge)).await?;
@@ -459,7 +461,7 @@ async fn kept(
         }
     };
     let with = (client, open.statements.get(receives::KEEP_RECEIVED));
-    let keep = receives::keep(with, me, (from, ending), judge, jobs);
+    let keep = Box::pin(receives::keep(with, me, (from, ending), judge, jobs));
     let write = async {
         let ((), kept) = tokio::try_join!(biased; before, keep)?;
         if kept { Ok(()) } else { Err(Fault::Refused("the end moved under the lock".into())) }
