@@ -49,6 +49,8 @@ pub(crate) struct Engine {
     /// It was told to end, so its end is none of its own.
     told: Option<Instant>,
     was_ready: bool,
+    /// Its disk is dead: it may end, and is started again.
+    may_end: bool,
     /// How often it was started.
     pub(crate) starts: usize,
     /// Ends that nobody asked for, after it had been ready.
@@ -68,6 +70,7 @@ impl Engine {
             starts_at: Instant::now(),
             told: None,
             was_ready: false,
+            may_end: false,
             starts: 0,
             own_ends: Vec::new(),
             drains: Vec::new(),
@@ -85,8 +88,10 @@ impl Engine {
                 // Told before it was there to listen: it ends by the signal, and had nothing to end.
                 Some(_) if !self.was_ready => {}
                 Some(_) => self.own_ends.push(format!("{}: told to end: {status}", self.name)),
-                None if self.was_ready => self.own_ends.push(format!("{}: {status}", self.name)),
-                // It could not start, as without its database; a supervisor tries again.
+                None if self.was_ready && !self.may_end => {
+                    self.own_ends.push(format!("{}: {status}", self.name))
+                }
+                // It could not start, as without its database, or go on; a supervisor tries again.
                 None => {}
             }
             self.was_ready = false;
@@ -128,7 +133,13 @@ impl Engine {
             child.wait()?;
         }
         (self.told, self.was_ready, self.starts_at) = (None, false, Instant::now());
+        self.may_end = false;
         Ok(())
+    }
+
+    /// Its disk dies: an end is its right from now on, until it is killed.
+    pub(crate) fn may_end(&mut self) {
+        self.may_end = true;
     }
 
     /// SIGTERM.

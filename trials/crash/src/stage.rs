@@ -266,7 +266,10 @@ impl<'a> Stage<'a> {
             Turn::Begin(Act::DiskFull(_)) => self.disk.as_ref().map_or(Ok(()), Disk::fill),
             Turn::End(Act::DiskFull(_)) => self.disk.as_ref().map_or(Ok(()), Disk::free),
             Turn::Begin(Act::PowerCut) | Turn::End(Act::DiskDies(_)) => self.cut_power(instance),
-            Turn::Begin(Act::DiskDies(_)) => self.disk.as_ref().map_or(Ok(()), Disk::shut),
+            Turn::Begin(Act::DiskDies(_)) => {
+                self.engines[instance].may_end();
+                self.disk.as_ref().map_or(Ok(()), Disk::shut)
+            }
             Turn::Begin(Act::Step(by)) => {
                 self.offsets[instance] += by;
                 let (folder, name) = (&self.setting.folder, &self.engines[instance].name);
