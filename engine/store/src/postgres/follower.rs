@@ -109,7 +109,7 @@ async fn poll(
         let end = place(row.get(0));
         // What is committed can be read before it is on the disk; the head is what is.
         if end > *head.borrow() {
-            target.within(rows::sync(client, rows::SYNC, me, end)).await?;
+            target.within(rows::sync(client, rows::SYNC_ASIDE, me, end)).await?;
             raise(head, end);
         }
         if n == 0 {

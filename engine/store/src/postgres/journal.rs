@@ -343,7 +343,9 @@ impl Journal for PostgresJournal {
             return Ok(());
         }
         let me = &*self.me;
-        self.ask(|reader| Box::pin(async move { rows::sync(&reader, rows::SYNC, me, seq).await }))
-            .await
+        self.ask(|reader| {
+            Box::pin(async move { rows::sync(&reader, rows::SYNC_ASIDE, me, seq).await })
+        })
+        .await
     }
 }

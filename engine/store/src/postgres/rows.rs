@@ -85,7 +85,8 @@ pub(crate) async fn notify_behind(
     end: Seq,
 ) -> Result<(), Fault> {
     let told = end.0.to_string();
-    client.query(statements.get(NOTIFY_BEHIND), &[&me.channel, &told, &column(end)]).await?;
+    let values: [&(dyn ToSql + Sync); 4] = [&me.channel, &told, &me.number, &column(end)];
+    client.query(statements.get(NOTIFY_BEHIND), &values).await?;
     Ok(())
 }
 
@@ -422,7 +423,7 @@ pub(crate) async fn has(
     client.query_one(LOCK_HEAD, &[]).await?;
     let row = client.query_opt(HASH_AT, &[&column(seq)]).await?;
     // It may have been committed ahead of the disk.
-    sync(client, SYNC, me, seq).await?;
+    sync(client, SYNC_ASIDE, me, seq).await?;
     client.batch_execute("COMMIT").await?;
     row.map_or(Ok(false), |row| Ok(hash(row.get(0))? == ours))
 }
@@ -470,11 +471,15 @@ const MOVE_HEAD: &str = "UPDATE head SET seq = $1, hash = $2 WHERE id = 1";
 const NOTIFY: &str = "SELECT pg_notify($1, $2)";
 /// Has this transaction's commit not wait for the disk.
 pub(crate) const BEHIND: &str = "SET LOCAL synchronous_commit = off";
-/// The same behind a commit; nothing when that commit came to nothing.
+/// The same behind a sync; nothing when that came to nothing.
 pub(crate) const NOTIFY_BEHIND: &str =
-    "SELECT pg_notify($1, $2) FROM head WHERE id = 1 AND seq >= $3";
+    "SELECT pg_notify($1, $2) FROM synced WHERE instance = $3 AND seq >= $4";
 pub(crate) const SYNC: &str = "INSERT INTO synced (instance, seq) VALUES ($1, $2) \
-    ON CONFLICT (instance) DO UPDATE SET seq = excluded.seq";
+    ON CONFLICT (instance) DO UPDATE SET seq = greatest(synced.seq, excluded.seq)";
+/// The same for an instance's other connections, whose row is another: the one that writes waits for
+/// none of them.
+pub(crate) const SYNC_ASIDE: &str = "INSERT INTO synced (instance, seq) VALUES (-$1::bigint, $2) \
+    ON CONFLICT (instance) DO UPDATE SET seq = greatest(synced.seq, excluded.seq)";
 const KEEP_DELIVERIES: &str = "INSERT INTO delivery \
     (seq, source, message, sender, received_at, body, headers) \
     SELECT unnest($1::bigint[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), \

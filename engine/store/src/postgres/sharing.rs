@@ -115,7 +115,7 @@ const CLEAN_UP: &str = "DELETE FROM instance \
     ORDER BY gone.number LIMIT $1)";
 /// Of instances that were removed.
 const FORGET_SYNCED: &str = "DELETE FROM synced WHERE instance IN (SELECT instance FROM synced \
-    WHERE NOT EXISTS (SELECT 1 FROM instance WHERE number = synced.instance) LIMIT $1)";
+    WHERE NOT EXISTS (SELECT 1 FROM instance WHERE number = abs(synced.instance)) LIMIT $1)";
 const REGISTER: &str = "WITH next AS \
     (UPDATE head SET instances = instances + 1 WHERE id = 1 RETURNING instances AS number) \
     INSERT INTO instance (number, name, version, since, until) \
