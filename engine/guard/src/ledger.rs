@@ -348,3 +348,61 @@ fn forget<K: Ord>(index: &mut BTreeMap<K, Moments>, key: &K, slot: &Moment) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use untoil_model::{Actor, Hash};
+
+    use super::*;
+
+    /// An entry that allows the `run`th run.
+    fn allowed(
+        seq: u64,
+        (run, target, parent): (u8, u8, Option<u8>),
+        (writes, returns): (bool, bool),
+    ) -> Entry {
+        let host = |n: u8| -> Target { format!("ec2/i-0000000{n}").parse().unwrap() };
+        let kind = if returns { RUN_RETURN } else { "remedy" };
+        let body = Body::Judged {
+            run: format!("01KE5QM0X08E4ZE0ZHZ8G2M2RD-{run}").parse().unwrap(),
+            part: 0,
+            verdict: Verdict::Allow {},
+            rule: format!("rule-{}", run % 2).parse().unwrap(),
+            target: host(target),
+            parents: parent.map(host).into_iter().collect(),
+            writes,
+            authority: String::new(),
+            gates: [(RUN_GATE.to_owned(), kind.to_owned())].into(),
+        };
+        let at = Timestamp::from_second(i64::try_from(seq).unwrap()).unwrap();
+        let (seq, actor, hash) = (Seq(seq), Actor::Engine("test".into()), Hash::GENESIS);
+        Entry { seq, at, actor, incident: None, alarm: None, body, prev: hash, hash }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_back_was_never_reserved(
+            all in prop::collection::vec(
+                ((0..4_u8, 0..3_u8, prop::option::of(0..3_u8)), any::<(bool, bool)>()), 0..12),
+            kept in 0..12_usize,
+            ends in prop::option::of(0..4_u8),
+        ) {
+            let mut seq = 0;
+            let mut entries = all.into_iter().map(|(which, how)| {
+                seq += 1;
+                allowed(seq, which, how)
+            });
+            let mut ledger = Ledger::default();
+            entries.by_ref().take(kept).for_each(|entry| ledger.apply(&entry));
+            if let Some(run) = ends {
+                let run = format!("01KE5QM0X08E4ZE0ZHZ8G2M2RD-{run}").parse().unwrap();
+                ledger.end(&run, (Seq(99), Timestamp::UNIX_EPOCH), RunOutcome::Effective);
+            }
+            let before = ledger.clone();
+            let undo: Vec<Undo> = entries.filter_map(|entry| ledger.reserve(&entry)).collect();
+            undo.into_iter().rev().for_each(|undo| ledger.take_back(undo));
+            prop_assert_eq!(ledger, before);
+        }
+    }
+}

@@ -239,3 +239,18 @@ async fn a_session_that_is_given_up_reserves_nothing_and_the_others_go_on() {
     assert_eq!(begun(&said), 5, "nothing was written before, so all of the limit is left");
     assert!(said.iter().all(|said| matches!(said, Ok(Some(_)))), "{said:?}");
 }
+
+#[tokio::test]
+async fn of_two_who_bring_the_same_incident_one_is_judged() {
+    let scene = Scene::default();
+    let mut waiting = hosts(&scene, 2).await;
+    let (twin, docket) = &waiting[0];
+    waiting.push((twin.clone(), docket.clone()));
+    let (guard, _) = slow(&scene);
+    let said = together(&guard, &mut waiting).await;
+    assert!(matches!(said[2], Ok(None)), "{:?}", said[2]);
+    assert_eq!(begun(&said), 2);
+    let started = all(&scene).await.iter().filter(|entry| entry.body.kind() == "started").count();
+    assert_eq!(started, 2, "a call has one intent");
+    assert_eq!(waiting[0].0, waiting[2].0, "it knows of it now");
+}
