@@ -102,9 +102,17 @@ impl Pen {
         ledger_at: Seq,
     ) -> Result<bool, RunnerError> {
         let batch = self.batch(incident, vec![started]);
-        self.append_if_still(incident, batch.expect(Stream::Ledger, ledger_at)).await
+        let batch = batch.expect(Stream::Ledger, ledger_at);
+        if !self.append_if_still(incident, batch).await? {
+            return Ok(false);
+        }
+        // The call follows.
+        self.journal.durable(incident.seq).await?;
+        Ok(true)
     }
 
+    /// Nothing is done outside because of what this writes: an end that does not come to the disk is one
+    /// that was not recorded before a crash. So it does not wait for the disk; an intent does.
     async fn append_if_still(
         &self,
         incident: &mut Incident,
@@ -112,7 +120,7 @@ impl Pen {
     ) -> Result<bool, RunnerError> {
         let stream = Stream::Incident(incident.id.clone());
         let batch = batch.expect(stream, incident.seq);
-        match self.journal.append(batch).await {
+        match self.journal.append_ahead(batch).await {
             Ok(entries) => {
                 // They stand right behind what is known, so they need not be read back.
                 for entry in &entries {
