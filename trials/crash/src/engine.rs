@@ -89,7 +89,7 @@ impl Engine {
                 Some(_) if !self.was_ready => {}
                 Some(_) => self.own_ends.push(format!("{}: told to end: {status}", self.name)),
                 None if self.was_ready && !self.may_end => {
-                    self.own_ends.push(format!("{}: {status}", self.name))
+                    self.own_ends.push(format!("{}: {status}", self.name));
                 }
                 // It could not start, as without its database, or go on; a supervisor tries again.
                 None => {}
