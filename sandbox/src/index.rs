@@ -99,8 +99,8 @@ impl Index {
             }
             let (exactly, open) = matcher.specificity();
             let few = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
-            let n_rests = rests.len();
-            let rest = *rests.entry(rest(matcher, mask)).or_insert(number(n_rests));
+            let n_rests = number(rests.len());
+            let rest = *rests.entry(rest(matcher, mask)).or_insert(n_rests);
             hashes.push(hash(mask, exact));
             index.entries.push(Entry {
                 rule,

@@ -138,7 +138,7 @@ fn inline(text: &str, depth: usize) -> Option<Node<'_>> {
 fn word(text: &str) -> Option<Node<'_>> {
     let value = match text.chars().next()? {
         first if first.is_alphabetic() || matches!(first, '/' | '_') => {
-            (!is_doubtful(text)).then(|| Value::Text(Cow::Borrowed(text)))
+            (!is_doubtful(text)).then_some(Value::Text(Cow::Borrowed(text)))
         }
         '0'..='9' => number_or_time(text),
         _ => None,
@@ -161,7 +161,7 @@ fn number_or_time(text: &str) -> Option<Value<'_>> {
     }
     let (n, per) = text.split_once(" per ").map_or((None, text), |(n, per)| (Some(n), per));
     let is_time = per.strip_suffix(['s', 'm', 'h', 'd']).is_some_and(is_number);
-    (is_time && n.is_none_or(is_number)).then(|| Value::Text(Cow::Borrowed(text)))
+    (is_time && n.is_none_or(is_number)).then_some(Value::Text(Cow::Borrowed(text)))
 }
 
 /// What is left of a value in brackets.
