@@ -107,7 +107,9 @@ impl Foreseen<'_> {
     fn keep(&mut self, entries: &[Entry]) {
         // Without a reservation the ledger may have grown before them.
         if self.undo.drain(..).next().is_some() {
-            entries.iter().for_each(|entry| self.ledger.apply(entry));
+            for entry in entries {
+                self.ledger.apply(entry);
+            }
         }
     }
 }
