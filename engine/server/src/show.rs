@@ -1,7 +1,5 @@
 //! Entries and incidents as people and programs read them.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 use untoil_health::TraceId;
 use untoil_journal::{Journal, JournalError, load};
@@ -288,7 +286,7 @@ mod tests {
             "changed_at": "2026-11-02T03:04:05Z", "severity": "critical", "value": 7.5,
             "labels": { "owner": "cards", "environment": "prod", "team": "a" }
         });
-        let alarm = Arc::new(serde_json::from_value(alarm).unwrap());
+        let alarm = std::sync::Arc::new(serde_json::from_value(alarm).unwrap());
         let source = "sns".parse().unwrap();
         let delivery = untoil_model::DeliveryId { source, message: "m".into() };
         let opened = Body::Opened { delivery, alarm, skewed_from: None };
