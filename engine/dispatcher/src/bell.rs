@@ -196,9 +196,9 @@ impl Place {
 
     /// Leaves until a time where others wait for a place, unless there is news that was not heard yet. A
     /// new worker begins then, or at the next news.
-    pub(crate) fn leave_until(&self, at: Timestamp) -> bool {
+    pub(crate) fn leave_until(&self, at: Timestamp, now: Timestamp) -> bool {
         let mut pokes = self.bell.pokes();
-        if pokes.working.len() <= IDLE_WORKERS_MAX || self.has_news() {
+        if at <= now || pokes.working.len() <= IDLE_WORKERS_MAX || self.has_news() {
             return false;
         }
         if self.vacate(&mut pokes) {
@@ -299,8 +299,9 @@ mod tests {
         let mut places: Vec<Place> = std::iter::from_fn(|| bell.next_place(&stop)).collect();
         assert_eq!(sizes(&bell)[..2], [WORKERS_MAX, 1], "there is no place for the last");
         assert!(bell.next_place(&stop).is_none());
+        assert!(!places[0].leave_until(at(100), at(100)), "its time has come");
         // All of them wait for a long time; the last gets its place when one has left.
-        assert!(places[0].leave_until(at(100)) && places[1].leave_until(at(50)));
+        assert!(places[0].leave_until(at(100), at(0)) && places[1].leave_until(at(50), at(0)));
         let (first, second) = (places.remove(0), places.remove(0));
         places.push(bell.next_place(&stop).unwrap());
         assert_eq!(bell.first_back(), Some(at(50)));
@@ -317,10 +318,10 @@ mod tests {
         assert_eq!((&back.incident, bell.first_back()), (&first.incident, None));
         // Who has news does not leave, and while there is room nobody does.
         bell.poke(back.incident.clone());
-        assert!(!back.leave_until(at(200)));
+        assert!(!back.leave_until(at(200), at(100)));
         places.truncate(10);
         drop(back);
-        assert!(!places[0].leave_until(at(200)));
+        assert!(!places[0].leave_until(at(200), at(100)));
     }
 
     #[test]

@@ -107,8 +107,7 @@ async fn turn(
                     // It has heard the ring by asking for it, so it must look and not wait for another.
                     continue;
                 }
-                let later = until.filter(|until| tools.clock.now() < *until);
-                if later.is_some_and(|until| place.leave_until(until)) {
+                if until.is_some_and(|until| place.leave_until(until, tools.clock.now())) {
                     return Ok(());
                 }
                 rest(tools, &place.worker, until).await;
@@ -124,7 +123,7 @@ async fn turn(
                 let queued = matches!(incident.held(), Some(Reason::TargetBusy { .. }));
                 if queued {
                     place.queue();
-                } else if tools.clock.now() < until && place.leave_until(until) {
+                } else if place.leave_until(until, tools.clock.now()) {
                     return Ok(());
                 }
                 rest(tools, &place.worker, Some(until)).await;
