@@ -68,7 +68,7 @@ async fn measure(parts: &[&str]) -> Result<()> {
             "sns" => intake::measure_sns().await?,
             "postgres" => postgres::measure().await?,
             "path" => path::measure().await?,
-            "start" => start::measure()?,
+            "start" => start::measure().await?,
             "overload" => overload::measure().await?,
             "latency" => latency::measure().await?,
             "decode" => decode::measure().await?,

@@ -69,14 +69,14 @@ impl Disk {
 
     /// Cuts its power and puts it on again: what it was not told to keep is gone. Whoever used it must
     /// have ended, or be about to.
-    pub(crate) fn cut(&self) -> Result<()> {
+    pub(crate) async fn cut(&self) -> Result<()> {
         self.shut()?;
         let began = Instant::now();
         while quietly(Command::new("umount").arg(&self.at)).is_err() {
             if began.elapsed() > FREE_WITHIN {
                 bail!("somebody uses a disk whose power is cut");
             }
-            std::thread::sleep(PAUSE);
+            tokio::time::sleep(PAUSE).await;
         }
         self.mount_image()
     }
@@ -112,12 +112,13 @@ fn quietly(command: &mut Command) -> Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_power_cut_takes_what_the_disk_was_not_told_to_keep() {
+    #[tokio::test]
+    async fn a_power_cut_takes_what_the_disk_was_not_told_to_keep() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().join("disk");
         let Ok(disk) = Disk::real(&at, "16m") else {
-            // Without root there is nothing to show here; trials say that they were skipped.
+            // Without root there is nothing to show here; trials say so, too.
+            eprintln!("SKIPPED: no disk can be mounted here, so none lost its power");
             return;
         };
         let write = |name: &str, kept: bool| {
@@ -129,12 +130,12 @@ mod tests {
         };
         write("kept", true);
         write("written", false);
-        disk.cut().unwrap();
+        disk.cut().await.unwrap();
         assert_eq!(fs::read_to_string(at.join("kept")).unwrap(), "kept");
         assert_ne!(fs::read_to_string(at.join("written")).unwrap_or_default(), "written");
         disk.shut().unwrap();
         assert!(File::create(at.join("later")).is_err(), "a dead disk takes nothing");
-        disk.cut().unwrap();
+        disk.cut().await.unwrap();
         assert_eq!(fs::read_to_string(at.join("kept")).unwrap(), "kept");
     }
 }

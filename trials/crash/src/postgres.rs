@@ -137,7 +137,7 @@ impl Database {
     }
 
     /// Strikes it.
-    pub(crate) fn strike(&mut self, blow: Blow) -> Result<()> {
+    pub(crate) async fn strike(&mut self, blow: Blow) -> Result<()> {
         match blow {
             Blow::Killed => self.server.kill(),
             Blow::Restarted => {
@@ -156,7 +156,10 @@ impl Database {
                 self.disk.as_ref().map_or(Ok(()), Disk::shut)?;
                 self.server.all("KILL")?;
                 self.server.kill()?;
-                self.disk.as_ref().map_or(Ok(()), Disk::cut)
+                match &self.disk {
+                    Some(disk) => disk.cut().await,
+                    None => Ok(()),
+                }
             }
         }
     }

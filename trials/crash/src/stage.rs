@@ -176,7 +176,7 @@ impl<'a> Stage<'a> {
         (self.began, self.struck) = (Instant::now(), Instant::now());
         while !sender.is_done()? || !self.turns.is_empty() {
             self.tend()?;
-            self.trapped()?;
+            self.trapped().await?;
             while self.turns.first().is_some_and(|(at, ..)| self.began.elapsed() >= *at) {
                 let (_, instance, turn) = self.turns.remove(0);
                 self.turn(instance, turn).await?;
@@ -220,11 +220,11 @@ impl<'a> Stage<'a> {
     }
 
     /// Does the deed where a trap has shut.
-    fn trapped(&mut self) -> Result<()> {
+    async fn trapped(&mut self) -> Result<()> {
         let Some(Caught { instance, deed, done }) = self.traps.caught() else { return Ok(()) };
         match deed {
             Deed::Kill => self.kill(instance)?,
-            Deed::CutPower => self.cut_power(instance)?,
+            Deed::CutPower => self.cut_power(instance).await?,
             Deed::Pause(lasts) => {
                 self.engines[instance].pause()?;
                 let end = Turn::End(Act::Pause(lasts));
@@ -244,9 +244,12 @@ impl<'a> Stage<'a> {
     }
 
     /// The instance is gone before its disk is looked after, and is started again after that.
-    fn cut_power(&mut self, instance: usize) -> Result<()> {
+    async fn cut_power(&mut self, instance: usize) -> Result<()> {
         self.kill(instance)?;
-        self.disk.as_ref().map_or(Ok(()), Disk::cut)
+        match &self.disk {
+            Some(disk) => disk.cut().await,
+            None => Ok(()),
+        }
     }
 
     async fn turn(&mut self, instance: usize, turn: Turn) -> Result<()> {
@@ -265,7 +268,9 @@ impl<'a> Stage<'a> {
             }
             Turn::Begin(Act::DiskFull(_)) => self.disk.as_ref().map_or(Ok(()), Disk::fill),
             Turn::End(Act::DiskFull(_)) => self.disk.as_ref().map_or(Ok(()), Disk::free),
-            Turn::Begin(Act::PowerCut) | Turn::End(Act::DiskDies(_)) => self.cut_power(instance),
+            Turn::Begin(Act::PowerCut) | Turn::End(Act::DiskDies(_)) => {
+                self.cut_power(instance).await
+            }
             Turn::Begin(Act::DiskDies(_)) => {
                 self.engines[instance].may_end();
                 self.disk.as_ref().map_or(Ok(()), Disk::shut)
@@ -275,9 +280,10 @@ impl<'a> Stage<'a> {
                 let (folder, name) = (&self.setting.folder, &self.engines[instance].name);
                 set_clock(folder, name, self.offsets[instance])
             }
-            Turn::Begin(Act::Database(blow, _)) => {
-                self.database.as_mut().map_or(Ok(()), |database| database.strike(blow))
-            }
+            Turn::Begin(Act::Database(blow, _)) => match &mut self.database {
+                Some(database) => database.strike(blow).await,
+                None => Ok(()),
+            },
             Turn::End(Act::Database(blow, _)) => match &mut self.database {
                 Some(database) => database.mend(blow).await,
                 None => Ok(()),

@@ -206,8 +206,8 @@ fn wants(plan: &Plan, within: &Path) -> Option<String> {
         return (!can).then(|| "a small disk takes root to mount".to_owned());
     }
     if real || disk_kind(plan) == DiskKind::Powered {
-        let cut = || Disk::real(&probe, REAL_DISK).and_then(|disk| disk.cut());
-        let can = *REAL.get_or_init(|| cut().is_ok());
+        let shut = || Disk::real(&probe, REAL_DISK).and_then(|disk| disk.shut());
+        let can = *REAL.get_or_init(|| shut().is_ok());
         let why = "a disk whose power can be cut takes root, a loop device, `mkfs.ext4` and `perl`";
         return (!can).then(|| why.to_owned());
     }
