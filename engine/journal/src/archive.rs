@@ -4,7 +4,7 @@
 //! Files are never changed and never deleted here.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,8 @@ const PREFIX: &str = "journal-";
 const SUFFIX: &str = ".jsonl.gz";
 /// What a file is called while it is written.
 const UNFINISHED: &str = ".part";
+/// What is locked by whoever writes into the folder. It stays, and is empty.
+const LOCK: &str = "writing.lock";
 /// Most bytes of one line, so that a damaged file cannot fill the memory: a delivery of the largest
 /// size that can be configured sensibly, many times over.
 const LINE_BYTES_MAX: u64 = 256 << 20;
@@ -264,6 +266,21 @@ impl Archive {
         Ok(bytes)
     }
 
+    /// Keeps every other process, and everybody else here, from writing into the folder until it is
+    /// dropped. `None` when somebody is at it. A file system that knows no locks gives one to each.
+    pub(crate) fn hold(&self) -> io::Result<Option<File>> {
+        make(&self.folder)?;
+        let lock = File::options().create(true).append(true).open(self.folder.join(LOCK))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                Ok(Some(lock))
+            }
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     /// Takes away what was being written when a process ended: nothing refers to it yet.
     pub(crate) fn tidy(&self) -> io::Result<()> {
         let listed = match fs::read_dir(&self.folder) {
@@ -498,4 +515,21 @@ fn make(folder: &Path) -> io::Result<()> {
 /// A new name is on the disk only when its folder is.
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_writes_into_a_folder() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let archive = || Archive::at(folder.path().join("new"));
+        let held = archive().hold().unwrap();
+        assert!(held.is_some());
+        assert!(archive().hold().unwrap().is_none(), "somebody writes");
+        drop(held);
+        assert!(archive().hold().unwrap().is_some());
+        assert_eq!(archive().files().unwrap(), Vec::<String>::new(), "the lock is no file of it");
+    }
 }

@@ -1,6 +1,7 @@
 //! Moves what is old into files, and then out of the journal: in small steps, each of which can be
 //! cut short anywhere and taken again.
 
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -200,6 +201,16 @@ impl Archiver {
         if entries.is_empty() {
             return self.pass(held, now).await;
         }
+        if let Some(last) = entries.last() {
+            // A file outlives the power; so must what it tells of.
+            self.journal.durable(last.raw.seq).await?;
+        }
+        let _alone = self.alone().await?;
+        // What was read may be of before another's file, and partly gone: it must not replace that file.
+        let place = |newest: &Option<(Entry, Segment)>| newest.as_ref().map(|(entry, _)| entry.seq);
+        if place(&self.newest().await?) != place(&newest) {
+            return Err(ArchiveError::Raced);
+        }
         let segment = self.write(entries).await?;
         let segment = self.record(newest, segment, now).await?;
         self.swept_at = None;
@@ -308,6 +319,13 @@ impl Archiver {
             delivery = self.journal.delivery(id).await?;
         }
         Ok(Archived { raw, delivery })
+    }
+
+    /// Keeps others from writing into the folder while it is held.
+    async fn alone(&self) -> Result<File, ArchiveError> {
+        let archive = self.archive.clone();
+        let held = blocking(move || archive.hold()).await.and_then(|held| held);
+        held.map_err(|why| self.folder(why))?.ok_or(ArchiveError::Raced)
     }
 
     async fn write(&self, entries: Vec<Archived>) -> Result<Segment, ArchiveError> {

@@ -47,6 +47,8 @@ async fn hear(journal: &SqliteJournal, at: Timestamp, n: usize) {
 fn files(untoil: &Untoil) -> Vec<PathBuf> {
     let Ok(found) = fs::read_dir(untoil.path("data/archive")) else { return Vec::new() };
     let mut files: Vec<_> = found.map(|file| file.unwrap().path()).collect();
+    // Beside them lies what keeps others from writing meanwhile.
+    files.retain(|file| !file.ends_with("writing.lock"));
     files.sort();
     files
 }
