@@ -1,9 +1,8 @@
 //! What others see of a service that is still starting.
 //!
-//! `policy.yaml` is a named pipe here: the start goes on when the test writes it.
+//! A rule's manifest is a named pipe here: the start goes on when the test opens it.
 
 use std::fs;
-use std::io::Write as _;
 
 use tokio::process::Command;
 
@@ -11,21 +10,24 @@ use crate::alarm::backlog;
 use crate::service::Untoil;
 use crate::stand_in::free_port;
 
-/// A service that waits for its policy. It needs no AWS: nothing is asked of it.
-async fn waiting() -> Untoil {
+const MANIFEST: &str = "rules/contact-sync-backlog/rule.yaml";
+
+/// A service that waits for a rule, whose manifest is returned. It needs no AWS: nothing is asked of it.
+async fn waiting() -> (Untoil, String) {
     let mut untoil = Untoil::towards(free_port());
     untoil.ship("contact-sync-backlog", "shadow");
-    let policy = untoil.path("rules/policy.yaml");
-    fs::remove_file(&policy).unwrap();
-    assert!(Command::new("mkfifo").arg(&policy).status().await.unwrap().success());
+    let manifest = untoil.path(MANIFEST);
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    assert!(Command::new("mkfifo").arg(&manifest).status().await.unwrap().success());
     untoil.begin();
     untoil.listens().await;
-    untoil
+    (untoil, text)
 }
 
 #[tokio::test]
 async fn until_the_rules_are_there_everybody_is_asked_to_come_back() {
-    let mut untoil = waiting().await;
+    let (mut untoil, text) = waiting().await;
     let client = reqwest::Client::new();
     for path in ["/v1/events/cloudwatch", "/v1/incidents", "/v1/journal", "/", "/anything"] {
         let answer = client.post(untoil.url(path)).body("{}").send().await.unwrap();
@@ -42,12 +44,11 @@ async fn until_the_rules_are_there_everybody_is_asked_to_come_back() {
     );
     assert!(untoil.text("/metrics").await.contains(r#"status="503""#));
 
-    let policy = untoil.path("rules/policy.yaml");
-    let mut pipe = fs::OpenOptions::new().write(true).open(&policy).unwrap();
-    // Who looks at the policy again finds a file.
-    fs::remove_file(&policy).unwrap();
-    fs::write(&policy, "rest: 0s\n").unwrap();
-    pipe.write_all(b"rest: 0s\n").unwrap();
+    let manifest = untoil.path(MANIFEST);
+    let pipe = fs::OpenOptions::new().write(true).open(&manifest).unwrap();
+    // Who looks at the rule again, as at one that was being written, finds a file.
+    fs::remove_file(&manifest).unwrap();
+    fs::write(&manifest, text).unwrap();
     drop(pipe);
     untoil.is_ready().await;
     assert_eq!(untoil.post(&backlog("ALARM", 9_120.0)).await, 202);
@@ -59,18 +60,20 @@ async fn until_the_rules_are_there_everybody_is_asked_to_come_back() {
 
 #[tokio::test]
 async fn a_service_that_is_told_to_stop_while_it_starts_does_so_at_once() {
-    let mut untoil = waiting().await;
+    let (mut untoil, text) = waiting().await;
     untoil.terminate().await;
     assert_eq!(untoil.ended().await, 0);
     assert!(untoil.said("stderr").contains("before it had started"), "{}", untoil.said("stderr"));
-    fs::remove_file(untoil.path("rules/policy.yaml")).unwrap();
+    let manifest = untoil.path(MANIFEST);
+    fs::remove_file(&manifest).unwrap();
+    fs::write(&manifest, text).unwrap();
     untoil.start().await;
     assert_eq!(untoil.post(&backlog("ALARM", 9_120.0)).await, 202, "nothing was left behind");
 }
 
 #[tokio::test]
 async fn an_address_that_is_taken_ends_the_second_service_before_it_opens_the_journal() {
-    let mut first = waiting().await;
+    let (mut first, _) = waiting().await;
     let mut second = Untoil::towards(free_port());
     second.set("UNTOIL_LISTEN", &format!("127.0.0.1:{}", first.port));
     second.begin();
