@@ -1,8 +1,8 @@
 //! How often AWS takes which calls, and who goes first.
 //!
 //! AWS counts calls per account, Region and API. The table is what AWS publishes; where it publishes
-//! nothing it is a cautious guess, and says so. An account whose quotas were raised is told by
-//! [`Limits::with`].
+//! nothing it is a cautious guess, and says so. No configuration tells of raised quotas yet; [`Limits::with`]
+//! is where they would go.
 
 use std::collections::BTreeMap;
 
