@@ -280,7 +280,7 @@ pub(crate) async fn write(
 pub(crate) enum Ending {
     /// The commit waits for it, with the `head` row's lock.
     Synced,
-    /// Others want the lock: it is given up before, and a [sync](sync) follows. What was committed
+    /// Others want the lock: it is given up before, and a [sync] follows. What was committed
     /// can be read meanwhile; nobody is told of it.
     Behind,
 }
