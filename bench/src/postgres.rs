@@ -22,10 +22,10 @@ use crate::path::{firing, line};
 use crate::process::cpu_micros;
 use crate::table::row;
 
-/// How long each number of instances is under load.
-const TIME: Duration = Duration::from_secs(5);
+/// How long each number of instances is under load: longer, and as many would wait for their decision as may.
+const TIME: Duration = Duration::from_millis(1_500);
 /// Servers take turns, so that a noisy moment of the machine does not fall on one of them only.
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 3;
 /// Who takes in, and how many of them there are: the reference first.
 const KINDS: [(&str, usize); 3] = [("postgres-insert", 1), ("postgres", 1), ("postgres", 3)];
 /// Alarms that are measured one at a time, after some that warm up, and the time between two.
