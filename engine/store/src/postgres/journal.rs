@@ -13,16 +13,17 @@ use tokio::task::JoinSet;
 use untoil_journal::{AppendError, Batch, Journal, JournalError, Put, RawEntry, Receipt};
 use untoil_model::{Delivery, DeliveryId, Entry, IncidentId, Seq, Stream};
 
+use super::chain;
 use super::config::PostgresConfig;
 use super::connect::Target;
 use super::fault::{Fault, PostgresError};
+use super::follower::{self, Told};
 use super::group::{Arriving, Job};
 use super::queries::{self, Reader};
 use super::roster::Pulse;
-use super::rows;
 use super::sharing::Member;
 use super::writer::Writer;
-use super::{follower, migrate, nul};
+use super::{migrate, nul};
 use crate::refusal::WAITING_MAX;
 
 /// How many writes may wait: about a tenth of a second of them, which is how long one that is
@@ -76,17 +77,15 @@ impl PostgresJournal {
     /// [`PostgresError`], which names what is wrong and the way out. Nothing was changed.
     pub async fn connect(config: &PostgresConfig) -> Result<Self, PostgresError> {
         let (target, pool, end) = open(config).await?;
-        let (sender, head) = watch::channel(end);
-        let waiting = Arc::<AtomicI64>::default();
-        let told = (sender.clone(), Arc::clone(&waiting));
-        let writer = Writer::start(target.clone(), config, told).await;
+        let told = Told::new(end);
+        let (head, waiting) = (told.head.subscribe(), Arc::clone(&told.waiting));
+        let writer = Writer::start(target.clone(), config, told.clone()).await;
         let writer = writer.map_err(|fault| fault.at_open(&config.schema))?;
         let me = writer.me();
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run(jobs));
-        let (shared, waits) = (Arc::clone(&me), Arc::clone(&waiting));
-        tasks.spawn(follower::run(target.clone(), shared, sender, waits));
+        tasks.spawn(follower::run(target.clone(), Arc::clone(&me), told));
         let pulse = Pulse::new(config);
         Ok(Self {
             target,
@@ -344,7 +343,10 @@ impl Journal for PostgresJournal {
         }
         let me = &*self.me;
         self.ask(|reader| {
-            Box::pin(async move { rows::sync(&reader, rows::SYNC_ASIDE, me, seq).await })
+            Box::pin(async move {
+                let sync = reader.prepare_cached(chain::SYNC).await?;
+                chain::sync(&reader, &sync, me, seq).await
+            })
         })
         .await
     }

@@ -7,7 +7,7 @@
 //!
 //! An instance that is alone with its schema lets its commit wait for the disk. Where several write, the
 //! row is given up first and the disk waited for afterwards, so that they wait for it together
-//! ([`rows::Ending`]); nobody is answered, and no head moves, before the disk has it.
+//! ([`chain::Ending`]); nobody is answered, and no head moves, before the disk has it.
 //!
 //! What is not known is not claimed. When the connection is lost during a commit, the writer takes
 //! the `head` row's lock on a new connection, which waits for the old transaction's end, and looks
@@ -17,6 +17,7 @@
 //! Instances share the work by the same row's lock ([`sharing`]): who holds what changes only under
 //! it, so a group that must hold something finds out whether it does in the transaction that writes.
 
+mod chain;
 mod config;
 mod connect;
 mod fault;

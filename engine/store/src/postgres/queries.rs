@@ -6,10 +6,10 @@ use tokio_postgres::types::ToSql;
 use untoil_journal::{DECIDED_TOGETHER_BYTES, RawEntry};
 use untoil_model::{Broken, Delivery, DeliveryId, Entry, Hash, IncidentId, Seq, Stream};
 
+use super::chain::hash;
 use super::fault::Fault;
 use super::group::{column, place};
 use super::nul;
-use super::rows::hash;
 
 /// A connection of the pool.
 pub(crate) type Reader = deadpool_postgres::Client;

@@ -16,7 +16,7 @@ use super::fault::Fault;
 use super::group::{Job, Judge, RECEIVED, column};
 use super::migrate::known;
 use super::nul;
-use super::rows::{Ending, kept};
+use super::rows::kept;
 use super::sharing::Member;
 
 /// Where a group is chained to.
@@ -24,12 +24,10 @@ pub(crate) type End = (Seq, Hash);
 
 /// Writes what was judged, all of them deliveries, behind `from`; false when the end is elsewhere, or
 /// the schema is for newer programs: nothing was written then. It waits for who holds the end.
-///
-/// The others hear of it with its commit, unless that is ahead of the disk.
 pub(crate) async fn keep(
     (client, statement): (&Client, &Statement),
     me: &Member,
-    (from, ending): (End, Ending),
+    from: End,
     judge: &Judge,
     jobs: &[Job],
 ) -> Result<bool, Fault> {
@@ -48,12 +46,8 @@ pub(crate) async fn keep(
     let (seq, hash) = judge.end;
     let (to, to_hash) = (column(seq), hash.as_bytes().as_slice());
     let (at, at_hash) = (column(from.0), from.1.as_bytes().as_slice());
-    let (told, knows) = (seq.0.to_string(), known());
-    let channel = match ending {
-        Ending::Synced => me.channel.as_str(),
-        Ending::Behind => "",
-    };
-    let values: [&(dyn ToSql + Sync); 21] = [
+    let knows = known();
+    let values: [&(dyn ToSql + Sync); 19] = [
         &to,
         &to_hash,
         &at,
@@ -73,8 +67,6 @@ pub(crate) async fn keep(
         &headers,
         &me.name,
         &me.version,
-        &channel,
-        &told,
     ];
     Ok(!client.query(statement, &values).await?.is_empty())
 }
@@ -96,4 +88,4 @@ pub(crate) const KEEP_RECEIVED: &str = "WITH moved AS (UPDATE head SET seq = $1,
     entries AS (INSERT INTO entry (seq, at, kind, ledger, text, prev, hash, writer) \
     SELECT unnest($6::bigint[]), unnest($7::bigint[]), $8, false, unnest($9::text[]), \
     unnest($10::bytea[]), unnest($11::bytea[]), $12 FROM moved) \
-    SELECT CASE WHEN $20 = '' THEN NULL ELSE pg_notify($20, $21)::text END FROM moved";
+    SELECT 1 FROM moved";

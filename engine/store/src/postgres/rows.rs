@@ -6,11 +6,11 @@ use futures::future::{BoxFuture, try_join_all};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 use untoil_journal::Receipt;
-use untoil_model::{Hash, Seq, Stream};
+use untoil_model::{Seq, Stream};
 
+use super::chain::{self, Ending};
 use super::fault::Fault;
 use super::group::{Arriving, Job, Judge, Known, Questions, column, place};
-use super::migrate;
 use super::nul;
 use super::receives::KEEP_RECEIVED;
 use super::sharing::{self, Member};
@@ -20,6 +20,7 @@ pub(crate) struct Statements(BTreeMap<&'static str, Statement>);
 
 impl Statements {
     pub(crate) async fn prepare(client: &Client) -> Result<Self, Fault> {
+        chain::prepare(client).await?;
         let mut prepared = BTreeMap::new();
         for sql in ALL {
             prepared.insert(*sql, client.prepare(sql).await?);
@@ -41,19 +42,19 @@ impl Statements {
 /// change, then its entries are read by who adopts; or behind it, then it finds that it is no longer
 /// the holder and writes nothing. No lease and no clock has a part in it.
 pub(crate) async fn begin(
-    client: &Client,
-    statements: &Statements,
+    (client, statements): (&Client, &Statements),
     me: &Member,
     jobs: &mut [Job],
+    ending: Ending,
 ) -> Result<Judge, Fault> {
-    let begin = async { client.batch_execute(BEGIN).await };
-    let head = async { client.query_one(statements.get(LOCK_HEAD), &[]).await };
     let there = async {
-        client.execute(statements.get(BE_THERE), &[&me.number, &me.name, &me.version]).await
+        let me: [&(dyn ToSql + Sync); 3] = [&me.number, &me.name, &me.version];
+        Ok(client.execute(statements.get(BE_THERE), &me).await?)
     };
-    let locked = async { tokio::try_join!(biased; begin, head, there) };
+    // `biased`: they are sent in this order.
+    let locked = async { tokio::try_join!(biased; chain::lock(client, ending), there) };
     let questions = Questions::of(jobs);
-    let (((), head, _), known) = if jobs.iter().any(Job::is_about_sharing) {
+    let ((end, _), known) = if jobs.iter().any(Job::is_about_sharing) {
         let locked = locked.await?;
         for job in &mut *jobs {
             sharing::settle(client, me, job).await?;
@@ -61,33 +62,9 @@ pub(crate) async fn begin(
         (locked, Box::pin(read(client, statements, me, &questions)).await?)
     } else {
         let read = Box::pin(read(client, statements, me, &questions));
-        // `biased`: they are sent in this order.
-        tokio::try_join!(biased; async { Ok::<_, Fault>(locked.await?) }, read)?
+        tokio::try_join!(biased; locked, read)?
     };
-    migrate::check_running(head.get(2))?;
-    Ok(Judge::new((place(head.get(0)), hash(head.get(1))?), known))
-}
-
-/// Begins a transaction and locks the end of the chain; says where it is.
-pub(crate) async fn lock(client: &Client, statements: &Statements) -> Result<(Seq, Hash), Fault> {
-    let begin = async { client.batch_execute(BEGIN).await };
-    let head = async { client.query_one(statements.get(LOCK_HEAD), &[]).await };
-    let ((), head) = tokio::try_join!(biased; begin, head)?;
-    migrate::check_running(head.get(2))?;
-    Ok((place(head.get(0)), hash(head.get(1))?))
-}
-
-/// Tells the others, behind a commit.
-pub(crate) async fn notify_behind(
-    client: &Client,
-    statements: &Statements,
-    me: &Member,
-    end: Seq,
-) -> Result<(), Fault> {
-    let told = end.0.to_string();
-    let values: [&(dyn ToSql + Sync); 4] = [&me.channel, &told, &me.number, &column(end)];
-    client.query(statements.get(NOTIFY_BEHIND), &values).await?;
-    Ok(())
+    Ok(Judge::new(end, known))
 }
 
 /// Reads what a group asks about.
@@ -236,20 +213,17 @@ where
     Box::new(rows.iter().map(pick).collect::<Vec<T>>())
 }
 
-/// Writes what was judged: one round trip.
+/// Writes what was judged, behind what is set `before`: one round trip.
 pub(crate) async fn write(
     (client, statements): (&Client, &Statements),
     me: &Member,
     judge: &Judge,
     jobs: &[Job],
-    ending: Ending,
+    before: Option<&'static str>,
 ) -> Result<(), Fault> {
     let mut sent: Vec<Sent<'_>> = Vec::new();
     let mut put = |sql, columns| sent.push(send(client, statements.get(sql), columns));
     entries(judge, me, &mut put);
-    if let (Ending::Synced, false) = (ending, judge.entries.is_empty()) {
-        put(NOTIFY, vec![Box::new(me.channel.as_str()), Box::new(judge.end.0.0.to_string())]);
-    }
     deliveries(jobs, &mut put);
     let pending: Vec<i64> = judge.pending.iter().copied().collect();
     if !pending.is_empty() {
@@ -261,41 +235,13 @@ pub(crate) async fn write(
     }
     incidents(judge, me, &mut put);
     steps(judge, &mut put);
-    let is_empty = sent.is_empty();
     let before = async {
-        match ending {
-            Ending::Synced if is_empty => Ok(()),
-            // A commit that waits for a standby must not be cut short: the server would then say
-            // that it is done. We stop waiting by ourselves, and look.
-            Ending::Synced => client.batch_execute("SET LOCAL statement_timeout = 0").await,
-            Ending::Behind => client.batch_execute(BEHIND).await,
+        match before {
+            Some(sql) => client.batch_execute(sql).await,
+            None => Ok(()),
         }
     };
     tokio::try_join!(biased; before, try_join_all(sent))?;
-    Ok(())
-}
-
-/// How a group's commit comes to the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The commit waits for it, with the `head` row's lock.
-    Synced,
-    /// Others want the lock: it is given up before, and a [sync] follows. What was committed
-    /// can be read meanwhile; nobody is told of it.
-    Behind,
-}
-
-/// Brings to the disk everything that anybody has committed and that this connection could see when it
-/// began: a commit of its own, of a row that nobody else changes, that waits as the server is set to.
-/// The server's log is one sequence, so what stands before that commit is there when it is; that holds
-/// for synchronous standbys, too.
-pub(crate) async fn sync(
-    client: &Client,
-    sql: &(impl tokio_postgres::ToStatement + ?Sized),
-    me: &Member,
-    seq: Seq,
-) -> Result<(), Fault> {
-    client.execute(sql, &[&me.number, &column(seq)]).await?;
     Ok(())
 }
 
@@ -413,32 +359,6 @@ fn steps<'a>(judge: &'a Judge, put: Put<'a, '_>) {
     }
 }
 
-/// Whether the chain has our entry in its place, durably. Waits for whoever holds the end of the chain.
-pub(crate) async fn has(
-    client: &Client,
-    me: &Member,
-    (seq, ours): (Seq, Hash),
-) -> Result<bool, Fault> {
-    client.batch_execute(BEGIN).await?;
-    client.query_one(LOCK_HEAD, &[]).await?;
-    let row = client.query_opt(HASH_AT, &[&column(seq)]).await?;
-    // It may have been committed ahead of the disk.
-    sync(client, SYNC_ASIDE, me, seq).await?;
-    client.batch_execute("COMMIT").await?;
-    row.map_or(Ok(false), |row| Ok(hash(row.get(0))? == ours))
-}
-
-/// A hash as it is kept.
-pub(crate) fn hash(bytes: &[u8]) -> Result<Hash, Fault> {
-    let bytes: [u8; 32] = bytes
-        .try_into()
-        .map_err(|_| Fault::Refused("a hash that it keeps has a wrong length".into()))?;
-    Ok(Hash::from_bytes(bytes))
-}
-
-pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-pub(crate) const LOCK_HEAD: &str = "SELECT seq, hash, oldest FROM head WHERE id = 1 FOR UPDATE";
-const HASH_AT: &str = "SELECT hash FROM entry WHERE seq = $1";
 /// An instance that was away for so long that its row was cleaned up, and still writes: others must
 /// be able to tell that it is gone.
 const BE_THERE: &str = "INSERT INTO instance (number, name, version, since, until) \
@@ -467,19 +387,6 @@ const KEEP_ENTRIES: &str = "INSERT INTO entry \
     unnest($5::text[]), unnest($6::boolean[]), unnest($7::text[]), unnest($8::bytea[]), \
     unnest($9::bytea[]), $10::bigint";
 const MOVE_HEAD: &str = "UPDATE head SET seq = $1, hash = $2 WHERE id = 1";
-/// Heard by the other instances when it is committed.
-const NOTIFY: &str = "SELECT pg_notify($1, $2)";
-/// Has this transaction's commit not wait for the disk.
-pub(crate) const BEHIND: &str = "SET LOCAL synchronous_commit = off";
-/// The same behind a sync; nothing when that came to nothing.
-pub(crate) const NOTIFY_BEHIND: &str =
-    "SELECT pg_notify($1, $2) FROM synced WHERE instance = $3 AND seq >= $4";
-pub(crate) const SYNC: &str = "INSERT INTO synced (instance, seq) VALUES ($1, $2) \
-    ON CONFLICT (instance) DO UPDATE SET seq = greatest(synced.seq, excluded.seq)";
-/// The same for an instance's other connections, whose row is another: the one that writes waits for
-/// none of them.
-pub(crate) const SYNC_ASIDE: &str = "INSERT INTO synced (instance, seq) VALUES (-$1::bigint, $2) \
-    ON CONFLICT (instance) DO UPDATE SET seq = greatest(synced.seq, excluded.seq)";
 const KEEP_DELIVERIES: &str = "INSERT INTO delivery \
     (seq, source, message, sender, received_at, body, headers) \
     SELECT unnest($1::bigint[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), \
@@ -503,7 +410,6 @@ const DROP_MEMOS: &str = "DELETE FROM memo USING unnest($1::text[], $2::text[]) 
 
 /// All that a writing connection prepares.
 const ALL: &[&str] = &[
-    LOCK_HEAD,
     BE_THERE,
     KEPT,
     HELD,
@@ -515,9 +421,6 @@ const ALL: &[&str] = &[
     KEEP_SEGMENTS,
     KEEP_ENTRIES,
     MOVE_HEAD,
-    NOTIFY,
-    NOTIFY_BEHIND,
-    SYNC,
     KEEP_RECEIVED,
     KEEP_DELIVERIES,
     KEEP_PENDING,

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
+use super::chain::{BEGIN, LOCK_HEAD};
 use super::config::PostgresConfig;
 use super::fault::Fault;
 use super::follower::LEFT;
 use super::group::Job;
 use super::queries::{incidents_of, most};
-use super::rows::{BEGIN, LOCK_HEAD};
 
 /// Rows of instances that are gone and have nothing left, deleted together: bounds the transaction.
 const CLEANED_MAX: i64 = 100;

@@ -1,19 +1,21 @@
 //! The one task of an instance that writes: it commits whatever is waiting as one group.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use untoil_model::{Hash, Seq};
 
+use super::chain::{self, Ending, Unsettled, unsettled};
 use super::config::PostgresConfig;
 use super::connect::{Purpose, Session, Target};
 use super::fault::Fault;
+use super::follower::Told;
 use super::group::{self, Job, Judge};
 use super::receives::{self, End};
-use super::rows::{self, Ending, Statements};
+use super::rows::{self, Statements};
 use super::sharing::Member;
 
 /// How many writes one commit carries: beyond it, throughput no longer grows and latency does.
@@ -41,9 +43,7 @@ const CAREFUL_FOR: u32 = 16;
 pub(crate) struct Writer {
     target: Target,
     session: Option<Open>,
-    head: watch::Sender<Seq>,
-    /// About how many deliveries wait; see [`follower`](super::follower).
-    waiting: Arc<AtomicI64>,
+    told: Told,
     me: Arc<Member>,
     known: Known,
 }
@@ -101,7 +101,7 @@ impl Writer {
     pub(crate) async fn start(
         target: Target,
         config: &PostgresConfig,
-        (head, waiting): (watch::Sender<Seq>, Arc<AtomicI64>),
+        told: Told,
     ) -> Result<Self, Fault> {
         let session = target.writing().await?;
         let registering = Member::register(&session.client, config);
@@ -110,8 +110,7 @@ impl Writer {
         Ok(Self {
             target,
             session: Some(Open { session, statements }),
-            head,
-            waiting,
+            told,
             me,
             known: Known::default(),
         })
@@ -222,7 +221,7 @@ impl Writer {
         let Some(open) = &self.session else { return Err(gone().into()) };
         let judge = judged_unread(end, jobs);
         let with = (&open.session.client, open.statements.get(receives::KEEP_RECEIVED));
-        let kept = Box::pin(receives::keep(with, &self.me, (end, Ending::Synced), &judge, jobs));
+        let kept = Box::pin(receives::keep(with, &self.me, end, &judge, jobs));
         let result = match self.target.clone().within(kept).await {
             Ok(true) => Ok(()),
             Ok(false) => {
@@ -244,7 +243,7 @@ impl Writer {
     ) -> Result<Option<usize>, Failed> {
         let target = self.target.clone();
         let Some(open) = &self.session else { return Err(gone().into()) };
-        let locked = rows::lock(&open.session.client, &open.statements);
+        let locked = chain::lock(&open.session.client, Ending::Behind);
         let end = match target.within(locked).await {
             Ok(end) => end,
             Err(fault) => {
@@ -255,8 +254,7 @@ impl Writer {
         self.known.found(end);
         let done = if size == jobs.len() { top_up(jobs, queue) } else { size };
         let judge = judged_unread(end, &mut jobs[..done]);
-        let ending = self.known.ending();
-        let kept = Box::pin(kept(open, &self.me, (end, ending), &judge, &jobs[..done]));
+        let kept = Box::pin(kept(open, &self.me, end, &judge, &jobs[..done]));
         let kept = async { Ok(kept.await) };
         let result =
             target.within(kept).await.unwrap_or_else(|silent| Err(Unsettled::Lost(silent)));
@@ -284,7 +282,8 @@ impl Writer {
     async fn judge_all(&mut self, jobs: &mut [Job]) -> Result<usize, Failed> {
         let target = self.target.clone();
         let Some(open) = &self.session else { return Err(gone().into()) };
-        let judged = target.within(judged(open, &self.me, jobs)).await;
+        let began = self.known.ending();
+        let judged = target.within(judged(open, &self.me, jobs, began)).await;
         let (done, from, judge) = match judged {
             Ok(judged) => judged,
             Err(fault) => {
@@ -293,8 +292,8 @@ impl Writer {
             }
         };
         self.known.found(from);
-        let ending = self.known.ending();
-        let written = Box::pin(written(open, &self.me, &judge, &jobs[..done], ending));
+        let endings = (began, self.known.ending());
+        let written = Box::pin(written(open, &self.me, &judge, &jobs[..done], endings));
         let written = async { Ok(written.await) };
         let result =
             target.within(written).await.unwrap_or_else(|silent| Err(Unsettled::Lost(silent)));
@@ -314,7 +313,7 @@ impl Writer {
         match result {
             Ok(()) => {
                 self.known.end = Some(judge.end);
-                self.waiting.fetch_add(judge.waiting(), Ordering::Relaxed);
+                self.told.waiting.fetch_add(judge.waiting(), Ordering::Relaxed);
                 self.tell(judge.end.0);
                 Ok(done)
             }
@@ -331,7 +330,7 @@ impl Writer {
     }
 
     fn tell(&self, end: Seq) {
-        super::follower::raise(&self.head, end);
+        self.told.raise(end);
     }
 
     async fn roll_back(&mut self, fault: &Fault) {
@@ -381,7 +380,7 @@ impl Writer {
 
     async fn look_once(&self, end: (Seq, Hash)) -> Result<bool, Fault> {
         let session = self.target.session(Purpose::Write).await?;
-        self.target.within(rows::has(&session.client, &self.me, end)).await
+        self.target.within(chain::has(&session.client, &self.me, end)).await
     }
 }
 
@@ -414,9 +413,14 @@ fn judged_unread(end: End, jobs: &mut [Job]) -> Judge {
 }
 
 /// Begins a group's transaction, and judges as many of `jobs` as fit. Says where the end was.
-async fn judged(open: &Open, me: &Member, jobs: &mut [Job]) -> Result<(usize, End, Judge), Fault> {
-    let client = &open.session.client;
-    let mut judge = Box::pin(rows::begin(client, &open.statements, me, jobs)).await?;
+async fn judged(
+    open: &Open,
+    me: &Member,
+    jobs: &mut [Job],
+    ending: Ending,
+) -> Result<(usize, End, Judge), Fault> {
+    let with = (&open.session.client, &open.statements);
+    let mut judge = Box::pin(rows::begin(with, me, jobs, ending)).await?;
     let from = judge.end;
     let mut done = 0;
     for job in jobs.iter_mut() {
@@ -429,44 +433,25 @@ async fn judged(open: &Open, me: &Member, jobs: &mut [Job]) -> Result<(usize, En
     Ok((done, from, judge))
 }
 
-/// How writing and committing ended otherwise than well.
-enum Unsettled {
-    /// The server says that nothing of it was written.
-    Refused(Fault),
-    /// Nobody knows.
-    Lost(Fault),
-}
-
-/// What a statement's failure says of what it was to write.
-fn unsettled(fault: Fault) -> Unsettled {
-    match fault {
-        Fault::Again(_) | Fault::OfOne(_) | Fault::Refused(_) => Unsettled::Refused(fault),
-        Fault::Unreachable(_) | Fault::Lost(_) | Fault::Broken(_) => Unsettled::Lost(fault),
-    }
-}
-
 /// Writes deliveries behind the end that is locked, and commits them: one round trip.
 async fn kept(
     open: &Open,
     me: &Member,
-    (from, ending): (End, Ending),
+    from: End,
     judge: &Judge,
     jobs: &[Job],
 ) -> Result<(), Unsettled> {
     let client = &open.session.client;
-    let before = async {
-        match ending {
-            Ending::Synced => Ok::<_, Fault>(()),
-            Ending::Behind => Ok(client.batch_execute(rows::BEHIND).await?),
+    let with = (client, open.statements.get(receives::KEEP_RECEIVED));
+    let keep = Box::pin(receives::keep(with, me, from, judge, jobs));
+    let write = async {
+        if keep.await? {
+            Ok(())
+        } else {
+            Err(Fault::Refused("the end moved under the lock".into()))
         }
     };
-    let with = (client, open.statements.get(receives::KEEP_RECEIVED));
-    let keep = Box::pin(receives::keep(with, me, (from, ending), judge, jobs));
-    let write = async {
-        let ((), kept) = tokio::try_join!(biased; before, keep)?;
-        if kept { Ok(()) } else { Err(Fault::Refused("the end moved under the lock".into())) }
-    };
-    committed(open, me, (judge.end.0, ending), write).await
+    chain::committed(client, me, (judge.end.0, Ending::Behind), write).await
 }
 
 /// Writes what was judged and commits it: one round trip, for everybody else waits meanwhile.
@@ -475,55 +460,18 @@ async fn written(
     me: &Member,
     judge: &Judge,
     jobs: &[Job],
-    ending: Ending,
+    (began, ending): (Ending, Ending),
 ) -> Result<(), Unsettled> {
+    let before = match (began, ending) {
+        // A commit that waits for a standby must not be cut short: the server would then say
+        // that it is done. We stop waiting by ourselves, and look.
+        (Ending::Synced, Ending::Synced) => Some("SET LOCAL statement_timeout = 0"),
+        (Ending::Synced, Ending::Behind) => Some(chain::BEHIND),
+        (Ending::Behind, Ending::Synced | Ending::Behind) => None,
+    };
+    // Once it is behind, it stays so.
+    let ending = if began == Ending::Behind { began } else { ending };
     let with = (&open.session.client, &open.statements);
-    let write = Box::pin(rows::write(with, me, judge, jobs, ending));
-    committed(open, me, (judge.end.0, ending), write).await
-}
-
-/// Sends the commit behind what is written without waiting for it.
-///
-/// Where a statement fails the server makes a rollback of the commit, so what it has refused was not
-/// written; but a connection that is lost in the middle of writing may have committed. What was
-/// committed and is not known to be on the disk is lost, too, until it is looked for.
-async fn committed(
-    open: &Open,
-    me: &Member,
-    (end, ending): (Seq, Ending),
-    write: impl Future<Output = Result<(), Fault>>,
-) -> Result<(), Unsettled> {
-    let client = &open.session.client;
-    let write = async { write.await.map_err(unsettled) };
-    let commit = async {
-        client.batch_execute("COMMIT").await.map_err(|error| match Fault::from(error) {
-            // The server says that it rolled back.
-            fault @ Fault::Again(_) => Unsettled::Refused(fault),
-            fault @ (Fault::Unreachable(_)
-            | Fault::Lost(_)
-            | Fault::OfOne(_)
-            | Fault::Refused(_)
-            | Fault::Broken(_)) => Unsettled::Lost(fault),
-        })
-    };
-    let sync = async {
-        match ending {
-            Ending::Synced => Ok(()),
-            Ending::Behind => {
-                let sync = open.statements.get(rows::SYNC);
-                rows::sync(client, sync, me, end).await.map_err(Unsettled::Lost)
-            }
-        }
-    };
-    let notify = async {
-        if ending == Ending::Behind {
-            let told = rows::notify_behind(client, &open.statements, me, end).await;
-            // The others look by themselves, too.
-            told.unwrap_or_else(|error| tracing::debug!(error = %error, "nobody was notified"));
-        }
-        Ok(())
-    };
-    // `biased`: they are sent, and answered, in this order.
-    tokio::try_join!(biased; write, commit, sync, notify)?;
-    Ok(())
+    let write = Box::pin(rows::write(with, me, judge, jobs, before));
+    chain::committed(with.0, me, (judge.end.0, ending), write).await
 }

@@ -94,7 +94,7 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, asked: Arc<Mutex<Cu
 /// What the server answers when it has committed, if a commit is asked for: one of a transaction, or of
 /// the one statement that keeps deliveries.
 fn commits(bytes: &[u8]) -> Option<&'static [u8]> {
-    if holds(bytes, b"COMMIT\0") {
+    if holds(bytes, b"COMMIT\0") || holds(bytes, b"COMMIT; ") {
         return Some(b"COMMIT\0");
     }
     holds(bytes, b"\"received\"").then_some(b"SELECT 1\0")
