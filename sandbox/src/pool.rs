@@ -6,11 +6,16 @@
 //! script never gets less than its time.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
+
+use tokio::sync::oneshot;
+use untoil_model::RuleName;
+
+use crate::turns::Turn;
 
 /// How often the watcher counts. Small against a script's 200 ms.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -46,17 +51,25 @@ pub(crate) enum PoolError {
     Exhausted,
 }
 
+/// Where a job that was given up is told so.
+type Fail = Box<dyn FnOnce(PoolError) + Send>;
+
 struct Job {
     work: Box<dyn FnOnce() + Send>,
-    fail: Box<dyn Fn(PoolError) + Send>,
+    fail: Fail,
     budget_ticks: u32,
+    /// Whose it is; jobs of nobody's are never too many.
+    of: Option<RuleName>,
+    /// When its turn is: see [`State::put`].
+    turn: u64,
 }
 
 struct Running {
     ticks: u32,
     budget_ticks: u32,
     stop: Arc<AtomicBool>,
-    fail: Box<dyn Fn(PoolError) + Send>,
+    fail: Fail,
+    of: Option<RuleName>,
 }
 
 struct Slot {
@@ -71,6 +84,12 @@ struct State {
     threads_started: u64,
     given_up: u32,
     closed: bool,
+    /// The turn of the last job that was begun.
+    turn: u64,
+    /// The turns of rules whose last one was no earlier than that.
+    had: BTreeMap<RuleName, u64>,
+    /// Whether the watcher waits until a job runs.
+    unwatched: bool,
 }
 
 #[derive(Default)]
@@ -86,6 +105,43 @@ impl State {
     /// Whether a job must wait. Where no thread is left none may: it would wait for ever.
     fn is_full(&self) -> bool {
         !self.slots.is_empty() && self.queue.len() >= QUEUE_MAX
+    }
+
+    /// Queues a job, and says whether it can run as soon as a thread is free.
+    ///
+    /// Rules take turns: the second job of one comes behind the first of every other that waits.
+    fn put(&mut self, mut job: Job) -> bool {
+        let same = |queued: &&Job| job.of.is_some() && queued.of == job.of;
+        let before = self.queue.iter().filter(same).count();
+        let had = job.of.as_ref().and_then(|of| self.had.get(of));
+        let first = had.map_or(self.turn, |had| had.saturating_add(1).max(self.turn));
+        job.turn = first.saturating_add(u64::try_from(before).unwrap_or(u64::MAX));
+        let at = self.queue.partition_point(|queued| queued.turn <= job.turn);
+        let may_run = self.may_run(&job);
+        self.queue.insert(at, job);
+        may_run
+    }
+
+    /// Whether its rule leaves a thread to the others while it runs; where there is one thread, it is
+    /// shared in turn.
+    fn may_run(&self, job: &Job) -> bool {
+        let running = self.slots.iter().filter_map(|slot| slot.running.as_ref());
+        let same = running.filter(|running| job.of.is_some() && running.of == job.of).count();
+        same < (self.slots.len().saturating_sub(1)).max(1)
+    }
+
+    /// The next job that can run now.
+    fn next(&mut self) -> Option<Job> {
+        let at = self.queue.iter().position(|job| self.may_run(job))?;
+        let job = self.queue.remove(at)?;
+        if job.turn > self.turn {
+            self.turn = job.turn;
+            self.had.retain(|_, had| *had >= job.turn);
+        }
+        if let Some(of) = &job.of {
+            self.had.insert(of.clone(), job.turn);
+        }
+        Some(job)
     }
 }
 
@@ -134,45 +190,107 @@ impl Pool {
         self.shared.lock().given_up
     }
 
-    /// Runs `job` on one of the threads and waits for it: at most its budget, a grace, and the
+    /// Runs a rule's `job` on one of the threads and waits for it: at most its budget, a grace, and the
     /// jobs before it. Blocks the calling thread.
-    pub(crate) fn run<T, F>(&self, budget: Duration, job: F) -> Result<T, PoolError>
+    pub(crate) fn run<T, F>(&self, of: &RuleName, budget: Duration, job: F) -> Result<T, PoolError>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        if self.shared.lock().is_full() {
-            return Err(PoolError::Busy);
-        }
-        self.run_patiently(budget, job)
+        let (send, answer) = mpsc::sync_channel(1);
+        let told = move |outcome| drop(send.try_send(outcome));
+        self.offer(Job::of(Some(of.clone()), (budget, job), told))?;
+        answer.recv().unwrap_or(Err(PoolError::Panicked))
     }
 
-    /// The same, but waits for room in the queue: for what must not depend on how busy the threads
+    /// Runs nobody's `job` as [`Pool::run`] does, but waits for room in the queue: for what must not depend on how busy the threads
     /// are. It does not wait for ever, since every job ends or is given up.
     pub(crate) fn run_patiently<T, F>(&self, budget: Duration, job: F) -> Result<T, PoolError>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        let (send, receive) = mpsc::sync_channel(1);
-        let answer = send.clone();
+        let (send, answer) = mpsc::sync_channel(1);
+        let told = move |outcome| drop(send.try_send(outcome));
+        let job = Job::of(None, (budget, job), told);
+        let state = self.shared.room.wait_while(self.shared.lock(), |state| state.is_full());
+        self.put(state.unwrap_or_else(PoisonError::into_inner), job)?;
+        answer.recv().unwrap_or(Err(PoolError::Panicked))
+    }
+
+    /// The same without blocking. Dropping the future leaves the job to end by itself; its turn is given
+    /// back when it has ended or is given up, and not before.
+    pub(crate) async fn run_in_turn<T, F>(
+        &self,
+        (of, turn): (&RuleName, Turn),
+        budget: Duration,
+        job: F,
+    ) -> Result<T, PoolError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (send, answer) = oneshot::channel();
+        let told = move |outcome| {
+            drop(turn);
+            // Nobody may listen any more.
+            drop(send.send(outcome));
+        };
+        self.offer(Job::of(Some(of.clone()), (budget, job), told))?;
+        answer.await.unwrap_or(Err(PoolError::Panicked))
+    }
+
+    fn offer(&self, job: Job) -> Result<(), PoolError> {
+        let state = self.shared.lock();
+        if state.is_full() {
+            return Err(PoolError::Busy);
+        }
+        self.put(state, job)
+    }
+
+    fn put(&self, mut state: MutexGuard<'_, State>, job: Job) -> Result<(), PoolError> {
+        if state.slots.is_empty() {
+            return Err(PoolError::Exhausted);
+        }
+        let may_run = state.put(job);
+        drop(state);
+        // Otherwise whoever runs one of its rule takes it next.
+        if may_run {
+            self.shared.work.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl Job {
+    /// `told` hears how it ended, or that it was given up.
+    fn of<T, F>(
+        of: Option<RuleName>,
+        (budget, job): (Duration, F),
+        told: impl FnOnce(Result<T, PoolError>) + Send + 'static,
+    ) -> Self
+    where
+        T: 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        // Whichever of the two comes first: it hears once.
+        let told = Arc::new(Mutex::new(Some(told)));
+        let tells = Arc::clone(&told);
         let work = Box::new(move || {
             let outcome = catch_unwind(AssertUnwindSafe(job)).map_err(|_| PoolError::Panicked);
-            // Nobody listens any more when the thread was given up meanwhile.
-            drop(answer.try_send(outcome));
+            tell(&tells, outcome);
         });
-        let fail = Box::new(move |error| drop(send.try_send(Err(error))));
+        let fail = Box::new(move |error| tell(&told, Err(error)));
         let budget_ticks = u32::try_from(budget.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX);
-        {
-            let state = self.shared.room.wait_while(self.shared.lock(), |state| state.is_full());
-            let mut state = state.unwrap_or_else(PoisonError::into_inner);
-            if state.slots.is_empty() {
-                return Err(PoolError::Exhausted);
-            }
-            state.queue.push_back(Job { work, fail, budget_ticks: budget_ticks.max(1) });
-        }
-        self.shared.work.notify_one();
-        receive.recv().unwrap_or(Err(PoolError::Panicked))
+        Self { work, fail, budget_ticks: budget_ticks.max(1), of, turn: 0 }
+    }
+}
+
+/// Tells who asked, if that was not done yet.
+fn tell<T>(told: &Mutex<Option<impl FnOnce(T)>>, outcome: T) {
+    let told = told.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(told) = told {
+        told(outcome);
     }
 }
 
@@ -200,13 +318,13 @@ fn start_thread(shared: &Arc<Shared>, state: &mut State) -> std::io::Result<()> 
 /// What a thread does until the pool is closed or the thread is given up.
 fn serve(shared: &Shared, thread: u64) {
     loop {
-        let (work, stop) = {
+        let (work, stop, unwatched) = {
             let mut state = shared.lock();
             let job = loop {
                 if state.closed {
                     return;
                 }
-                if let Some(job) = state.queue.pop_front() {
+                if let Some(job) = state.next() {
                     break job;
                 }
                 state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -220,10 +338,13 @@ fn serve(shared: &Shared, thread: u64) {
                 budget_ticks: job.budget_ticks,
                 stop: Arc::clone(&stop),
                 fail: job.fail,
+                of: job.of,
             });
-            (job.work, stop)
+            (job.work, stop, std::mem::take(&mut state.unwatched))
         };
-        shared.watch.notify_one();
+        if unwatched {
+            shared.watch.notify_one();
+        }
         shared.room.notify_one();
         STOP.set(Some(stop));
         work();
@@ -241,6 +362,7 @@ fn watch(shared: &Arc<Shared>) {
     let mut state = shared.lock();
     while !state.closed {
         if state.slots.iter().all(|slot| slot.running.is_none()) {
+            state.unwatched = true;
             state = shared.watch.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         }
@@ -290,20 +412,83 @@ mod tests {
 
     const BUDGET: Duration = Duration::from_millis(20);
 
+    fn rule(name: &str) -> RuleName {
+        name.parse().unwrap()
+    }
+
+    /// A pool's state with so many threads, none of which takes anything by itself.
+    fn state(threads: u64) -> State {
+        let slots = (0..threads).map(|thread| Slot { thread, running: None }).collect();
+        State { slots, ..State::default() }
+    }
+
+    fn put(state: &mut State, name: &str) -> bool {
+        let job = Job::of(Some(rule(name)), (BUDGET, || ()), drop);
+        state.put(job)
+    }
+
+    /// Has a thread begin the next job, and says whose it is.
+    fn begin(state: &mut State) -> Option<String> {
+        let job = state.next()?;
+        let free = state.slots.iter_mut().find(|slot| slot.running.is_none()).unwrap();
+        let stop = Arc::default();
+        let of = job.of.clone();
+        let fail = job.fail;
+        free.running = Some(Running { ticks: 0, budget_ticks: job.budget_ticks, stop, fail, of });
+        job.of.map(|of| of.to_string())
+    }
+
+    #[test]
+    fn a_slow_rule_leaves_a_thread_to_the_others() {
+        for threads in 2..6 {
+            let mut state = state(threads);
+            let running: Vec<_> = (0..8)
+                .filter_map(|_| {
+                    put(&mut state, "slow");
+                    begin(&mut state)
+                })
+                .collect();
+            assert_eq!(running.len() as u64, threads - 1);
+            assert!(!put(&mut state, "slow"), "nobody need wake for it");
+            assert!(put(&mut state, "other"));
+            assert_eq!(begin(&mut state).as_deref(), Some("other"), "{threads} threads");
+            state.slots[0].running = None;
+            assert_eq!(begin(&mut state).as_deref(), Some("slow"), "a thread of its own is free");
+        }
+    }
+
+    #[test]
+    fn one_thread_is_shared_in_turn_whoever_asks_more() {
+        let mut state = state(1);
+        for name in ["a", "a", "a", "b", "b", "c"] {
+            assert!(put(&mut state, name));
+        }
+        let mut order = String::new();
+        while let Some(name) = begin(&mut state) {
+            state.slots[0].running = None;
+            order.push_str(&name);
+            if order == "abc" {
+                // It was asked before, and does not come before those that wait.
+                put(&mut state, "c");
+            }
+        }
+        assert_eq!(order, "abcabca");
+    }
+
     #[test]
     fn a_panicking_job_is_an_error_and_the_thread_goes_on() {
         let pool = Pool::start(1).unwrap();
         let outcome: Result<(), _> =
-            pool.run(BUDGET, || std::panic::resume_unwind(Box::new("on purpose")));
+            pool.run(&rule("r"), BUDGET, || std::panic::resume_unwind(Box::new("on purpose")));
         assert_eq!(outcome, Err(PoolError::Panicked));
-        assert_eq!(pool.run(BUDGET, || 7), Ok(7));
+        assert_eq!(pool.run(&rule("r"), BUDGET, || 7), Ok(7));
         assert_eq!(pool.given_up(), 0);
     }
 
     #[test]
     fn a_job_that_looks_at_the_flag_is_stopped_at_its_budget() {
         let pool = Pool::start(1).unwrap();
-        let outcome = pool.run(BUDGET, || {
+        let outcome = pool.run(&rule("r"), BUDGET, || {
             while !is_stopped() {
                 std::hint::spin_loop();
             }
@@ -317,7 +502,7 @@ mod tests {
     fn a_stuck_thread_is_replaced_a_bounded_number_of_times() {
         let pool = Pool::start(1).unwrap();
         for n in 1..=GIVEN_UP_MAX {
-            let outcome: Result<(), _> = pool.run(BUDGET, || {
+            let outcome: Result<(), _> = pool.run(&rule("r"), BUDGET, || {
                 // Stands in for a native call that never returns.
                 loop {
                     std::thread::park();
@@ -325,7 +510,7 @@ mod tests {
             });
             assert_eq!(outcome, Err(PoolError::Stuck));
             assert_eq!(pool.given_up(), n);
-            let next = pool.run(BUDGET, || 1);
+            let next = pool.run(&rule("r"), BUDGET, || 1);
             assert_eq!(next, if n < GIVEN_UP_MAX { Ok(1) } else { Err(PoolError::Exhausted) });
         }
     }
@@ -337,17 +522,17 @@ mod tests {
         let (go, may_go) = mpsc::channel::<()>();
         let busy = Arc::clone(&pool);
         let first = std::thread::spawn(move || {
-            busy.run(Duration::from_mins(1), move || {
+            busy.run(&rule("r"), Duration::from_mins(1), move || {
                 begun.send(()).unwrap();
                 may_go.recv().unwrap();
             })
         });
         has_begun.recv().unwrap();
         for _ in 0..QUEUE_MAX {
-            let job = Job { work: Box::new(|| ()), fail: Box::new(drop), budget_ticks: 1 };
-            pool.shared.lock().queue.push_back(job);
+            let job = Job::of(None, (BUDGET, || ()), drop);
+            pool.shared.lock().put(job);
         }
-        assert_eq!(pool.run(BUDGET, || ()), Err(PoolError::Busy));
+        assert_eq!(pool.run(&rule("r"), BUDGET, || ()), Err(PoolError::Busy));
         let (patient, waits) = (Arc::clone(&pool), mpsc::channel());
         let waiting = std::thread::spawn(move || {
             waits.0.send(()).unwrap();

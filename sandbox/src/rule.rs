@@ -54,6 +54,14 @@ impl Rule {
         script.is_some_and(|script| script.compiled.has_next)
     }
 
+    /// The script, if it has passed its check.
+    pub(crate) fn checked(&self) -> Option<Arc<Script>> {
+        match &self.script {
+            Held::Checked(script) => Some(Arc::clone(script)),
+            Held::Unchecked(rule) => rule.passed.get().map(Arc::clone),
+        }
+    }
+
     /// What is still to be checked of it, if it is not.
     pub(crate) fn unchecked(&self) -> Option<&RuleFiles> {
         match &self.script {

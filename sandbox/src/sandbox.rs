@@ -96,7 +96,7 @@ impl Sandbox {
         let cage = Arc::new(Cage::new());
         let functions = Functions::of(&cage);
         let pool = Pool::start(threads)?;
-        let turns = Turns::new(threads);
+        let turns = Turns::new();
         let compiled = AllCompiled::default();
         let inner = Inner { cage, pool, turns, functions, catalogue, compiled };
         Ok(Self { inner: Arc::new(inner) })
@@ -104,15 +104,29 @@ impl Sandbox {
 
     /// Asks a rule. Ends within a second of its turn, whatever the script does, and within two the
     /// first time; askings of one rule never have all turns. A rule that was not checked yet is
-    /// checked first, and one that does not pass answers so.
-    ///
-    /// Waits on a thread of the runtime's blocking pool, so that paused time stands still
-    /// meanwhile. Dropping the future leaves the script to end by itself.
+    /// checked first, and one that does not pass answers so. Dropping the future leaves the script to
+    /// end by itself.
     pub async fn ask(&self, rule: &Rule, question: Question<'_>) -> Answer {
         let asking = Asking::new(question);
-        if asking.is_next() && rule.unchecked().is_none() && !rule.has_next() {
+        let Some(script) = rule.checked() else { return self.ask_apart(rule, asking).await };
+        if asking.is_next() && !script.compiled.has_next {
             return nothing_more();
         }
+        let turn = self.inner.turns.take(&rule.name).await;
+        let cage = Arc::clone(&self.inner.cage);
+        let job = move || asking.call(&script, &cage);
+        let asked = self.inner.pool.run_in_turn((&rule.name, turn), ASK_TIME, job).await;
+        asked.unwrap_or_else(refused)
+    }
+
+    /// The same, for tests on paused time: it stands still meanwhile, since it is waited for on a thread
+    /// of the runtime's blocking pool.
+    pub async fn ask_on_paused_time(&self, rule: &Rule, question: Question<'_>) -> Answer {
+        self.ask_apart(rule, Asking::new(question)).await
+    }
+
+    /// Asks on a thread that may be blocked, as a check that comes first does.
+    async fn ask_apart(&self, rule: &Rule, asking: Asking) -> Answer {
         let turn = self.inner.turns.take(&rule.name).await;
         let (sandbox, rule) = (self.clone(), rule.clone());
         let outcome = tokio::task::spawn_blocking(move || {
@@ -139,7 +153,7 @@ impl Sandbox {
             return nothing_more();
         }
         let cage = Arc::clone(&self.inner.cage);
-        let asked = self.inner.pool.run(ASK_TIME, move || asking.call(&script, &cage));
+        let asked = self.inner.pool.run(&rule.name, ASK_TIME, move || asking.call(&script, &cage));
         asked.unwrap_or_else(refused)
     }
 

@@ -9,16 +9,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use untoil_model::RuleName;
 
-/// Askings under way for each script thread: one runs, and one is ready when it ends.
-const PER_THREAD: usize = 2;
+/// Askings of one rule that are under way: one runs, and some are ready when it ends, so that its thread
+/// need not wait for the next. How many run at once is the pool's to say.
+const OF_ONE_MAX: usize = 4;
 
-/// Turns for a number of script threads.
+/// Askings under way in all: fewer than may wait before the threads.
+const ALL_MAX: usize = 64;
+
+/// Turns before the script threads.
 #[derive(Debug)]
 pub(crate) struct Turns {
     all: Arc<Semaphore>,
     /// One for each rule that was ever asked; a rule book has at most thousands.
     of: Mutex<BTreeMap<RuleName, Arc<Semaphore>>>,
-    of_one_max: usize,
 }
 
 /// The right to be asked; given back when it is dropped.
@@ -29,14 +32,8 @@ pub(crate) struct Turn {
 }
 
 impl Turns {
-    pub(crate) fn new(threads: usize) -> Self {
-        let threads = threads.max(1);
-        Self {
-            all: Arc::new(Semaphore::new(threads * PER_THREAD)),
-            of: Mutex::default(),
-            // The last thread is always somebody else's.
-            of_one_max: (threads - 1).max(1),
-        }
+    pub(crate) fn new() -> Self {
+        Self { all: Arc::new(Semaphore::new(ALL_MAX)), of: Mutex::default() }
     }
 
     /// Waits for a turn, first come, first served: behind the askings of the same rule, then behind
@@ -47,7 +44,7 @@ impl Turns {
             match of.get(rule) {
                 Some(turns) => Arc::clone(turns),
                 None => {
-                    let turns = Arc::new(Semaphore::new(self.of_one_max));
+                    let turns = Arc::new(Semaphore::new(OF_ONE_MAX));
                     of.insert(rule.clone(), Arc::clone(&turns));
                     turns
                 }
@@ -80,26 +77,21 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_rule_leaves_a_thread_to_the_others() {
-        for threads in 2..6 {
-            let turns = Turns::new(threads);
-            let mut slow = Vec::new();
-            while let Some(turn) = at_once(turns.take(&rule("slow"))) {
-                slow.push(turn);
-            }
-            assert_eq!(slow.len(), threads - 1);
-            let other = at_once(turns.take(&rule("other")));
-            assert!(other.is_some(), "{threads} threads");
-            slow.pop();
-            assert!(at_once(turns.take(&rule("slow"))).is_some(), "its turn was given back");
+    fn a_rule_has_a_few_turns_and_leaves_many_to_the_others() {
+        let turns = Turns::new();
+        let mut slow = Vec::new();
+        while let Some(turn) = at_once(turns.take(&rule("slow"))) {
+            slow.push(turn);
         }
-    }
-
-    #[test]
-    fn one_thread_is_shared_in_turn() {
-        let turns = Turns::new(1);
-        let slow = at_once(turns.take(&rule("slow")));
-        assert!(slow.is_some() && at_once(turns.take(&rule("slow"))).is_none());
-        assert!(at_once(turns.take(&rule("other"))).is_some());
+        assert_eq!(slow.len(), OF_ONE_MAX);
+        let mut others = Vec::new();
+        for n in 1..ALL_MAX / OF_ONE_MAX {
+            for _ in 0..OF_ONE_MAX {
+                others.push(at_once(turns.take(&rule(&format!("other-{n}")))).unwrap());
+            }
+        }
+        assert!(at_once(turns.take(&rule("late"))).is_none());
+        slow.pop();
+        assert!(at_once(turns.take(&rule("late"))).is_some(), "a turn was given back");
     }
 }

@@ -328,7 +328,7 @@ async fn paused_time_stands_still_while_a_rule_is_asked() {
     let target: Target = "ecs/workers/contact-sync".parse().unwrap();
     let before = tokio::time::Instant::now();
     let question = Question::Plan { alarm: &alarm, target: &target, facts: &facts };
-    let asking = sandbox.ask(&rule, question);
+    let asking = sandbox.ask_on_paused_time(&rule, question);
     let answer = tokio::time::timeout(std::time::Duration::from_hours(1), asking).await.unwrap();
     assert!(answer.proposals.unwrap().is_empty());
     assert_eq!(before.elapsed(), std::time::Duration::ZERO);

@@ -34,9 +34,23 @@ pub(crate) struct Book {
     shared: Arc<arc_swap::ArcSwap<RuleBook>>,
     sandbox: Sandbox,
     mode: Option<Mode>,
+    time: Time,
+}
+
+/// What time does while a rule is asked.
+#[derive(Debug, Clone, Copy)]
+enum Time {
+    Passes,
+    /// It is paused, and must stand still while a script runs.
+    StandsStill,
 }
 
 impl Book {
+    /// The same, for rule tests on paused time.
+    pub(crate) fn on_paused_time(self) -> Self {
+        Self { time: Time::StandsStill, ..self }
+    }
+
     fn rule(&self, name: &RuleName) -> Result<Arc<Rule>, String> {
         self.shared.load().get(name).cloned().ok_or_else(|| format!("rule `{name}` is gone"))
     }
@@ -82,7 +96,10 @@ impl Rules for Book {
             None => untoil_sandbox::Question::Plan { alarm, target, facts },
             Some(results) => untoil_sandbox::Question::Next { alarm, target, facts, results },
         };
-        let answer = self.sandbox.ask(&rule, asked).await;
+        let answer = match self.time {
+            Time::Passes => self.sandbox.ask(&rule, asked).await,
+            Time::StandsStill => self.sandbox.ask_on_paused_time(&rule, asked).await,
+        };
         Answer {
             proposals: answer.proposals.map_err(|e| e.to_string()),
             printed: answer.printed,
@@ -134,7 +151,8 @@ impl Loaded {
 
     /// The book for the dispatcher. With a `mode` every rule has that one: for demo and tests.
     pub(crate) fn book(&self, mode: Option<Mode>) -> Book {
-        Book { shared: self.reloader.shared(), sandbox: self.sandbox.clone(), mode }
+        let (shared, sandbox) = (self.reloader.shared(), self.sandbox.clone());
+        Book { shared, sandbox, mode, time: Time::Passes }
     }
 
     /// The rules as they are now.

@@ -88,7 +88,7 @@ impl Rules for Book {
             None => untoil_sandbox::Question::Plan { alarm, target, facts },
             Some(results) => untoil_sandbox::Question::Next { alarm, target, facts, results },
         };
-        let answer = self.sandbox.ask(&rule, asked).await;
+        let answer = self.sandbox.ask_on_paused_time(&rule, asked).await;
         Answer {
             proposals: answer.proposals.map_err(|e| e.to_string()),
             printed: answer.printed,

@@ -103,7 +103,7 @@ fn rule(folder: &Path, loaded: &Loaded, catalogue: &Arc<Catalogue>) -> RuleRepor
             for test in tests {
                 let cast = Cast {
                     rule: name.clone(),
-                    book: loaded.book(test.mode),
+                    book: loaded.book(test.mode).on_paused_time(),
                     policy: loaded.policy.clone(),
                     decoders: loaded.decoders(Decoders::default()),
                     catalogue: Arc::clone(catalogue),
