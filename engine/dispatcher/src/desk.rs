@@ -129,17 +129,23 @@ pub(crate) async fn decide(
     Ok(())
 }
 
-/// Looks up what is not known yet of the alarms that are spoken of.
+/// Takes alarms of which nothing is known for new ones, and looks up those that turned out not to be:
+/// mostly nothing was ever heard of them, and what is written says so as its condition.
 async fn learn(tools: &Tools, known: &mut Known, left: &[ReadOut]) -> Result<(), JournalError> {
-    let unknown: BTreeSet<&AlarmKey> =
-        left.iter().flat_map(ReadOut::keys).filter(|key| known.of(key).is_none()).collect();
-    let unknown: Vec<&AlarmKey> = unknown.into_iter().collect();
-    for keys in unknown.chunks(LOOKUPS_MAX) {
-        let streams: Vec<Stream> = keys.iter().map(|key| Stream::Alarm((*key).clone())).collect();
+    let unknown = |known: &Known, again: bool| -> BTreeSet<AlarmKey> {
+        let read = left.iter().filter(|read| (read.tries > 0) == again);
+        read.flat_map(ReadOut::keys).filter(|key| known.of(key).is_none()).cloned().collect()
+    };
+    let heard: Vec<AlarmKey> = unknown(known, true).into_iter().collect();
+    for keys in heard.chunks(LOOKUPS_MAX) {
+        let streams: Vec<Stream> = keys.iter().cloned().map(Stream::Alarm).collect();
         let latest = tools.journal.latest_each(&streams, TRACK_ENTRIES).await?;
         for (key, latest) in keys.iter().zip(latest) {
-            known.learn((*key).clone(), Track::of(&latest));
+            known.learn(key.clone(), Track::of(&latest));
         }
+    }
+    for key in unknown(known, false) {
+        known.learn(key, Track::default());
     }
     Ok(())
 }

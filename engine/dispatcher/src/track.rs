@@ -139,7 +139,7 @@ impl Known {
         self.tracks.get(key)
     }
 
-    /// Keeps what was read of an alarm.
+    /// Keeps what was read of an alarm, or is taken for granted.
     pub(crate) fn learn(&mut self, key: AlarmKey, track: Track) {
         self.tracks.insert(key, track);
     }
