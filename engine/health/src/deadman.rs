@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use untoil_clock::Clock;
+use untoil_journal::Journal;
 use untoil_model::{DeliveryId, Entry, Seq};
 
 use crate::metrics::decided;
@@ -23,6 +24,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Decisions that are remembered until they are asked for. One is under way at a time; one that
 /// was given up may still be decided.
 const DECIDED_MAX: usize = 8;
+/// Between two looks at whether another instance has decided it, which this one does not hear. Our own
+/// decision is mostly heard before the first; `within` is a second at least.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Deliveries that are looked through for ours. Where more wait, one look cannot tell, and the next may.
+const PENDING_MAX: usize = 1_000;
 
 /// How the dead-man signal is given.
 pub struct DeadManConfig {
@@ -45,7 +51,7 @@ impl std::fmt::Debug for DeadManConfig {
     }
 }
 
-/// Gives the signal, and sees in the journal when its deliveries are decided.
+/// Gives the signal, and sees in the journal when its deliveries are decided, by whichever instance.
 #[derive(Debug)]
 pub struct DeadMan {
     decided: Mutex<VecDeque<DeliveryId>>,
@@ -99,11 +105,16 @@ impl DeadMan {
 
     /// Gives the signal until `stop`. `own` is where our intake takes it:
     /// `http://127.0.0.1:8460/v1/events/heartbeat`.
-    pub async fn run(self: Arc<Self>, own: String, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    pub async fn run(
+        self: Arc<Self>,
+        own: String,
+        (journal, clock): (Arc<dyn Journal>, Arc<dyn Clock>),
+        stop: CancellationToken,
+    ) {
         loop {
             let next = clock.ticks() + self.config.every;
             tokio::select! {
-                () = self.beat(&own, &*clock) => {}
+                () = self.beat(&own, (&*journal, &*clock)) => {}
                 () = stop.cancelled() => return,
             }
             tokio::select! {
@@ -114,8 +125,8 @@ impl DeadMan {
     }
 
     /// One signal, or one silence.
-    pub async fn beat(&self, own: &str, clock: &dyn Clock) {
-        let result = match self.go(own, clock).await {
+    pub async fn beat(&self, own: &str, base: (&dyn Journal, &dyn Clock)) {
+        let result = match self.go(own, base).await {
             Ok(took) => {
                 self.metrics.health.beat_time.took([], took);
                 "decided"
@@ -128,7 +139,11 @@ impl DeadMan {
         self.metrics.health.beats.add([result]);
     }
 
-    async fn go(&self, own: &str, clock: &dyn Clock) -> Result<Duration, Silence> {
+    async fn go(
+        &self,
+        own: &str,
+        (journal, clock): (&dyn Journal, &dyn Clock),
+    ) -> Result<Duration, Silence> {
         let began = clock.ticks();
         let within = self.config.within;
         let id = tokio::select! {
@@ -137,7 +152,8 @@ impl DeadMan {
         };
         let left = within.saturating_sub(clock.ticks().saturating_sub(began));
         tokio::select! {
-            () = self.until_decided(&id) => {}
+            () = self.until_heard(&id) => {}
+            () = until_gone(&id, journal, clock) => {}
             () = clock.sleep(left) => return Err(Silence::Late(within.as_secs())),
         }
         let took = clock.ticks().saturating_sub(began);
@@ -169,7 +185,8 @@ impl DeadMan {
         Ok(accepted.delivery)
     }
 
-    async fn until_decided(&self, id: &str) {
+    /// Waits until this instance has decided it.
+    async fn until_heard(&self, id: &str) {
         loop {
             let news = self.news.notified();
             {
@@ -189,6 +206,18 @@ impl DeadMan {
             Ok(answer) if answer.status().is_success() => Ok(()),
             Ok(answer) => Err(format!("it answered {}", answer.status())),
             Err(error) => Err(error.without_url().to_string()),
+        }
+    }
+}
+
+/// Waits until it does not wait for a decision any more: another instance has decided it.
+async fn until_gone(id: &str, journal: &dyn Journal, clock: &dyn Clock) {
+    loop {
+        clock.sleep(LOOK_EVERY).await;
+        // A journal that cannot be read says nothing; it may before the time is over.
+        let Ok(pending) = journal.pending(PENDING_MAX).await else { continue };
+        if pending.len() < PENDING_MAX && !pending.iter().any(|it| it.to_string() == id) {
+            return;
         }
     }
 }

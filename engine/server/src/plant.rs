@@ -158,7 +158,7 @@ impl Plant {
         deciding.archive(archiver, posts);
         telling.parts.spawn(notifier.run(telling.stop.clone()).map(Ok));
         health.watch_over(&journal, (config, told), flows, (&mut telling.parts, &telling.stop));
-        health.is_up(address, (&mut serving.parts, &serving.stop));
+        health.is_up(address, &journal, (&mut serving.parts, &serving.stop));
         let shifts = Shifts { serving, dispatching, deciding, telling };
         Ok(Self { address, health, journal, clock, actor, shifts, end })
     }

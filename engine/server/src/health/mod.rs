@@ -205,6 +205,7 @@ impl Health {
     pub(crate) fn is_up(
         &self,
         address: SocketAddr,
+        journal: &Arc<dyn Journal>,
         (tasks, stop): (&mut Tasks, &CancellationToken),
     ) {
         // A rule may have been found broken already.
@@ -215,7 +216,8 @@ impl Health {
         self.readiness.ok(Part::Intake);
         if let Some(deadman) = self.deadman.clone() {
             let own = format!("http://{}/v1/events/{HEARTBEAT}", reachable(address));
-            let beating = deadman.run(own, Arc::clone(&self.clock), stop.clone());
+            let base = (Arc::clone(journal), Arc::clone(&self.clock));
+            let beating = deadman.run(own, base, stop.clone());
             tasks.spawn(async move {
                 beating.await;
                 Ok(())
