@@ -12,7 +12,7 @@ use crate::clear::{Look, Terms};
 use crate::gates::locks;
 use crate::guard::{TRIES, number};
 use crate::permit::Claim;
-use crate::session::{Case, Told};
+use crate::session::{Case, Company, Told};
 use crate::{Clearance, Guard, GuardError, Judgement, Ledger, Opinion, Request, judge};
 
 /// What is brought before the guard together with an incident.
@@ -86,8 +86,9 @@ impl Guard {
         docket: &Docket,
         now: Timestamp,
     ) -> Result<Option<Recorded>, GuardError> {
-        for _ in 0..TRIES {
-            if let Some(recorded) = self.sit(incident, docket, now).await? {
+        for n in 0..TRIES {
+            let company = Company::at(n);
+            if let Some(recorded) = self.sit(incident, (docket, company), now).await? {
                 return Ok(Some(recorded));
             }
             let known = incident.seq;
@@ -124,14 +125,17 @@ impl Guard {
     pub(crate) async fn sit(
         &self,
         incident: &mut Incident,
-        docket: &Docket,
+        (docket, company): (&Docket, Company),
         now: Timestamp,
     ) -> Result<Option<Recorded>, GuardError> {
         let case = |incident: &Incident| {
             let ahead = self.ahead(incident, &docket.proposed, now);
             Case::new((ahead, incident.seq), docket.first, now)
         };
-        let mut told = self.together(case(incident)).await;
+        let mut told = match company {
+            Company::All => self.together(case(incident)).await,
+            Company::None => Told::Alone,
+        };
         if matches!(told, Told::Alone) {
             told = self.alone(case(incident)).await;
         }

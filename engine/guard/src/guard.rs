@@ -8,7 +8,7 @@ use untoil_journal::{Journal, JournalError, catch_up};
 use untoil_model::{Actor, EngineMode, Entry, Incident, Progress, StepOutcome, Stream, Verdict};
 
 use crate::permit::Claim;
-use crate::session::Queue;
+use crate::session::{Company, Queue};
 use crate::{Docket, First, Judgement, Ledger, Permit, Policy, Recorded};
 
 /// How often a judgement or an answer is begun anew because the journal moved in between. Each try
@@ -81,9 +81,10 @@ impl Guard {
         now: Timestamp,
     ) -> Result<Judged, GuardError> {
         let docket = Docket { proposed: Vec::new(), first: First::Waits };
-        for _ in 0..TRIES {
+        for n in 0..TRIES {
             catch_up(self.journal(), incident).await?;
-            if let Some(recorded) = self.sit(incident, &docket, now).await? {
+            let asked = (&docket, Company::at(n));
+            if let Some(recorded) = self.sit(incident, asked, now).await? {
                 let Recorded { judgement, entries, may: _ } = recorded;
                 return Ok(Judged { judgement, entries });
             }

@@ -24,6 +24,26 @@ use crate::{Clearance, First, Guard, GuardError};
 /// for those before it than for the disk; and one that has moved sends no more than these back.
 const TOGETHER_MAX: usize = 64;
 
+/// How often one is judged with others before it is judged by itself: one of them that moves sends all
+/// back, and in a storm of words about those who wait a large session would hardly ever be written.
+const TOGETHER_TRIES: u32 = 3;
+
+/// With whom a case is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// With all who wait.
+    All,
+    /// With nobody.
+    None,
+}
+
+impl Company {
+    /// At the `n`th try, from 0.
+    pub(crate) fn at(n: u32) -> Self {
+        if n < TOGETHER_TRIES { Self::All } else { Self::None }
+    }
+}
+
 /// Those who wait for a session, in the order in which they came.
 pub(crate) type Queue = std::sync::Mutex<VecDeque<Case>>;
 
@@ -141,7 +161,11 @@ impl Guard {
                     let cases = self.next_cases();
                     self.session(&mut ledger, cases).await;
                 }
-                Err(error) => return Told::Failed(error.into()),
+                Err(error) => {
+                    drop(answer);
+                    self.queue().retain(|case| !case.told.is_closed());
+                    return Told::Failed(error.into());
+                }
             }
         }
     }
@@ -199,6 +223,13 @@ impl Guard {
                 let many = judged.len() > 1;
                 for Judged { told, .. } in judged {
                     drop(told.send(refused(&error, many)));
+                }
+                if let AppendError::Conflict { stream: Stream::Ledger, at: found } = error
+                    && found < at
+                {
+                    // What was read has never been written: a database that crashed took back what was not on
+                    // its disk. It is read anew.
+                    *ledger = Ledger::default();
                 }
             }
         }

@@ -105,8 +105,7 @@ impl Scene {
 
     /// A guard over this journal into which others get these words, the last one first.
     pub(crate) fn interrupted(&self, between: Vec<Draft>) -> Guard {
-        let journal =
-            Slow { inner: self.journal.clone(), between: between.into(), ..Slow::default() };
+        let journal = Slow { between: between.into(), ..Slow::over(self.journal.clone()) };
         Guard::new(Arc::new(journal), self.policy.clone(), self.mode, engine())
     }
 

@@ -15,7 +15,7 @@ use untoil_model::*;
 /// first writes the next of `between`.
 #[derive(Debug, Default)]
 pub(crate) struct Slow {
-    pub(crate) inner: Arc<MemoryJournal>,
+    pub(crate) inner: Mutex<Arc<MemoryJournal>>,
     pub(crate) between: Mutex<Vec<Draft>>,
     /// Incidents that another instance has taken over.
     pub(crate) taken: Mutex<BTreeSet<IncidentId>>,
@@ -27,6 +27,19 @@ pub(crate) struct Slow {
 }
 
 impl Slow {
+    pub(crate) fn over(journal: Arc<MemoryJournal>) -> Self {
+        Self { inner: Mutex::new(journal), ..Self::default() }
+    }
+
+    /// Has another journal beneath from now on: a database that came back without its last entries.
+    pub(crate) fn is_now(&self, journal: Arc<MemoryJournal>) {
+        *self.inner.lock().unwrap() = journal;
+    }
+
+    fn inner(&self) -> Arc<MemoryJournal> {
+        Arc::clone(&self.inner.lock().unwrap())
+    }
+
     /// Whether nothing comes to the disk from now on.
     pub(crate) fn fail_durable(&self, fails: bool) {
         self.not_durable.store(fails, Ordering::Relaxed);
@@ -41,7 +54,7 @@ impl Slow {
 #[async_trait]
 impl Journal for Slow {
     async fn receive(&self, delivery: Delivery) -> Result<Receipt, JournalError> {
-        self.inner.receive(delivery).await
+        self.inner().receive(delivery).await
     }
 
     async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
@@ -57,9 +70,9 @@ impl Journal for Slow {
         }
         let word = self.between.lock().unwrap().pop();
         if let Some(word) = word {
-            self.inner.append(Batch::of(vec![word])).await?;
+            self.inner().append(Batch::of(vec![word])).await?;
         }
-        self.inner.append(batch).await
+        self.inner().append(batch).await
     }
 
     async fn durable(&self, _: Seq) -> Result<(), JournalError> {
@@ -76,23 +89,23 @@ impl Journal for Slow {
         limit: usize,
     ) -> Result<Vec<Entry>, JournalError> {
         yield_now().await;
-        self.inner.read(stream, after, limit).await
+        self.inner().read(stream, after, limit).await
     }
 
     async fn latest(&self, stream: &Stream, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        self.inner.latest(stream, limit).await
+        self.inner().latest(stream, limit).await
     }
 
     async fn raw(&self, after: Seq, limit: usize) -> Result<Vec<RawEntry>, JournalError> {
-        self.inner.raw(after, limit).await
+        self.inner().raw(after, limit).await
     }
 
     async fn pending(&self, limit: usize) -> Result<Vec<DeliveryId>, JournalError> {
-        self.inner.pending(limit).await
+        self.inner().pending(limit).await
     }
 
     async fn delivery(&self, id: &DeliveryId) -> Result<Option<Delivery>, JournalError> {
-        self.inner.delivery(id).await
+        self.inner().delivery(id).await
     }
 
     async fn open_incidents(
@@ -100,7 +113,7 @@ impl Journal for Slow {
         after: Option<&IncidentId>,
         limit: usize,
     ) -> Result<Vec<IncidentId>, JournalError> {
-        self.inner.open_incidents(after, limit).await
+        self.inner().open_incidents(after, limit).await
     }
 
     async fn incidents(
@@ -108,26 +121,26 @@ impl Journal for Slow {
         before: Option<&IncidentId>,
         limit: usize,
     ) -> Result<Vec<IncidentId>, JournalError> {
-        self.inner.incidents(before, limit).await
+        self.inner().incidents(before, limit).await
     }
 
     async fn cursor(&self, reader: &str) -> Result<Seq, JournalError> {
-        self.inner.cursor(reader).await
+        self.inner().cursor(reader).await
     }
 
     async fn advance(&self, reader: &str, to: Seq, memos: Vec<Put>) -> Result<(), JournalError> {
-        self.inner.advance(reader, to, memos).await
+        self.inner().advance(reader, to, memos).await
     }
 
     async fn memo(&self, reader: &str, key: &str) -> Result<Option<String>, JournalError> {
-        self.inner.memo(reader, key).await
+        self.inner().memo(reader, key).await
     }
 
     fn head(&self) -> watch::Receiver<Seq> {
-        self.inner.head()
+        self.inner().head()
     }
 
     fn written(&self) -> watch::Receiver<Seq> {
-        self.inner.written()
+        self.inner().written()
     }
 }

@@ -84,7 +84,7 @@ async fn all(scene: &Scene) -> Vec<Entry> {
 
 /// A guard whose journal lets others run in between: who comes while it reads is judged together.
 fn slow(scene: &Scene) -> (Guard, Arc<Slow>) {
-    let journal = Arc::new(Slow { inner: scene.journal.clone(), ..Slow::default() });
+    let journal = Arc::new(Slow::over(scene.journal.clone()));
     let policy = scene.policy.clone();
     (Guard::new(journal.clone(), policy, scene.mode, engine()), journal)
 }
@@ -187,6 +187,39 @@ async fn one_that_has_news_is_sent_back_and_the_others_are_judged() {
     let own = all.iter().filter(|entry| entry.incident.as_ref() == Some(&about));
     let kinds: BTreeSet<&str> = own.map(|entry| entry.body.kind()).collect();
     assert_eq!(kinds, BTreeSet::from(["opened", "looked"]), "nothing is said of it");
+}
+
+#[tokio::test]
+async fn in_a_storm_of_words_each_is_judged_though_others_move_every_time() {
+    let scene = Scene::default();
+    let mut waiting = hosts(&scene, 8).await;
+    let (guard, journal) = slow(&scene);
+    // As long as they are judged together, there is news of one of them each time.
+    let words = (3..8).map(|n| {
+        let alarm = Arc::new(alarm(&format!("disk-{n}"), AlarmState::Firing, at(NOW + 1)));
+        let (id, body) = (&waiting[n].0.id, Body::Looked { alarm, standing: Standing::Again });
+        Draft::of(id, at(NOW), engine(), body)
+    });
+    let words: Vec<Draft> = words.collect();
+    journal.between.lock().unwrap().extend(words);
+    let said = together(&guard, &mut waiting).await;
+    assert_eq!(begun(&said), 3, "{said:?}");
+    assert!(said[3..].iter().all(|said| matches!(said, Ok(None))), "{said:?}");
+    // Three sessions for all, then one for each that is left.
+    assert_eq!(journal.appended(), 3 + 5);
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_shorter_than_it_was_read_is_read_anew() {
+    let scene = Scene::default();
+    let (guard, journal) = slow(&scene);
+    let mut waiting = hosts(&scene, 5).await;
+    assert_eq!(begun(&together(&guard, &mut waiting).await), 5, "the limit is used up");
+    // The database comes back with what it had before that.
+    let before = Scene::default();
+    let mut waiting = hosts(&before, 5).await;
+    journal.is_now(before.journal.clone());
+    assert_eq!(begun(&together(&guard, &mut waiting).await), 5);
 }
 
 #[tokio::test]
