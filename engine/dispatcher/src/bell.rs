@@ -198,7 +198,12 @@ impl Place {
     /// new worker begins then, or at the next news.
     pub(crate) fn leave_until(&self, at: Timestamp, now: Timestamp) -> bool {
         let mut pokes = self.bell.pokes();
-        if at <= now || pokes.working.len() <= IDLE_WORKERS_MAX || self.has_news() {
+        if at <= now || pokes.working.len() <= IDLE_WORKERS_MAX {
+            return false;
+        }
+        if self.has_news() {
+            // Asking has heard the ring, and whoever stays is to hear it.
+            self.worker.news.notify_one();
             return false;
         }
         if self.vacate(&mut pokes) {
@@ -319,6 +324,7 @@ mod tests {
         // Who has news does not leave, and while there is room nobody does.
         bell.poke(back.incident.clone());
         assert!(!back.leave_until(at(200), at(100)));
+        assert!(back.has_news(), "whoever stays for news still hears it");
         places.truncate(10);
         drop(back);
         assert!(!places[0].leave_until(at(200), at(100)));
