@@ -55,6 +55,11 @@ impl Ends {
 
     /// Takes over what a transaction knows that was committed.
     pub(crate) fn merge(&mut self, newer: Self) {
+        if newer.has_forgotten {
+            // What it has forgotten may be known here as it was before.
+            *self = newer;
+            return;
+        }
         for (id, end) in newer.incidents {
             self.put(&id, end);
         }
