@@ -37,6 +37,10 @@ const READ_AGAIN: Duration = Duration::from_secs(5);
 /// minute for which it is then looked for it leaves time for another try (`call_within`).
 const CALL_MAX: Duration = Duration::from_secs(30);
 
+/// How old a look at the world may be when a call begins because of it: as long as the guard lets a first
+/// step begin. A journal that hangs may stand between them for longer.
+const LOOK_MAX: Duration = Duration::from_mins(2);
+
 /// News of the incident, or of the ledger, may come in between the last look and the intent this
 /// often; in a busy hour other runs are judged all the time.
 const INTENTS_MAX: u32 = 20;
@@ -54,6 +58,8 @@ struct Cleared {
     may: Clearance,
     /// When this instance's tenure ended, as it was known before the intent; in ticks.
     begin_by: Option<Duration>,
+    /// When the world was looked at again; in ticks.
+    looked: Duration,
 }
 
 impl Runner {
@@ -107,24 +113,27 @@ impl Runner {
         let Some(hands) = &self.hands else {
             return self.refuse(incident, &placed, attempt, &Reason::DryRun {}).await;
         };
+        let looked = self.pen.clock.ticks();
         if let Err(reason) = action.look_again(&self.eyes, &placed.step).await {
             return self.refuse(incident, &placed, attempt, &reason).await;
         }
-        let Some(may) = self.intend(permit, incident, (&placed, attempt)).await? else {
+        let Some((may, begin_by)) = self.intend(permit, incident, (&placed, attempt)).await? else {
             return Ok(());
         };
-        let answer = self.make((action, hands), may, &placed).await;
+        let cleared = Cleared { may, begin_by, looked };
+        let answer = self.make((action, hands), cleared, &placed).await;
         self.record(incident, &placed, attempt, answer).await
     }
 
     /// Has the guard look again and records the intent, on condition that nothing was heard of the
-    /// incident in between: of two engines that know the same permit only one gets here.
+    /// incident in between: of two engines that know the same permit only one gets here. With when this
+    /// instance's tenure ended, as it was known before that.
     async fn intend(
         &self,
         permit: &Permit,
         incident: &mut Incident,
         (placed, attempt): (&Placed, u32),
-    ) -> Result<Option<Cleared>, RunnerError> {
+    ) -> Result<Option<(Clearance, Option<Duration>)>, RunnerError> {
         for _ in 0..INTENTS_MAX {
             let now = self.pen.clock.now();
             let begin_by = self.tenure.until();
@@ -152,7 +161,7 @@ impl Runner {
                 not_after: may.not_after(),
             };
             if self.pen.intend(incident, started, ledger_at).await? {
-                return Ok(Some(Cleared { may, begin_by }));
+                return Ok(Some((may, begin_by)));
             }
         }
         // News kept coming in; the worker takes the step up again from the incident as it is then.
@@ -199,9 +208,14 @@ impl Runner {
     /// is longer than a tenure. What is left is a process that is stopped from here on, in the middle
     /// of sending; then the clearance's end bounds what a host does, and AWS takes no request that was
     /// signed five minutes ago.
-    fn too_late(&self, Cleared { may, begin_by }: &Cleared, now: Timestamp) -> Option<String> {
-        if begin_by.is_some_and(|begin_by| self.pen.clock.ticks() >= begin_by) {
+    fn too_late(&self, cleared: &Cleared, now: Timestamp) -> Option<String> {
+        let (Cleared { may, begin_by, looked }, ticks) = (cleared, self.pen.clock.ticks());
+        if begin_by.is_some_and(|begin_by| ticks >= begin_by) {
             return Some("this instance was not heard for too long to act".to_owned());
+        }
+        let age = ticks.saturating_sub(*looked);
+        if age > LOOK_MAX {
+            return Some(format!("it was looked at {} s before", age.as_secs()));
         }
         let not_after = may.not_after();
         (now > not_after).then(|| format!("the clearance ended at {not_after}, and it is {now}"))

@@ -1,6 +1,7 @@
 //! A journal over which others get a word in: right before an entry of a chosen kind is written.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -14,6 +15,7 @@ use untoil_model::*;
 pub(crate) struct Busy {
     inner: MemoryJournal,
     words: Mutex<Vec<(&'static str, Draft)>>,
+    hangs: Mutex<Vec<(&'static str, Duration)>>,
     commits: Mutex<Vec<String>>,
 }
 
@@ -26,6 +28,18 @@ impl Busy {
     /// written, one for each append of that kind.
     pub(crate) fn before(&self, kind: &'static str, word: Draft) {
         self.words.lock().unwrap().push((kind, word));
+    }
+
+    /// The next append of an entry of `kind` takes so long.
+    pub(crate) fn hang(&self, kind: &'static str, time: Duration) {
+        self.hangs.lock().unwrap().push((kind, time));
+    }
+
+    fn hanging(&self, batch: &Batch) -> Option<Duration> {
+        let mut hangs = self.hangs.lock().unwrap();
+        let has = |kind: &str| batch.drafts.iter().any(|draft| draft.body.kind() == kind);
+        let at = hangs.iter().position(|(kind, _)| has(kind))?;
+        Some(hangs.remove(at).1)
     }
 
     /// The kinds of what was written, commit by commit.
@@ -49,6 +63,9 @@ impl Journal for Busy {
 
     async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
         yield_now().await;
+        if let Some(time) = self.hanging(&batch) {
+            tokio::time::sleep(time).await;
+        }
         if let Some(word) = self.word(&batch) {
             self.inner.append(Batch::of(vec![word])).await?;
         }

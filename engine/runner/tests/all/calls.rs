@@ -66,6 +66,26 @@ async fn news_that_changes_nothing_delays_the_call_and_does_not_stop_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_does_not_rest_on_a_look_from_before_the_journal_hung() {
+    let lab = Lab::new();
+    let (_, runner) = lab.instance("first");
+    let (mut incident, permit) = lab.allowed().await;
+    // Each try is cleared anew, in time, and the look at the world was before all of them.
+    for _ in 0..3 {
+        lab.journal.hang("started", Duration::from_secs(50));
+    }
+    for _ in 0..2 {
+        lab.journal.before("started", lab.paused("rule/other"));
+    }
+    runner.call(&permit, &mut incident, 0).await.unwrap();
+    assert_eq!(lab.told().await, ["paused", "paused", "started", "backoff"]);
+    assert!(lab.world.calls().is_empty());
+    runner.wait_before(&incident, 0).await;
+    let work = incident.work();
+    assert_eq!(work, Work::Call { step: 0 }, "and is looked at again for the next try");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_journal_that_never_stands_still_is_never_called_over() {
     let lab = Lab::new();
     let (_, runner) = lab.instance("first");
