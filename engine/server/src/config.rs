@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,9 @@ pub(crate) struct Config {
     pub(crate) rules: PathBuf,
     /// How long it may take to end in order after SIGTERM.
     pub(crate) drain: Period,
+    /// For how long of `drain` the door stays open, so that load balancers see first that this instance
+    /// is not ready any more.
+    pub(crate) drain_open: Option<Period>,
     /// Most bytes of one delivery; at least 1 MiB.
     pub(crate) body_bytes_max: usize,
     /// Who may send what.
@@ -76,6 +80,7 @@ impl Default for Config {
             rules: "rules".into(),
             // Less than the 30 s after which ECS kills, and Docker's 10 s are easily raised.
             drain: Period::secs(25),
+            drain_open: None,
             body_bytes_max: 2 << 20,
             sources: BTreeMap::new(),
             queues: Vec::new(),
@@ -247,6 +252,9 @@ impl Config {
         if let Some(keep) = self.retention.keep.filter(|keep| *keep < KEEP_MIN) {
             bail!("`retention.keep` is {keep}: the guard and repeated deliveries need {KEEP_MIN}");
         }
+        if let Some(open) = self.drain_open.filter(|open| *open >= self.drain) {
+            bail!("`drain_open` is {open}: give less than `drain`, which is {}", self.drain);
+        }
         if !matches!(self.slack.language.as_str(), "ko" | "en") {
             bail!("`slack.language` is `{}`: use `ko` or `en`", self.slack.language);
         }
@@ -269,6 +277,16 @@ impl Config {
         Hash::of_json(self)
     }
 
+    /// For how long of `drain` the door stays open.
+    pub(crate) fn open_while_draining(&self) -> Duration {
+        let by_default = match self.store {
+            // Nobody else decides what would still be kept: the sooner the next start, the sooner that.
+            StoreConfig::Sqlite {} => Duration::ZERO,
+            StoreConfig::Postgres(_) => OPEN_WHILE_DRAINING.min(self.drain.duration() / 2),
+        };
+        self.drain_open.map_or(by_default, Period::duration)
+    }
+
     /// The folder of archive files.
     pub(crate) fn archive(&self) -> PathBuf {
         self.retention.archive.clone().unwrap_or_else(|| self.data.join("archive"))
@@ -279,6 +297,10 @@ impl Config {
         self.data.join("journal.db")
     }
 }
+
+/// How long the door stays open by default where others go on: a load balancer that looks every few
+/// seconds has looked once, and one of Kubernetes has heard of the end.
+const OPEN_WHILE_DRAINING: Duration = Duration::from_secs(5);
 
 /// Most nodes of a configuration; a full one has fewer than 200.
 const NODES_MAX: usize = 5_000;
@@ -306,6 +328,7 @@ fn overrides() -> anyhow::Result<Vec<(String, String)>> {
         "RETENTION",
         "RULES",
         "DRAIN",
+        "DRAIN_OPEN",
         "BODY_BYTES_MAX",
         "SOURCES",
         "QUEUES",
@@ -418,6 +441,26 @@ mod tests {
     }
 
     #[test]
+    fn the_door_stays_open_where_others_go_on() {
+        let postgres = "store: { postgres: { url: { env: UNTOIL_DATABASE_URL } } }\n";
+        let table = [
+            ("", 0),
+            ("drain_open: 3s\n", 3),
+            (postgres, 5),
+            (&format!("{postgres}drain: 6s\n"), 3),
+            (&format!("{postgres}drain: 6s\ndrain_open: 5s\n"), 5),
+            (&format!("{postgres}drain_open: 0s\n"), 0),
+        ];
+        for (text, secs) in table {
+            let open = Config::read(text, &[]).unwrap().open_while_draining();
+            assert_eq!(open, Duration::from_secs(secs), "{text}");
+        }
+        let overrides = [("UNTOIL_DRAIN_OPEN".to_owned(), "2s".to_owned())];
+        let open = Config::read("", &overrides).unwrap().open_while_draining();
+        assert_eq!(open, Duration::from_secs(2));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let table = [
             ("mod: live\n", "mod"),
@@ -433,6 +476,7 @@ mod tests {
             ("deadman: { every: 10s, within: 20s }\n", "deadman.within"),
             ("sources: { heartbeat: { bearer: { secrets: [] } } }\n", "deadman"),
             ("retention: { keep: 7d }\n", "35d"),
+            ("drain_open: 25s\n", "`drain`, which is 25s"),
         ];
         for (text, names) in table {
             let error = format!("{:#}", Config::read(text, &[]).unwrap_err());

@@ -12,13 +12,12 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use untoil_clock::Clock;
 
 use crate::config::Config;
 use crate::health::Health;
-use crate::serving::{self, Limits};
+use crate::serving::{self, Close, Limits};
 
 /// A listening address, and what is known of how the start goes on. It ends when it is dropped.
 pub(crate) struct Front {
@@ -27,7 +26,7 @@ pub(crate) struct Front {
     /// The HTTP server, and what else is to end with it.
     pub(crate) tasks: JoinSet<anyhow::Result<()>>,
     /// Ends them.
-    pub(crate) stop: CancellationToken,
+    pub(crate) close: Close,
     rooms: Rooms,
 }
 
@@ -50,9 +49,9 @@ impl Front {
         let address = listener.local_addr()?;
         let rooms = Rooms { closed: health.closed(config)?, service: Arc::default() };
         let app = Router::new().fallback(answer).with_state(rooms.clone());
-        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
-        tasks.spawn(serving::serve(listener, app, Limits::default(), stop.clone()));
-        Ok(Self { address, health, tasks, stop, rooms })
+        let (mut tasks, close) = (JoinSet::new(), Close::default());
+        tasks.spawn(serving::serve(listener, app, Limits::default(), close.clone()));
+        Ok(Self { address, health, tasks, close, rooms })
     }
 
     /// The service has started: from now on it answers. The first one stays.

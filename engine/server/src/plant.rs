@@ -60,6 +60,8 @@ pub(crate) struct Plant {
     clock: Arc<dyn Clock>,
     actor: Actor,
     shifts: Shifts,
+    /// No connection is kept.
+    parting: CancellationToken,
     end: End,
 }
 
@@ -68,6 +70,8 @@ pub(crate) struct Plant {
 struct Shifts {
     /// The HTTP server.
     serving: Shift,
+    /// What takes messages from queues, and gives the dead-man signal.
+    fetching: Shift,
     /// What decides and acts.
     dispatching: Shift,
     /// What keeps the rules, and other things, up to date meanwhile.
@@ -144,10 +148,11 @@ impl Plant {
         let started = journal.append(Batch::of(vec![started])).await;
         started.context("the journal does not take the start's own entry")?;
         front.show_in(app);
-        let Front { address, health, tasks, stop, .. } = front;
-        let mut serving = Shift { parts: tasks, stop };
-        let Shifts { mut dispatching, mut deciding, mut telling, .. } = Shifts::default();
-        serving.take_from(config, health.queues(queues), (&journal, &clock))?;
+        let Front { address, health, tasks, close, .. } = front;
+        let serving = Shift { parts: tasks, stop: close.stop };
+        let Shifts { mut fetching, mut dispatching, mut deciding, mut telling, .. } =
+            Shifts::default();
+        fetching.take_from(config, health.queues(queues), (&journal, &clock))?;
         let end = End::default();
         dispatching.parts.spawn(dispatch(dispatcher, dispatching.stop.clone(), end.clone()));
         let keeping = rules.keep(base, deciding.stop.clone());
@@ -158,16 +163,18 @@ impl Plant {
         deciding.archive(archiver, posts);
         telling.parts.spawn(notifier.run(telling.stop.clone()).map(Ok));
         health.watch_over(&journal, (config, told), flows, (&mut telling.parts, &telling.stop));
-        health.is_up(address, &journal, (&mut serving.parts, &serving.stop));
-        let shifts = Shifts { serving, dispatching, deciding, telling };
-        Ok(Self { address, health, journal, clock, actor, shifts, end })
+        health.is_up(address, &journal, (&mut fetching.parts, &fetching.stop));
+        let shifts = Shifts { serving, fetching, dispatching, deciding, telling };
+        let parting = close.parting;
+        Ok(Self { address, health, journal, clock, actor, shifts, parting, end })
     }
 
     /// Waits until a part ends by itself, which none should.
     pub(crate) async fn failed(&mut self) -> anyhow::Error {
-        let Shifts { serving, dispatching, deciding, telling } = &mut self.shifts;
+        let Shifts { serving, fetching, dispatching, deciding, telling } = &mut self.shifts;
         let ended = tokio::select! {
             ended = serving.parts.join_next() => ended,
+            Some(ended) = fetching.parts.join_next() => Some(ended),
             ended = dispatching.parts.join_next() => ended,
             ended = deciding.parts.join_next() => ended,
             ended = telling.parts.join_next() => ended,
@@ -179,32 +186,53 @@ impl Plant {
         }
     }
 
-    /// Stops in order: the intake first, then decisions at their next rest, then the words about
-    /// them. That it stopped is written when nothing is decided any more, so it is the last entry.
-    pub(crate) async fn stop(self) -> anyhow::Result<()> {
-        let Shifts { mut serving, mut dispatching, mut deciding, mut telling } = self.shifts;
-        self.health.readiness.stop();
-        serving.stop.cancel();
+    /// Stops. From now on it is not ready, and decides nothing but to its next rest.
+    ///
+    /// For as long as `open` deliveries are still kept, for whoever sends before it has seen that: once
+    /// everything is handed over other instances decide them at once, and the next start otherwise.
+    pub(crate) async fn stop(self, open: Duration) -> anyhow::Result<()> {
+        let Self { health, journal, clock, actor, shifts, parting, end, .. } = self;
+        let Shifts { mut serving, mut fetching, dispatching, deciding, telling } = shifts;
+        health.readiness.stop();
+        parting.cancel();
+        fetching.stop.cancel();
         dispatching.stop.cancel();
         deciding.stop.cancel();
-        tokio::select! {
-            () = serving.end() => {}
-            () = self.clock.sleep(LAST_REQUESTS_MAX) => {
-                tracing::warn!("senders did not end their requests; they are cut off");
+        let closing = async {
+            clock.sleep(open).await;
+            tokio::select! {
+                ((), ()) = async { tokio::join!(serving.end(), fetching.end()) } => {}
+                () = clock.sleep(LAST_REQUESTS_MAX) => {
+                    tracing::warn!("senders did not end their requests; they are cut off");
+                }
             }
-        }
-        // A request that is cut off was not answered, so its sender comes back.
-        serving.parts.shutdown().await;
-        self.end.decided.cancelled().await;
-        deciding.end().await;
-        let stopped = Draft::new(self.clock.now(), self.actor.clone(), Body::EngineStopped {});
-        let written = self.journal.append(Batch::of(vec![stopped])).await;
-        telling.end().await;
-        self.end.told.cancel();
-        dispatching.end().await;
-        written?;
-        Ok(())
+            // A request that is cut off was not answered, so its sender comes back.
+            serving.parts.shutdown().await;
+            fetching.parts.shutdown().await;
+        };
+        let base = (&*journal, &*clock, actor);
+        let ((), handed_over) =
+            tokio::join!(closing, hand_over(base, (dispatching, deciding, telling), end));
+        handed_over
     }
+}
+
+/// Ends in order: decisions at their next rest, then the words about them. That it stopped is written
+/// when nothing is decided any more: behind it deliveries are kept at most.
+async fn hand_over(
+    (journal, clock, actor): (&dyn Journal, &dyn Clock, Actor),
+    (mut dispatching, mut deciding, mut telling): (Shift, Shift, Shift),
+    end: End,
+) -> anyhow::Result<()> {
+    end.decided.cancelled().await;
+    deciding.end().await;
+    let stopped = Draft::new(clock.now(), actor, Body::EngineStopped {});
+    let written = journal.append(Batch::of(vec![stopped])).await;
+    telling.end().await;
+    end.told.cancel();
+    dispatching.end().await;
+    written?;
+    Ok(())
 }
 
 fn started(config: &Config, mode: EngineMode) -> Body {

@@ -39,6 +39,16 @@ impl Default for Limits {
     }
 }
 
+/// How serving ends, in its order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Close {
+    /// Everybody is answered still, but no connection is kept for another request: who comes again
+    /// should come to somebody else.
+    pub(crate) parting: CancellationToken,
+    /// No connection is taken any more.
+    pub(crate) stop: CancellationToken,
+}
+
 /// When only this part of the places is free, connections are not kept for another request: in a burst
 /// of senders that each keep theirs, the others would wait until they are idle for too long.
 const SCARCE_PART: usize = 4;
@@ -55,7 +65,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     app: Router,
     limits: Limits,
-    stop: CancellationToken,
+    Close { parting, stop }: Close,
 ) -> anyhow::Result<()> {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
@@ -64,8 +74,9 @@ pub(crate) async fn serve(
         .header_read_timeout(limits.headers)
         .max_buf_size(HEADERS_BYTES_MAX);
     let room = Arc::new(Semaphore::new(limits.connections));
-    let scarce = (Arc::clone(&room), limits.connections / SCARCE_PART);
-    let app = app.layer(axum::middleware::from_fn_with_state(scarce, let_go));
+    let scarce = limits.connections / SCARCE_PART;
+    let keeping = Keeping { room: Arc::clone(&room), scarce, parting };
+    let app = app.layer(axum::middleware::from_fn_with_state(keeping, let_go));
     let mut make = app.into_make_service_with_connect_info::<SocketAddr>();
     let graceful = GracefulShutdown::new();
     let mut open: JoinSet<()> = JoinSet::new();
@@ -97,14 +108,19 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-/// Ends a connection after its answer when others will need its place.
-async fn let_go(
-    State((room, scarce)): State<(Arc<Semaphore>, usize)>,
-    request: Request,
-    next: Next,
-) -> Response {
+/// What decides whether a connection is kept.
+#[derive(Debug, Clone)]
+struct Keeping {
+    room: Arc<Semaphore>,
+    scarce: usize,
+    parting: CancellationToken,
+}
+
+/// Ends a connection after its answer when others will need its place, or when this instance ends.
+async fn let_go(State(keeping): State<Keeping>, request: Request, next: Next) -> Response {
     let mut answer = next.run(request).await;
-    if room.available_permits() <= scarce {
+    let Keeping { room, scarce, parting } = keeping;
+    if room.available_permits() <= scarce || parting.is_cancelled() {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer
@@ -131,13 +147,16 @@ mod tests {
     use super::*;
 
     async fn start(limits: Limits, stop: &CancellationToken) -> (SocketAddr, JoinSet<()>) {
+        start_with(limits, Close { stop: stop.clone(), ..Close::default() }).await
+    }
+
+    async fn start_with(limits: Limits, close: Close) -> (SocketAddr, JoinSet<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let peer = |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() };
         let app = Router::new().route("/", get(peer));
         let mut tasks = JoinSet::new();
-        let stop = stop.clone();
-        tasks.spawn(async move { serve(listener, app, limits, stop).await.unwrap() });
+        tasks.spawn(async move { serve(listener, app, limits, close).await.unwrap() });
         (address, tasks)
     }
 
@@ -192,6 +211,26 @@ mod tests {
             assert!(stream.read(&mut [0; 4_096]).await.unwrap() > 0);
             kept.push(stream);
         }
+    }
+
+    #[tokio::test]
+    async fn who_parts_answers_old_and_new_connections_and_keeps_none() {
+        const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let close = Close::default();
+        let (address, mut tasks) = start_with(Limits::default(), close.clone()).await;
+        let mut kept = TcpStream::connect(address).await.unwrap();
+        kept.write_all(REQUEST).await.unwrap();
+        assert!(kept.read(&mut [0; 4_096]).await.unwrap() > 0);
+        close.parting.cancel();
+        for mut stream in [kept, TcpStream::connect(address).await.unwrap()] {
+            stream.write_all(REQUEST).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            assert!(answer.to_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
+        }
+        close.stop.cancel();
+        tasks.join_next().await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -90,7 +90,7 @@ impl<'a> Stage<'a> {
             DiskKind::Small => Some(Disk::mount(&folder.join("data"), DISK)?),
             DiskKind::Powered => Some(Disk::real(&folder.join("data"), REAL_DISK)?),
         };
-        let (mut servers, mut variables) = (Vec::new(), environment(folder));
+        let (mut servers, mut variables) = (Vec::new(), environment(folder, &plan));
         if plan.slack_hangs {
             let slack = Server::start(Arc::new(Dead)).await?;
             variables.extend(Dead::variables(slack.port));

@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::http::{Answers, Reply, Request};
+use crate::scenario::{Act, Plan};
 use crate::sender::SECRET;
 
 /// More than the journal of a trial needs.
@@ -18,8 +19,12 @@ const OURS: &str = "ours";
 /// Where Debian's libfaketime is.
 pub(crate) const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
-pub(crate) fn environment(folder: &Path) -> Vec<(String, String)> {
+/// What is set for every program.
+pub(crate) fn environment(folder: &Path, plan: &Plan) -> Vec<(String, String)> {
     let here = |name: &str| folder.join(name).display().to_string();
+    // Long enough for alarms to come behind SIGTERM where that is played; other ends need not wait.
+    let drains = plan.acts.iter().any(|planned| planned.act == Act::Drain);
+    let open = if drains { "1s" } else { "0s" };
     let bearer = json!({ "bearer": { "secrets": [{ "env": "TRIAL_SECRET" }] } });
     let table = [
         ("HOME", here("")),
@@ -29,6 +34,7 @@ pub(crate) fn environment(folder: &Path) -> Vec<(String, String)> {
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
         ("TRIAL_SECRET", SECRET.to_owned()),
         ("UNTOIL_MODE", "live".to_owned()),
+        ("UNTOIL_DRAIN_OPEN", open.to_owned()),
         ("UNTOIL_DATA", here("data")),
         ("UNTOIL_RULES", here("rules")),
         ("UNTOIL_SLACK__LANGUAGE", "en".to_owned()),

@@ -7,6 +7,7 @@ mod watch;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -82,7 +83,7 @@ pub(crate) async fn run(what: &Demo) -> anyhow::Result<ExitCode> {
     if what.keep && fine {
         stage.keep(&mut plant).await;
     }
-    plant.stop().await?;
+    plant.stop(Duration::ZERO).await?;
     drop(journal);
     if !what.keep {
         home.remove();

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,9 +49,11 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => None,
         failed = plant.failed() => Some(failed),
     };
+    // Who has failed cannot keep what it still takes.
+    let open = if failed.is_some() { Duration::ZERO } else { config.open_while_draining() };
     // What is cut off here is what a crash would cut off: it is in the journal, and goes on from there.
     let cut_off = tokio::select! {
-        stopped = plant.stop() => {
+        stopped = plant.stop(open) => {
             stopped?;
             return failed.map_or(Ok(ExitCode::SUCCESS), Err);
         }

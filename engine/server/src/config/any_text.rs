@@ -12,6 +12,7 @@ mod entries;
 const FULL: &str = r#"listen: 127.0.0.1:8460
 mode: dry_run
 drain: 25s
+drain_open: 5s
 store: { postgres: { url: { env: UNTOIL_DATABASE_URL }, schema: ops } }
 retention: { keep: 90d }
 proxies: ["10.0.0.0/8"]

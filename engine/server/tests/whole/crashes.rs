@@ -120,6 +120,35 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test]
+async fn told_to_end_it_says_that_it_is_not_ready_and_still_keeps_what_comes() {
+    let mut untoil = Untoil::towards(1);
+    untoil.set("UNTOIL_DRAIN_OPEN", "5s");
+    untoil.start().await;
+    let began = tokio::time::Instant::now();
+    untoil.terminate().await;
+    // A new connection each time, as a load balancer's look is.
+    let look = async || reqwest::Client::new().get(untoil.url("/readyz")).send().await.unwrap();
+    let mut ready = look().await;
+    while ready.status() != 503 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        ready = look().await;
+    }
+    assert_eq!(ready.headers()["connection"], "close", "who is kept would come back");
+    let parts = &ready.json::<serde_json::Value>().await.unwrap()["parts"];
+    assert_eq!(parts["intake"]["state"], "stopping");
+    assert_eq!(untoil.text("/healthz").await, "ok\n", "it needs no restart");
+    assert_eq!(untoil.post(&backlog("ALARM", 9_120.0)).await, 202);
+    assert_eq!(untoil.ended().await, 0, "{}", untoil.said("stderr"));
+    assert!(began.elapsed() >= Duration::from_secs(5));
+
+    let entries = untoil.run(&["audit", "list"]).await.out;
+    assert!(entries.contains("received") && !entries.contains("opened"), "{entries}");
+    untoil.start().await;
+    untoil.until("unmatched", 1).await;
+    assert_eq!(untoil.run(&["audit", "verify"]).await.status, 0);
+}
+
+#[tokio::test]
 async fn a_second_service_on_the_same_folder_is_refused() {
     let mut untoil = Untoil::towards(1);
     untoil.start().await;

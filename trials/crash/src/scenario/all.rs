@@ -104,7 +104,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::of("drained", "SIGTERM under load, twice", ALL, |chance, plan| {
         let at = chance.between(ms(50), ms(600));
         plan.at(chance, at, Act::Drain);
-        let at = chance.between(ms(900), ms(1_500));
+        // Behind the end of the first, which takes a second of deliveries yet.
+        let at = chance.between(ms(2_400), ms(3_000));
         plan.at(chance, at, Act::Drain);
     }),
     Scenario::of(
