@@ -101,6 +101,19 @@ pub enum State {
 }
 
 impl State {
+    /// The word for it in answers and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+            Self::Off => "off",
+            Self::Stopping => "stopping",
+        }
+    }
+
     /// Whether the part does all that it should.
     #[must_use]
     pub fn is_fine(self) -> bool {
@@ -135,6 +148,9 @@ pub struct Condition {
     /// What a person can do, while it does not work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub way_out: Option<&'static str>,
+    /// Since when it is degraded or failed, by turns.
+    #[serde(skip)]
+    wrong_since: Option<Timestamp>,
 }
 
 /// The answer of `/readyz`.
@@ -166,6 +182,7 @@ impl Readiness {
             last_error: None,
             last_error_at: None,
             way_out: None,
+            wrong_since: None,
         };
         let parts = Part::ALL.into_iter().map(|part| (part, starting.clone())).collect();
         let report = watch::Sender::new(Report { ready: false, parts });
@@ -233,7 +250,15 @@ impl Readiness {
                 return false;
             }
             if condition.state != state {
-                tell(part, condition.state, state, why);
+                let wrong_since = match state {
+                    State::Degraded | State::Failed => condition.wrong_since.or(Some(now)),
+                    State::Starting | State::Ok | State::Off | State::Stopping => None,
+                };
+                match condition.wrong_since {
+                    Some(since) if state == State::Ok => tell_mended(part, now, since),
+                    Some(_) | None => tell(part, state, why),
+                }
+                condition.wrong_since = wrong_since;
                 condition.state = state;
                 condition.since = now;
             }
@@ -253,18 +278,21 @@ impl Readiness {
 }
 
 /// Says a change once, for the log.
-fn tell(part: Part, was: State, is: State, why: Option<&str>) {
-    let (part, why) = (part.as_str(), why.unwrap_or_default());
+fn tell(part: Part, is: State, why: Option<&str>) {
+    let (part, state, why) = (part.as_str(), is.as_str(), why.unwrap_or_default());
     match is {
-        State::Failed => tracing::error!(part, "`{part}` fails: {why}"),
-        State::Degraded => tracing::warn!(part, "`{part}` is degraded: {why}"),
-        State::Ok if matches!(was, State::Failed | State::Degraded) => {
-            tracing::warn!(part, "`{part}` works again");
-        }
+        State::Failed => tracing::error!(part, state, "`{part}` fails: {why}"),
+        State::Degraded => tracing::warn!(part, state, "`{part}` is degraded: {why}"),
         State::Ok | State::Starting | State::Off | State::Stopping => {
-            tracing::info!(part, state = ?is, "`{part}` is {is:?}");
+            tracing::info!(part, state, "`{part}` is {state}");
         }
     }
+}
+
+fn tell_mended(part: Part, now: Timestamp, since: Timestamp) {
+    let (part, state, secs) =
+        (part.as_str(), State::Ok.as_str(), now.duration_since(since).as_secs());
+    tracing::warn!(part, state, "`{part}` works again, after {secs} s");
 }
 
 #[cfg(test)]

@@ -221,8 +221,8 @@ async fn receive(
             tracing::warn!(
                 source.name = %source,
                 http.status = problem.status().as_u16(),
-                "a delivery to `{source}` was not accepted: {}",
-                problem.detail()
+                error = problem.detail(),
+                "a delivery to `{source}` was not accepted"
             );
             problem.into_response()
         }
@@ -358,7 +358,7 @@ async fn keep(
         | JournalError::Damaged(_)
         | JournalError::Newer(_)
         | JournalError::TakenOver(_) => {
-            tracing::error!(delivery.id = %id, "failed to keep delivery `{id}`: {error}");
+            tracing::error!(delivery.id = %id, %error, "failed to keep a delivery");
             Problem::later("the journal does not answer; nothing was promised", RETRY_LATER_SECS)
         }
     })?;

@@ -212,7 +212,7 @@ impl Consumer {
                 Ok(_) => {}
                 Err(error) => {
                     let delivery = one.delivery.id.to_string();
-                    tracing::error!(queue, "failed to keep delivery `{delivery}`: {error}");
+                    tracing::error!(queue, delivery.id = delivery, %error, "failed to keep a delivery");
                     left.push(one);
                 }
             }

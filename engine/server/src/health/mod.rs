@@ -33,6 +33,7 @@ mod http;
 pub(crate) mod log;
 mod ports;
 mod queues;
+mod repeats;
 
 /// The tasks that health lives in end with these.
 pub(crate) type Tasks = JoinSet<anyhow::Result<()>>;
