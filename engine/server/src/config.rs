@@ -124,7 +124,7 @@ pub(crate) struct PostgresStore {
     /// The schema that the tables are in.
     #[serde(default = "default_schema")]
     pub(crate) schema: String,
-    /// Most connections that read; two more write and follow.
+    /// Most connections that read; three more write, follow, and beat.
     #[serde(default = "default_pool")]
     pub(crate) pool: usize,
     /// How the connection is protected.
