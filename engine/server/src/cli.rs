@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Archive(Archive),
     /// Make or update the tables of a PostgreSQL store.
     Migrate,
-    /// Check the configuration, AWS identity and permissions, queues, Slack and the clock.
+    /// Check the configuration, the journal's store, AWS identity and permissions, queues, Slack and the clock.
     Doctor,
     /// Print the IAM policy that the rules and queues need, and nothing more.
     Iam(Iam),

@@ -23,6 +23,7 @@ pub(crate) async fn run(
     let Some(keep) = what.keep.or(config.retention.keep) else {
         bail!("nothing is old: set `retention.keep`, or say `--keep 90d`");
     };
+    store::is_there(config)?;
     let opened = store::open(config).await.context(
         "the journal must not be in use by a service: with `retention.keep` it archives by itself",
     )?;

@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use untoil_aws::AwsConfig;
 use untoil_aws::doctor::{Checkup, Finding, Probe, Wanted, examine};
 use untoil_clock::{Clock as _, SystemClock};
-use untoil_model::{EngineMode, Mode};
+use untoil_journal::Journal;
+use untoil_model::{EngineMode, Mode, Stream};
 use untoil_notifier::{Slack, SlackConfig};
 
 use crate::cli::Format;
-use crate::commands::rules;
+use crate::commands::{rules, store};
 use crate::config::Config;
 use crate::out;
 
@@ -45,7 +46,8 @@ impl Lines {
 pub(crate) async fn run(config: &Config, format: Format) -> anyhow::Result<ExitCode> {
     let mut lines = Lines::default();
     settings(config, &mut lines);
-    heard::look(config, SystemClock.now(), &mut lines).await;
+    let journal = journal(config, &mut lines).await;
+    heard::look(config, journal.as_deref(), SystemClock.now(), &mut lines).await;
     let mut wanted = book(config, &mut lines);
     // A mistake in them is found when the configuration is read.
     wanted.queues = crate::config::queues(config)?.into_iter().map(|(_, queue)| queue).collect();
@@ -88,6 +90,30 @@ fn settings(config: &Config, lines: &mut Lines) {
             lines.fine("sources", names.join(", "));
         }
         Err(e) => lines.wrong("sources", format!("{e:#}")),
+    }
+}
+
+/// Opens the journal to read, beside a service that may run, and says where it is and how long.
+async fn journal(config: &Config, lines: &mut Lines) -> Option<Box<dyn Journal>> {
+    if store::is_there(config).is_err() {
+        let place = store::place(config);
+        lines.fine("store", format!("{place}: nothing yet; `untoil serve` makes it"));
+        return None;
+    }
+    let opened = async {
+        let journal = store::open_read_only(config).await?;
+        let newest = journal.latest(&Stream::All, 1).await?;
+        anyhow::Ok((journal, newest.first().map_or(0, |entry| entry.seq.0)))
+    };
+    match opened.await {
+        Ok((journal, entries)) => {
+            lines.fine("store", format!("{}: {entries} entries", store::place(config)));
+            Some(journal)
+        }
+        Err(error) => {
+            lines.wrong("store", format!("{}: {error:#}", store::place(config)));
+            None
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Pause(what) => answer::switch(&config, "pause", what, cli.format).await,
         Command::Resume(what) => answer::switch(&config, "resume", what, cli.format).await,
         Command::Archive(what) => archive::run(&config, what, cli.format).await,
-        Command::Migrate => store::migrate(&config).await,
+        Command::Migrate => store::migrate(&config, cli.format).await,
         Command::Doctor => doctor::run(&config, cli.format).await,
         Command::Iam(what) => iam::run(&config, what, cli.format),
     }

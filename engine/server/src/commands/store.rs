@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
 use untoil_journal::{Journal, Retention, Roster, Sole};
 use untoil_store::SqliteJournal;
 use untoil_store::postgres::{self, PostgresConfig, PostgresJournal, Tls};
 
+use crate::cli::Format;
 use crate::config::{Config, PostgresStore, StoreConfig, TlsMode};
 use crate::out;
 
@@ -44,12 +46,7 @@ pub(crate) async fn open_read_only(config: &Config) -> anyhow::Result<Box<dyn Jo
     match &config.store {
         StoreConfig::Sqlite {} => {
             let file = config.journal();
-            if !file.exists() {
-                bail!(
-                    "there is no journal at `{}`; set `data`, or start with `untoil serve`",
-                    file.display()
-                );
-            }
+            is_there(config)?;
             let journal = SqliteJournal::open_read_only(&file)
                 .with_context(|| format!("cannot read the journal `{}`", file.display()))?;
             Ok(Box::new(journal))
@@ -57,6 +54,21 @@ pub(crate) async fn open_read_only(config: &Config) -> anyhow::Result<Box<dyn Jo
         StoreConfig::Postgres(store) => {
             Ok(Box::new(PostgresJournal::connect_read_only(&at(config, store)?).await?))
         }
+    }
+}
+
+/// Refuses where there is no journal yet, which opening it to serve with would make.
+///
+/// # Errors
+/// What to do about it.
+pub(crate) fn is_there(config: &Config) -> anyhow::Result<()> {
+    match &config.store {
+        StoreConfig::Sqlite {} if !config.journal().exists() => bail!(
+            "there is no journal at `{}`; set `data`, or start with `untoil serve`",
+            config.journal().display()
+        ),
+        // A schema without tables is refused when it is opened.
+        StoreConfig::Sqlite {} | StoreConfig::Postgres(_) => Ok(()),
     }
 }
 
@@ -69,22 +81,32 @@ pub(crate) fn place(config: &Config) -> String {
 }
 
 /// `migrate`.
-pub(crate) async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
-    match &config.store {
+pub(crate) async fn migrate(config: &Config, format: Format) -> anyhow::Result<ExitCode> {
+    let (text, told) = match &config.store {
         StoreConfig::Sqlite {} => {
-            out::say("the store is SQLite: `untoil serve` brings its file up to date by itself");
+            let text = "the store is SQLite: `untoil serve` brings its file up to date by itself";
+            (text.to_owned(), json!({ "store": "sqlite" }))
         }
         StoreConfig::Postgres(store) => {
             let (from, to) = postgres::migrate(&at(config, store)?).await?;
-            let schema = &store.schema;
-            out::say(&if from == to {
-                format!("the schema `{schema}` has version {to} already")
-            } else {
-                format!("the schema `{schema}` was brought from version {from} to {to}")
-            });
+            migrated(&store.schema, from, to)
         }
-    }
+    };
+    out::say(&match format {
+        Format::Text => text,
+        Format::Json => told.to_string(),
+    });
     Ok(ExitCode::SUCCESS)
+}
+
+/// What became of a schema, for people and for programs.
+fn migrated(schema: &str, from: i64, to: i64) -> (String, Value) {
+    let text = if from == to {
+        format!("the schema `{schema}` has version {to} already")
+    } else {
+        format!("the schema `{schema}` was brought from version {from} to {to}")
+    };
+    (text, json!({ "store": "postgres", "schema": schema, "from": from, "to": to }))
 }
 
 fn at(config: &Config, store: &PostgresStore) -> anyhow::Result<PostgresConfig> {
@@ -101,4 +123,23 @@ fn at(config: &Config, store: &PostgresStore) -> anyhow::Result<PostgresConfig> 
         tls,
         ..PostgresConfig::new(url)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_became_of_a_schema_is_told_to_people_and_to_programs() {
+        let table = [
+            (4, "the schema `ops` has version 4 already"),
+            (0, "the schema `ops` was brought from version 0 to 4"),
+        ];
+        for (from, wanted) in table {
+            let (text, told) = migrated("ops", from, 4);
+            assert_eq!(text, wanted);
+            let wanted = json!({ "store": "postgres", "schema": "ops", "from": from, "to": 4 });
+            assert_eq!(told, wanted);
+        }
+    }
 }

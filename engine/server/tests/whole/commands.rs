@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::alarm::backlog;
 use crate::cloud::Cloud;
 use crate::service::{Untoil, eventually};
-use crate::stand_in::{ministack, moto};
+use crate::stand_in::{free_port, ministack, moto};
 
 #[tokio::test]
 async fn the_journal_is_read_beside_the_running_service() {
@@ -143,10 +143,13 @@ async fn wrong_usage_is_2_and_a_finding_is_1() {
     assert_eq!(said.status, 1);
     assert!(said.out.contains("mod") && said.out.contains('^'), "{}", said.out);
     assert_eq!(untoil.run(&["check", "nowhere"]).await.status, 1);
-    for arguments in [&["incidents"][..], &["audit", "list"], &["why", "ABCDEF"]] {
+    let archive = &["archive", "--keep", "90d"][..];
+    for arguments in [&["incidents"][..], &["audit", "list"], &["why", "ABCDEF"], archive] {
         let said = untoil.run(arguments).await;
         assert!(said.status == 1 && said.err.contains("no journal"), "{arguments:?}: {said:?}");
     }
+    assert!(!untoil.path("data").exists(), "none of them makes one");
+    assert_eq!(untoil.json(&["migrate"]).await, json!({ "store": "sqlite" }));
     let said = untoil.run(&["pause", "--reason", "x", "--by", "kim"]).await;
     assert!(said.status == 1 && said.err.contains("untoil serve"), "{said:?}");
 }
@@ -183,6 +186,29 @@ async fn doctor_says_what_is_set_up_and_what_is_not() {
     let nobody = Untoil::towards(1);
     let said = nobody.run(&["doctor"]).await;
     assert!(said.status == 1 && said.out.contains("WRONG"), "{said:?}");
+}
+
+#[tokio::test]
+async fn doctor_says_where_the_journal_is_and_whether_it_can_be_read() {
+    let mut untoil = Untoil::towards(1);
+    let look = async |untoil: &Untoil| {
+        let said = untoil.run(&["doctor", "--format", "json"]).await;
+        let told: Value = serde_json::from_str(&said.out).unwrap();
+        let [store] = line(&told, "store")[..] else { panic!("{told}") };
+        (store["ok"].as_bool().unwrap(), store["says"].as_str().unwrap().to_owned())
+    };
+    let (ok, says) = look(&untoil).await;
+    assert!(ok && says.contains("nothing yet") && says.contains("journal.db"), "{says}");
+    untoil.start().await;
+    let (ok, says) = look(&untoil).await;
+    assert!(ok && says.ends_with(" entries"), "{says}");
+    let nowhere = format!("postgres://untoil:secret@127.0.0.1:{}/operations", free_port());
+    untoil.set("DATABASE", &nowhere);
+    let store = json!({ "postgres": { "url": { "env": "DATABASE" } } });
+    untoil.set("UNTOIL_STORE", &store.to_string());
+    let (ok, says) = look(&untoil).await;
+    assert!(!ok && says.starts_with("PostgreSQL, schema `untoil`: "), "{says}");
+    assert!(says.contains("refused") && !says.contains("secret@"), "{says}");
 }
 
 #[tokio::test]

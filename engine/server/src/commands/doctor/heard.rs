@@ -7,7 +7,6 @@ use untoil_journal::{Journal, JournalError};
 use untoil_model::{Actor, Body, Seq, Source, Stream};
 
 use super::Lines;
-use crate::commands::store;
 use crate::config::{Config, QueueConfig, SourceConfig};
 
 /// Entries that are looked through, newest first: some days of a busy journal, and a few seconds.
@@ -19,17 +18,19 @@ const PAGE: u64 = 5_000;
 type Heard = BTreeMap<Source, BTreeMap<String, Timestamp>>;
 
 /// One line for each sender that was heard, and a finding for each source and topic that never was.
-pub(super) async fn look(config: &Config, now: Timestamp, lines: &mut Lines) {
+pub(super) async fn look(
+    config: &Config,
+    journal: Option<&dyn Journal>,
+    now: Timestamp,
+    lines: &mut Lines,
+) {
     if config.sources.is_empty() && config.queues.is_empty() {
         return;
     }
-    let journal = match store::open_read_only(config).await {
-        Ok(journal) => journal,
-        Err(error) => {
-            return lines.wrong("heard", format!("nobody, as far as is known: {error:#}"));
-        }
+    let Some(journal) = journal else {
+        return lines.wrong("heard", "nobody, as far as is known: see `store`");
     };
-    match heard(&*journal).await {
+    match heard(journal).await {
         Ok((heard, all)) => {
             for (name, source) in &config.sources {
                 let none = BTreeMap::new();
