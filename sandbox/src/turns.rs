@@ -1,7 +1,7 @@
 //! Whose turn it is to be asked: a rule that is slow delays itself, not the others.
 //!
 //! Whoever waits here waits without a thread, so a burst of askings fills neither the queue before
-//! the script threads nor the runtime's blocking pool.
+//! the script threads nor the memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
