@@ -157,7 +157,9 @@ mod tests {
     use tracing_subscriber::fmt::MakeWriter;
     use untoil_clock::VirtualClock;
     use untoil_health::{Part, Readiness};
+    use untoil_journal::JournalError;
 
+    use super::super::repeats::STORE_AWAY;
     use super::*;
 
     /// What was logged.
@@ -204,8 +206,10 @@ mod tests {
     }
 
     /// What the parts of an instance say in a second in which the database is away.
-    fn a_second_without_the_database() {
-        let error = "db.example:5432 does not answer: connection refused";
+    fn a_second_without_the_database(n: usize) {
+        let words = ["connection refused", "the database system is starting up"];
+        let error = JournalError::Unavailable(words[n % words.len()].into());
+        assert!(error.to_string().contains(STORE_AWAY), "{error}");
         for incident in ["01KB4M6Q00XYZXYZXYZXYZXYZX", "01KB4M6Q00XYZXYZXYZXYZXYZY"] {
             tracing::error!(incident.id = %incident, %error, "an incident waits for the journal");
         }
@@ -219,8 +223,8 @@ mod tests {
         for look in [json(), Look::Text(Format::default().with_target(false))] {
             let (kept, clock, log) = log(look, "warn");
             let _log = tracing::subscriber::set_default(log);
-            for _ in 0..150 {
-                a_second_without_the_database();
+            for n in 0..150 {
+                a_second_without_the_database(n);
                 clock.sleep(Duration::from_secs(1)).await;
             }
             let text = kept.text();

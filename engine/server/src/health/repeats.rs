@@ -17,6 +17,9 @@ const QUIET: Duration = Duration::from_mins(1);
 /// Lines that are remembered. Where more different ones come within a minute, the rest are written.
 const LINES_MAX: usize = 256;
 
+/// What a `JournalError::Unavailable` says first; the rest is the store's own word.
+pub(super) const STORE_AWAY: &str = "the journal's store failed";
+
 /// What was said lately.
 #[derive(Debug)]
 pub(super) struct Repeats {
@@ -76,7 +79,12 @@ fn line(about: &Metadata<'_>, fields: &BTreeMap<String, Value>) -> Option<Hash> 
     }
     let place = (about.target(), about.file(), about.line());
     Some(match fields.get("error") {
-        Some(error) => Hash::of_json(&(place, fields.get("message"), error)),
+        Some(error) => {
+            // That the store is away is one trouble: a database says many things while it starts.
+            let away = error.as_str().is_some_and(|error| error.contains(STORE_AWAY));
+            let error = if away { &Value::Null } else { error };
+            Hash::of_json(&(place, fields.get("message"), error))
+        }
         None => Hash::of_json(&(place, fields)),
     })
 }
