@@ -76,28 +76,23 @@ impl PostgresJournal {
     /// # Errors
     /// [`PostgresError`], which names what is wrong and the way out. Nothing was changed.
     pub async fn connect(config: &PostgresConfig) -> Result<Self, PostgresError> {
-        let (target, pool, end) = open(config).await?;
+        let (target, pool, (reader, end)) = open(config).await?;
         let told = Told::new(end);
         let (head, waiting) = (told.head.subscribe(), Arc::clone(&told.waiting));
         let writer = Writer::start(target.clone(), config, told.clone()).await;
         let writer = writer.map_err(|fault| fault.at_open(&config.schema))?;
         let me = writer.me();
+        // Where it ends may not have been on the disk yet.
+        let settled = target.within(chain::sync(&reader, chain::SYNC, &me, end)).await;
+        settled.map_err(|fault| fault.at_open(&config.schema))?;
+        drop(reader);
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run(jobs));
         tasks.spawn(follower::run(target.clone(), Arc::clone(&me), told));
-        let pulse = Pulse::new(config);
-        Ok(Self {
-            target,
-            pool,
-            head,
-            space: space(),
-            queue: Some(queue),
-            waiting,
-            me,
-            pulse,
-            _tasks: tasks,
-        })
+        let (pulse, space) = (Pulse::new(config), space());
+        let queue = Some(queue);
+        Ok(Self { target, pool, head, space, queue, waiting, me, pulse, _tasks: tasks })
     }
 
     /// Connects for reading only, also beside a running service.
@@ -154,6 +149,35 @@ impl PostgresJournal {
         }
     }
 
+    /// Waits until the disk has what was read: others commit ahead of it, and what is read is
+    /// kept in mind where a server that crashed would have taken it back.
+    ///
+    /// On the connection that has read them: when the server has crashed since, that is gone, too, and
+    /// they are read anew.
+    async fn settle(
+        &self,
+        reader: &Reader,
+        read: impl Iterator<Item = &Entry>,
+    ) -> Result<(), Fault> {
+        match read.map(|entry| entry.seq).max() {
+            // Who only reads has no row to change, and does nothing because of what it reads.
+            Some(last) if last > *self.head.borrow() && self.queue.is_some() => {
+                match self.sync(reader, last).await {
+                    // What stood before it took no more writes comes to the disk within a second, by
+                    // itself; and nothing can be done meanwhile because of what is read.
+                    Err(Fault::Refused(_)) if queries::is_read_only(reader).await? => Ok(()),
+                    settled => settled,
+                }
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn sync(&self, reader: &Reader, seq: Seq) -> Result<(), Fault> {
+        let sync = reader.prepare_cached(chain::SYNC).await?;
+        chain::sync(reader, &sync, &self.me, seq).await
+    }
+
     pub(super) fn queue(&self) -> Result<&mpsc::Sender<Job>, JournalError> {
         self.queue.as_ref().ok_or_else(|| {
             let schema = &self.target.schema;
@@ -182,7 +206,7 @@ fn space() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize))
 }
 
-async fn open(config: &PostgresConfig) -> Result<(Target, Pool, Seq), PostgresError> {
+async fn open(config: &PostgresConfig) -> Result<(Target, Pool, (Reader, Seq)), PostgresError> {
     let target = Target::of(config)?;
     let pool = target.pool(config.pool)?;
     let at_open = |fault: Fault| fault.at_open(&config.schema);
@@ -190,8 +214,7 @@ async fn open(config: &PostgresConfig) -> Result<(Target, Pool, Seq), PostgresEr
     let found = target.within(migrate::version(&reader, &config.schema)).await.map_err(at_open)?;
     migrate::check(&config.schema, found)?;
     let end = target.within(queries::end_of_chain(&reader)).await.map_err(at_open)?;
-    drop(reader);
-    Ok((target, pool, end))
+    Ok((target, pool, (reader, end)))
 }
 
 /// A connection of the pool.
@@ -247,14 +270,24 @@ impl Journal for PostgresJournal {
         limit: usize,
     ) -> Result<Vec<Entry>, JournalError> {
         self.ask(|reader| {
-            Box::pin(async move { queries::read(&reader, stream, after, limit).await })
+            Box::pin(async move {
+                let entries = queries::read(&reader, stream, after, limit).await?;
+                self.settle(&reader, entries.iter()).await?;
+                Ok(entries)
+            })
         })
         .await
     }
 
     async fn latest(&self, stream: &Stream, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        self.ask(|reader| Box::pin(async move { queries::latest(&reader, stream, limit).await }))
-            .await
+        self.ask(|reader| {
+            Box::pin(async move {
+                let entries = queries::latest(&reader, stream, limit).await?;
+                self.settle(&reader, entries.iter()).await?;
+                Ok(entries)
+            })
+        })
+        .await
     }
 
     async fn raw(&self, after: Seq, limit: usize) -> Result<Vec<RawEntry>, JournalError> {
@@ -277,7 +310,11 @@ impl Journal for PostgresJournal {
         limit: usize,
     ) -> Result<Vec<Vec<Entry>>, JournalError> {
         self.ask(|reader| {
-            Box::pin(async move { queries::latest_each(&reader, streams, limit).await })
+            Box::pin(async move {
+                let each = queries::latest_each(&reader, streams, limit).await?;
+                self.settle(&reader, each.iter().flatten()).await?;
+                Ok(each)
+            })
         })
         .await
     }
@@ -341,13 +378,6 @@ impl Journal for PostgresJournal {
         if *self.head.borrow() >= seq || self.queue.is_none() {
             return Ok(());
         }
-        let me = &*self.me;
-        self.ask(|reader| {
-            Box::pin(async move {
-                let sync = reader.prepare_cached(chain::SYNC).await?;
-                chain::sync(&reader, &sync, me, seq).await
-            })
-        })
-        .await
+        self.ask(|reader| Box::pin(async move { self.sync(&reader, seq).await })).await
     }
 }

@@ -23,6 +23,12 @@ pub(crate) async fn rows(
     Ok(reader.query(&statement, values).await?)
 }
 
+/// Whether the server takes no writes: it is a standby, or set so.
+pub(crate) async fn is_read_only(reader: &Reader) -> Result<bool, Fault> {
+    let found = rows(reader, IS_READ_ONLY, &[]).await?;
+    Ok(found.first().is_some_and(|row| row.get(0)))
+}
+
 /// Entries of a stream behind a place, oldest first.
 pub(crate) async fn read(
     reader: &Reader,
@@ -233,6 +239,7 @@ pub(crate) fn most(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
+const IS_READ_ONLY: &str = "SELECT current_setting('transaction_read_only') = 'on'";
 const READ: &str = "SELECT seq, text, prev, hash FROM entry WHERE seq > $1 ORDER BY seq LIMIT $2";
 const READ_INCIDENT: &str = "SELECT seq, text, prev, hash FROM entry \
     WHERE incident = $3 AND seq > $1 ORDER BY seq LIMIT $2";

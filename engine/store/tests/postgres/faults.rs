@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use untoil_journal::{Journal, Receipt};
-use untoil_model::Seq;
+use untoil_model::{Seq, Stream};
 use untoil_store::postgres::{PostgresConfig, PostgresJournal};
 
 use super::load::Load;
@@ -223,6 +223,11 @@ async fn nothing_is_acknowledged_or_told_before_the_standby_has_it() {
     };
     let (first, second) = tokio::join!(first, second);
     assert!(first.is_err() && second.is_err(), "{first:?}, {second:?}");
+    // Nor is it read by who would keep it in mind: a server that crashes may take it back.
+    let read = other.read(&Stream::All, last, 10).await;
+    let newest = other.latest(&Stream::All, 1).await;
+    assert!(read.is_err() && newest.is_err(), "{read:?}, {newest:?}");
+    assert_eq!(other.read(&Stream::All, Seq::START, 3).await.unwrap().len(), 3);
     assert_eq!([*one.head().borrow(), *other.head().borrow()], [last, last]);
     let client = server.ready().await;
     client.batch_execute("ALTER SYSTEM RESET synchronous_standby_names").await.unwrap();
