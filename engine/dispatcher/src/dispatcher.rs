@@ -118,11 +118,13 @@ impl Dispatcher {
 
     /// Works until `stop`: first what an earlier process left, then what comes in.
     ///
-    /// On `stop` each worker ends at its next rest; a call that is out is recorded first.
+    /// On `stop` each worker ends at its next rest, and begins no call; a call whose intent is recorded
+    /// is made and recorded first.
     ///
     /// # Errors
     /// [`DispatcherError`] when the journal is damaged. A journal that does not answer is waited for.
-    pub async fn work(self, stop: CancellationToken) -> Result<Presence, DispatcherError> {
+    pub async fn work(mut self, stop: CancellationToken) -> Result<Presence, DispatcherError> {
+        self.tools.runner = self.tools.runner.until(stop.clone());
         let mut beside = JoinSet::new();
         if self.enter(&stop).await? {
             self.share.start(&mut beside, &stop);

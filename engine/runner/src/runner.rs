@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use untoil_actions::{Action, Catalogue, Eyes, Hands};
 use untoil_clock::Clock;
 use untoil_guard::Guard;
@@ -22,6 +23,7 @@ pub struct Runner {
     pub(crate) hands: Option<Hands>,
     pub(crate) tenure: Tenure,
     pub(crate) given_up: GivenUp,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Runner {
@@ -36,13 +38,21 @@ impl Runner {
         hands: Option<Hands>,
     ) -> Self {
         let (pen, tenure) = (Pen { journal, clock, actor }, Tenure::forever());
-        Self { pen, guard, catalogue, eyes, hands, tenure, given_up: GivenUp::default() }
+        let (given_up, stop) = (GivenUp::default(), CancellationToken::new());
+        Self { pen, guard, catalogue, eyes, hands, tenure, given_up, stop }
     }
 
     /// The same, of one of several instances: it begins a call only while `tenure` lasts.
     #[must_use]
     pub fn within(self, tenure: Tenure) -> Self {
         Self { tenure, ..self }
+    }
+
+    /// The same, which records no intent from `stop` on: looking at the world may take seconds, and
+    /// what comes to be allowed meanwhile is for whoever goes on.
+    #[must_use]
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
     }
 
     pub(crate) fn action(

@@ -97,7 +97,7 @@ impl Runner {
     /// Begins a step: looks again, records the intent and calls.
     ///
     /// Afterwards the step is sent, finished, waiting for another try, or started with its outcome
-    /// unknown; the incident says which.
+    /// unknown; the incident says which. Told to [stop](Runner::until) it is as it was.
     ///
     /// # Errors
     /// [`RunnerError`] when the record cannot be made; then nothing was called.
@@ -116,6 +116,9 @@ impl Runner {
         let looked = self.pen.clock.ticks();
         if let Err(reason) = action.look_again(&self.eyes, &placed.step).await {
             return self.refuse(incident, &placed, attempt, &reason).await;
+        }
+        if self.stop.is_cancelled() {
+            return Ok(());
         }
         let Some((may, begin_by)) = self.intend(permit, incident, (&placed, attempt)).await? else {
             return Ok(());

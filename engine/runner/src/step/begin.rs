@@ -28,6 +28,7 @@ impl Runner {
         proposed: Vec<Body>,
     ) -> Result<Option<Permit>, RunnerError> {
         let means = self.look_ahead(incident, &proposed).await?;
+        let means = means.filter(|_| !self.stop.is_cancelled());
         let (first, means) = match means {
             Some((seen, looked, means)) => (First::Begins { seen }, Some((looked, means))),
             None => (First::Waits, None),

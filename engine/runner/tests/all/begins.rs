@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use untoil_clock::Clock as _;
 use untoil_journal::{Journal as _, Tenure, catch_up};
 use untoil_model::*;
@@ -27,6 +28,27 @@ async fn a_plan_its_judgement_and_its_intent_are_one_commit_before_the_call() {
     assert_eq!(commits(&lab), [ONE_COMMIT, "sent"]);
     assert_eq!((lab.world.calls().len(), lab.effects()), (1, vec!["desired 4 → 8".to_owned()]));
     assert_eq!(incident.work(), Work::Settle { step: 0 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_to_end_it_records_no_intent_and_who_goes_on_makes_the_call() {
+    let lab = Lab::new();
+    let stop = CancellationToken::new();
+    let ending = lab.instance("first").1.until(stop.clone());
+    stop.cancel();
+    let mut incident = lab.matched().await;
+    let answer = Lab::answer(&incident, |_| {});
+    let permit = ending.judge(&mut incident, answer).await.unwrap().unwrap();
+    ending.call(&permit, &mut incident, 0).await.unwrap();
+    assert_eq!(commits(&lab), ["facts_read planned judged"]);
+    assert_eq!(incident.work(), Work::Call { step: 0 });
+    assert!(lab.world.calls().is_empty());
+
+    let (guard, next) = lab.instance("second");
+    let permit = guard.resume(&incident).unwrap();
+    next.call(&permit, &mut incident, 0).await.unwrap();
+    assert_eq!(commits(&lab)[1..], ["started", "sent"]);
+    assert_eq!(lab.effects(), ["desired 4 → 8"]);
 }
 
 #[tokio::test(start_paused = true)]
