@@ -64,6 +64,11 @@ impl Told {
         raise(&self.head, to);
         raise(&self.mine, to);
     }
+
+    /// The same, of what any instance wrote: its writer tells the others.
+    pub(crate) fn raise_here(&self, to: Seq) {
+        raise(&self.head, to);
+    }
 }
 
 /// Moves a known end forward, never back.

@@ -48,6 +48,8 @@ pub struct PostgresJournal {
     pub(super) target: Target,
     pool: Pool,
     head: watch::Receiver<Seq>,
+    /// None when it is open for reading only.
+    told: Option<Told>,
     /// KiB of bodies that may still be queued.
     space: Arc<Semaphore>,
     /// None when it is open for reading only.
@@ -89,10 +91,10 @@ impl PostgresJournal {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run(jobs));
-        tasks.spawn(follower::run(target.clone(), Arc::clone(&me), told));
+        tasks.spawn(follower::run(target.clone(), Arc::clone(&me), told.clone()));
         let (pulse, space) = (Pulse::new(config), space());
-        let queue = Some(queue);
-        Ok(Self { target, pool, head, space, queue, waiting, me, pulse, _tasks: tasks })
+        let (queue, told) = (Some(queue), Some(told));
+        Ok(Self { target, pool, head, told, space, queue, waiting, me, pulse, _tasks: tasks })
     }
 
     /// Connects for reading only, also beside a running service.
@@ -115,6 +117,7 @@ impl PostgresJournal {
             target,
             pool,
             head,
+            told: None,
             space: space(),
             queue: None,
             waiting: Arc::default(),
@@ -173,9 +176,14 @@ impl PostgresJournal {
         }
     }
 
+    /// Has the disk have everything up to an entry, and nobody here wait for it again.
     async fn sync(&self, reader: &Reader, seq: Seq) -> Result<(), Fault> {
         let sync = reader.prepare_cached(chain::SYNC).await?;
-        chain::sync(reader, &sync, &self.me, seq).await
+        chain::sync(reader, &sync, &self.me, seq).await?;
+        if let Some(told) = &self.told {
+            told.raise_here(seq);
+        }
+        Ok(())
     }
 
     pub(super) fn queue(&self) -> Result<&mpsc::Sender<Job>, JournalError> {
@@ -255,6 +263,8 @@ impl Journal for PostgresJournal {
         answer.await.map_err(|_| stopped())?
     }
 
+    /// Also what may be written ahead. Were a database that fails over to take that back, this process
+    /// would go on with what it keeps in mind; on SQLite, no later write would succeed.
     async fn append(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
         batch.check_size()?;
         let (ack, answer) = oneshot::channel();

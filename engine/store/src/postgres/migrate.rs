@@ -72,7 +72,7 @@ async fn step(client: &Client, target: &Target) -> Result<Found, Fault> {
         return Ok(found);
     }
     // Whoever has been given a schema need not be allowed to make one.
-    let given = "SELECT 1 FROM information_schema.schemata WHERE schema_name = $1";
+    let given = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1";
     if client.query_opt(given, &[schema]).await?.is_none() {
         client.batch_execute(&format!("CREATE SCHEMA \"{schema}\"")).await?;
     }
@@ -98,12 +98,21 @@ pub(crate) fn known() -> i64 {
     i64::try_from(MIGRATIONS.len()).expect("there are few migrations")
 }
 
-/// What the schema says of itself.
+/// What the schema says of itself, to a user who may use it.
 pub(crate) async fn version(client: &Client, schema: &str) -> Result<Found, Fault> {
-    let sql = "SELECT 1 FROM information_schema.tables \
-        WHERE table_schema = $1 AND table_name = 'schema_version'";
-    if client.query_opt(sql, &[&schema]).await?.is_none() {
-        return Ok(Found { version: 0, oldest: 0 });
+    // The catalogue shows everybody what there is; `information_schema` leaves out what the user may not
+    // use, which would look like a schema that nobody has made.
+    let sql = "SELECT has_schema_privilege(n.oid, 'USAGE'), c.oid IS NOT NULL \
+        FROM pg_catalog.pg_namespace n LEFT JOIN pg_catalog.pg_class c \
+        ON c.relnamespace = n.oid AND c.relname = 'schema_version' WHERE n.nspname = $1";
+    match client.query_opt(sql, &[&schema]).await? {
+        Some(row) if !row.get::<_, bool>(0) => {
+            return Err(Fault::Refused(format!(
+                "the user may not use the schema `{schema}`; grant the user its schema"
+            )));
+        }
+        Some(row) if row.get(1) => {}
+        Some(_) | None => return Ok(Found { version: 0, oldest: 0 }),
     }
     let row = client.query_one("SELECT max(version) FROM schema_version", &[]).await?;
     let version = row.get::<_, Option<i64>>(0).unwrap_or(0);
