@@ -26,8 +26,16 @@ use crate::table::row;
 const TIME: Duration = Duration::from_millis(1_500);
 /// Servers take turns, so that a noisy moment of the machine does not fall on one of them only.
 const ROUNDS: usize = 3;
-/// Who takes in, and how many of them there are.
-const KINDS: [(&str, usize); 4] = [(REFERENCE, 1), (UNTOIL, 1), (REFERENCE, 3), (UNTOIL, 3)];
+/// Who takes in, how many of them there are, and over how many connections in all.
+const KINDS: [Kind; 6] = [
+    (REFERENCE, 1, CONNECTIONS),
+    (UNTOIL, 1, CONNECTIONS),
+    (REFERENCE, 3, CONNECTIONS),
+    (UNTOIL, 3, CONNECTIONS),
+    (REFERENCE, 1, 3 * CONNECTIONS),
+    (UNTOIL, 3, 3 * CONNECTIONS),
+];
+type Kind = (&'static str, usize, usize);
 const REFERENCE: &str = "postgres-insert";
 const UNTOIL: &str = "postgres";
 /// Alarms that are measured one at a time, after some that warm up, and the time between two.
@@ -38,7 +46,7 @@ const BETWEEN: Duration = Duration::from_millis(10);
 const MANY: usize = 1_500;
 /// A call that did not come by then never does.
 const CALL_MAX: Duration = Duration::from_mins(2);
-/// Connections in all.
+/// Connections of one instance, or of all.
 const CONNECTIONS: usize = 66;
 /// How many instances there are.
 const INSTANCES: [usize; 2] = [1, 3];
@@ -129,20 +137,21 @@ pub(crate) async fn measure() -> Result<()> {
     postgres.ready().await?;
     let mut rates = Vec::new();
     for round in 0..ROUNDS {
-        for (kind, n) in KINDS {
-            rates.push((kind, n, intake(&postgres, (kind, n), round).await?));
+        for kind in KINDS {
+            rates.push((kind, intake(&postgres, kind, round).await?));
         }
     }
-    let best = |of: (&str, usize)| {
-        let rates = rates.iter().filter(|(kind, n, _)| (*kind, *n) == of);
-        rates.map(|(.., rate)| *rate).fold(0.0, f64::max)
+    let best = |of: Kind| {
+        let rates = rates.iter().filter(|(kind, _)| *kind == of);
+        rates.map(|(_, rate)| *rate).fold(0.0, f64::max)
     };
     // What one reference takes in is the limit; as many references as there are instances have as many
     // writers, each with as few connections.
-    for (n, of) in [(1, 1), (3, 1), (3, 3)] {
-        let share = best((UNTOIL, n)) / best((REFERENCE, of)) * 100.0;
+    let same = CONNECTIONS;
+    for (n, of, connections) in [(1, 1, same), (3, 1, same), (3, 3, same), (3, 1, 3 * same)] {
+        let share = best((UNTOIL, n, connections)) / best((REFERENCE, of, connections)) * 100.0;
         let line = format!("{share:.0} % of {of} reference(s), best of {ROUNDS} rounds");
-        row("postgres", &format!("{CONNECTIONS} conn.: share, {n} instance(s)"), &line, ">= 70 %");
+        row("postgres", &format!("{connections} conn.: share, {n} instance(s)"), &line, ">= 70 %");
     }
     for n in INSTANCES {
         acting(&postgres, n).await?;
@@ -151,7 +160,7 @@ pub(crate) async fn measure() -> Result<()> {
 }
 
 /// Deliveries a second.
-async fn intake(postgres: &Postgres, (kind, n): (&str, usize), round: usize) -> Result<f64> {
+async fn intake(postgres: &Postgres, (kind, n, connections): Kind, round: usize) -> Result<f64> {
     // Nobody decides here: what waits from one round must not be refused in the next.
     postgres.afresh().await?;
     let folder = tempfile::tempdir()?;
@@ -178,7 +187,7 @@ async fn intake(postgres: &Postgres, (kind, n): (&str, usize), round: usize) -> 
                 address: server.address,
                 path: "/v1/events/generic".to_owned(),
                 make,
-                connections: CONNECTIONS / n,
+                connections: connections / n,
                 requests: usize::MAX,
                 time: TIME,
                 again: None,
@@ -212,7 +221,7 @@ async fn intake(postgres: &Postgres, (kind, n): (&str, usize), round: usize) -> 
         UNTOIL => format!("untoil, {n} instance(s)"),
         _ => format!("axum + durable insert (reference), {n} of them"),
     };
-    row("postgres", &format!("{CONNECTIONS} conn.: {who}"), &line, "");
+    row("postgres", &format!("{connections} conn.: {who}"), &line, "");
     Ok(per_second)
 }
 
