@@ -86,8 +86,21 @@ impl MeteredAlloc {
         for word in [c"thread.tcache.flush", c"arena.4096.purge"] {
             tell(word);
         }
+        trim();
     }
 }
+
+/// The same for the C library's allocator, which SQLite's pages are from: by itself it gives back only
+/// what is free at an end of its memory.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn trim() {
+    #[expect(unsafe_code, reason = "only the allocator knows what is free")]
+    // SAFETY: it takes a number, locks what it looks at, and leaves what is held as it is.
+    let _gave = unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(all(target_os = "linux", not(target_env = "gnu")))]
+fn trim() {}
 
 /// Tells jemalloc to do something (jemalloc(3), "MALLCTL NAMESPACE"; 4096 stands for all arenas).
 /// Whether it knew the word.
