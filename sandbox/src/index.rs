@@ -10,6 +10,8 @@ use crate::manifest::Matcher;
 
 /// The fields that the index knows, in order; a bit each in a mask.
 const N_FIELDS: usize = 4;
+/// How many masks there are.
+const N_MASKS: usize = 1 << N_FIELDS;
 /// Behind the last matcher of a key.
 const NONE: u32 = u32::MAX;
 
@@ -20,8 +22,8 @@ const NONE: u32 = u32::MAX;
 /// there are; then the matchers found are checked in full, so that a collision cannot match.
 ///
 /// With many rules a match takes as long as it has places in memory to visit that no cache holds. So
-/// there are three for each: a slot of four bytes, a matcher in half a cache line, and its texts. What
-/// matchers ask for beyond that is often the same, and then is kept once.
+/// there are two for each: a slot of four bytes, and a matcher in a cache line with its texts, unless they
+/// are long. What matchers ask for beyond that is often the same, and then is kept once.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     masks: Vec<u8>,
@@ -29,8 +31,8 @@ pub(crate) struct Index {
     /// them, half of which at least is free: a search nearly always ends where it begins.
     slots: Vec<Slot>,
     entries: Vec<Entry>,
-    /// The exact texts of all matchers, one behind the other.
-    texts: String,
+    /// The exact texts of those matchers that do not hold them, one behind the other.
+    texts: Vec<u8>,
     /// What matchers ask for beyond their exact texts.
     rests: Vec<Vec<Check>>,
 }
@@ -45,20 +47,48 @@ const FREE: Slot = 0;
 /// The bits of a slot that are a number: for more matchers than 20,000 rules have.
 const NUMBER_BITS: u32 = 24;
 
+/// Bytes of exact texts that a matcher holds itself: what is left of a cache line. Where the system's own
+/// namespaces and metrics are named they have about half of it.
+const HELD_BYTES: usize = 43;
+
 /// A matcher of a rule.
 #[derive(Debug)]
-#[repr(align(32))] // two to a cache line, none across two
+#[repr(align(64))] // a cache line
 struct Entry {
     rule: u32,
     /// The next one under the same key.
     next: u32,
-    /// Where the exact texts of the fields in its mask begin.
-    texts: u32,
     rest: u32,
-    /// Where each of them ends, from there; a pattern has at most 255 bytes.
-    ends: [u16; N_FIELDS],
     mask: u8,
     rank: (u8, u8),
+    /// How many bytes the exact text of each field in its mask has; a pattern has at most 255.
+    lengths: [u8; N_FIELDS],
+    texts: Texts,
+}
+
+const _: () = assert!(size_of::<Entry>() == 64, "an entry is a cache line");
+
+/// Exact texts, one behind the other.
+#[derive(Debug)]
+enum Texts {
+    /// At the front of this.
+    Held([u8; HELD_BYTES]),
+    /// From there on in the index's own.
+    At(u32),
+}
+
+impl Texts {
+    /// Texts that are held if they can be, and else are added to the index's own.
+    fn of(texts: &[u8], all: &mut Vec<u8>) -> Self {
+        let mut held = [0; HELD_BYTES];
+        if let Some(front) = held.get_mut(..texts.len()) {
+            front.copy_from_slice(texts);
+            return Self::Held(held);
+        }
+        let at = number(all.len());
+        all.extend_from_slice(texts);
+        Self::At(at)
+    }
 }
 
 /// A pattern that the index does not know.
@@ -86,13 +116,12 @@ impl Index {
         for (rule, matcher) in matchers {
             let globs = [&matcher.source, &matcher.namespace, &matcher.metric, &matcher.name];
             let exact = globs.map(|glob| glob.as_ref().and_then(Glob::exact));
-            let begin = index.texts.len();
-            let (mut mask, mut ends) = (0, [0; N_FIELDS]);
+            let (mut mask, mut lengths, mut texts) = (0, [0; N_FIELDS], Vec::new());
             for (field, text) in exact.into_iter().enumerate() {
                 mask |= u8::from(text.is_some()) << field;
-                index.texts.push_str(text.unwrap_or_default());
-                let end = index.texts.len() - begin;
-                ends[field] = u16::try_from(end).expect("four patterns have 1020 bytes");
+                let text = text.unwrap_or_default().as_bytes();
+                lengths[field] = u8::try_from(text.len()).expect("a pattern has 255 bytes");
+                texts.extend_from_slice(text);
             }
             if let Err(at) = index.masks.binary_search(&mask) {
                 index.masks.insert(at, mask);
@@ -105,11 +134,11 @@ impl Index {
             index.entries.push(Entry {
                 rule,
                 next: NONE,
-                texts: number(begin),
                 rest,
-                ends,
                 mask,
                 rank: (few(exactly), few(open)),
+                lengths,
+                texts: Texts::of(&texts, &mut index.texts),
             });
         }
         let mut rests: Vec<_> = rests.into_iter().collect();
@@ -123,17 +152,21 @@ impl Index {
     fn keep(&mut self, hashes: &[u64]) {
         self.slots = vec![FREE; (2 * hashes.len()).next_power_of_two()];
         for (entry, (at, hash)) in (0..).zip(hashes.iter().enumerate()) {
-            let slot = self.slot(*hash);
+            let slot = self.slot(*hash, self.home(*hash));
             self.entries[at].next = first(self.slots[slot]);
             assert!(entry + 1 < 1 << NUMBER_BITS, "20,000 rules have at most 64 matchers each");
             self.slots[slot] = tag(*hash) << NUMBER_BITS | (entry + 1);
         }
     }
 
-    /// The slot of a key, or the free one that it would get.
-    fn slot(&self, hash: u64) -> usize {
+    /// Where the search for a key begins.
+    fn home(&self, hash: u64) -> usize {
+        usize::try_from(hash & u64::from(u32::MAX)).unwrap_or(0) & (self.slots.len() - 1)
+    }
+
+    /// The slot of a key, or the free one that it would get; `at` is its home.
+    fn slot(&self, hash: u64, mut at: usize) -> usize {
         let last = self.slots.len() - 1;
-        let mut at = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or(0) & last;
         while self.slots[at] != FREE && self.slots[at] >> NUMBER_BITS != tag(hash) {
             at = (at + 1) & last;
         }
@@ -143,8 +176,17 @@ impl Index {
     /// The rules that answer an alarm, once for each of their matchers, and how particular it is.
     pub(crate) fn matching(&self, alarm: &Alarm) -> impl Iterator<Item = (Rank, u32)> {
         let texts = texts_of(alarm);
-        let masks = self.masks.iter();
-        let firsts = masks.map(move |mask| first(self.slots[self.slot(hash(*mask, texts))]));
+        // All homes are looked at before anything depends on what stands there: so the processor waits
+        // for the memory once, and not once for each mask.
+        let mut homes = [(0, 0, FREE); N_MASKS];
+        for (home, mask) in homes.iter_mut().zip(&self.masks) {
+            let hash = hash(*mask, texts);
+            let at = self.home(hash);
+            *home = (hash, at, self.slots[at]);
+        }
+        let homes = homes.into_iter().take(self.masks.len());
+        let firsts = homes.filter(|(_, _, slot)| *slot != FREE);
+        let firsts = firsts.map(move |(hash, at, _)| first(self.slots[self.slot(hash, at)]));
         let entries = firsts.flat_map(|first| {
             let entry = |at: u32| self.entries.get(at as usize);
             std::iter::successors(entry(first), move |found| entry(found.next))
@@ -156,13 +198,17 @@ impl Index {
     }
 
     fn matches(&self, entry: &Entry, alarm: &Alarm, texts: [Option<&str>; N_FIELDS]) -> bool {
-        let own = &self.texts[entry.texts as usize..];
+        let own = match &entry.texts {
+            Texts::Held(own) => own.as_slice(),
+            Texts::At(at) => &self.texts[*at as usize..],
+        };
         let mut start = 0;
         let are_exact =
-            texts.into_iter().zip(entry.ends).enumerate().all(|(field, (text, end))| {
-                let own = &own[start..usize::from(end)];
-                start = usize::from(end);
-                entry.mask & (1 << field) == 0 || text == Some(own)
+            texts.into_iter().zip(entry.lengths).enumerate().all(|(field, (text, length))| {
+                let end = start + usize::from(length);
+                let own = &own[start..end];
+                start = end;
+                entry.mask & (1 << field) == 0 || text.map(str::as_bytes) == Some(own)
             });
         are_exact
             && self.rests[entry.rest as usize].iter().all(|Check { of, glob }| {

@@ -76,10 +76,13 @@ fn among_thousands_of_rules_an_alarm_finds_its_own() {
     }
 }
 
+/// Two of these are more than a matcher holds itself.
+static LONG: LazyLock<&str> = LazyLock::new(|| format!("{}b", "a".repeat(30)).leak());
+
 fn pattern() -> impl Strategy<Value = Option<String>> {
     prop_oneof![
         2 => Just(None),
-        3 => prop::sample::select(vec!["a", "b", "ab"]).prop_map(|text| Some(text.to_owned())),
+        3 => prop::sample::select(vec!["a", "b", "ab", *LONG]).prop_map(|text| Some(text.to_owned())),
         2 => prop::sample::select(vec!["'*'", "a*", "'*b'"]).prop_map(|text| Some(text.to_owned())),
     ]
 }
@@ -110,7 +113,7 @@ fn matcher() -> impl Strategy<Value = String> {
 }
 
 fn text() -> impl Strategy<Value = Option<String>> {
-    prop::option::of(prop::sample::select(vec!["a", "b", "ab", "c"]).prop_map(str::to_owned))
+    prop::option::of(prop::sample::select(vec!["a", "b", "ab", "c", *LONG]).prop_map(str::to_owned))
 }
 
 proptest! {
