@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -90,7 +91,12 @@ impl Reader<'_> {
         self.report(finding);
     }
 
-    fn table<'a>(&mut self, node: &'a Node<'a>, what: &str) -> Option<&'a [(Key<'a>, Node<'a>)]> {
+    /// `what` is written only when it is wrong: ten thousand manifests are read before the start.
+    fn table<'a>(
+        &mut self,
+        node: &'a Node<'a>,
+        what: impl Display,
+    ) -> Option<&'a [(Key<'a>, Node<'a>)]> {
         match &node.value {
             Value::Table(entries) if entries.len() <= ITEMS_MAX => Some(entries),
             Value::Table(_)
@@ -185,7 +191,7 @@ impl Reader<'_> {
 
     fn parsed<T: FromStr>(&mut self, node: &Node<'_>) -> Option<T>
     where
-        T::Err: std::fmt::Display,
+        T::Err: Display,
     {
         let text = self.text(node)?;
         match text.parse() {
@@ -199,7 +205,7 @@ impl Reader<'_> {
 
     fn optional<T: FromStr>(&mut self, fields: &Fields<'_>, name: &str, default: T) -> Option<T>
     where
-        T::Err: std::fmt::Display,
+        T::Err: Display,
     {
         match fields.get(name) {
             Some(node) => self.parsed(node),
@@ -282,7 +288,7 @@ impl Reader<'_> {
 
     fn globs(&mut self, fields: &Fields<'_>, name: &str) -> Option<BTreeMap<String, Glob>> {
         let Some(node) = fields.get(name) else { return Some(BTreeMap::new()) };
-        let entries = self.table(node, &format!("`{name}`"))?;
+        let entries = self.table(node, format_args!("`{name}`"))?;
         let globs: BTreeMap<_, _> = entries
             .iter()
             .filter_map(|(key, node)| Some((key.text.to_string(), self.parsed(node)?)))
@@ -351,7 +357,7 @@ impl Reader<'_> {
             self.report(finding.suggest(&kind_key.text, known));
             return None;
         };
-        let entries = self.table(args, &format!("`{}`", kind.name()))?;
+        let entries = self.table(args, format_args!("`{}`", kind.name()))?;
         self.names(Code::R107, kind.name(), kind.params(), (kind_key, entries));
         let mut filled = BTreeMap::new();
         for (arg, value) in entries {
@@ -412,7 +418,7 @@ impl Reader<'_> {
                     | Value::Decimal(_)
                     | Value::Text(_)
                     | Value::List(_)
-                    | Value::Table(_) => self.table(terms, &format!("`{}`", key.text))?,
+                    | Value::Table(_) => self.table(terms, format_args!("`{}`", key.text))?,
                 };
                 (&key.text, key.span.clone(), entries)
             }

@@ -96,25 +96,28 @@ impl Reloader {
         };
         let sandbox = &reloader.sandbox;
         let opened = book::in_shares(&names, |share| open_share(dir, share, sandbox));
-        let mut rules = BTreeMap::new();
+        let (mut rules, mut seen) = (Vec::with_capacity(names.len()), Vec::new());
         let mut events = Vec::new();
+        // Nothing goes on in an older version.
+        let none = BTreeMap::new();
         let whole = too_many.into_iter().map(|found| (None, Err(vec![found])));
         for (files, opened) in whole.chain(opened) {
-            if let Some((name, digest)) = &files {
-                reloader.seen.insert(name.clone(), *digest);
-            }
+            seen.extend(files);
             match opened {
-                Ok(rule) if rule.unchecked().is_some() => {
-                    rules.insert(rule.name.clone(), Arc::new(rule));
+                Ok(rule) => {
+                    if rule.unchecked().is_none() {
+                        events.push(reloader.tell_of(&rule));
+                    }
+                    rules.push(rule);
                 }
-                Ok(rule) => events.push(reloader.loaded(&mut rules, Arc::new(rule))),
                 Err(found) => {
                     let name = found.first().map_or("*", |first| first.rule.as_str()).to_owned();
-                    events.push(reloader.broken(&rules, &name, found));
+                    events.push(reloader.broken(&none, &name, found));
                 }
             }
         }
-        reloader.book.store(Arc::new(RuleBook::new(rules.into_values())));
+        reloader.seen = seen.into_iter().collect();
+        reloader.book.store(Arc::new(RuleBook::new(rules)));
         (reloader, events)
     }
 
@@ -296,11 +299,15 @@ impl Reloader {
         rules: &mut BTreeMap<RuleName, Arc<Rule>>,
         rule: Arc<Rule>,
     ) -> ReloadEvent {
+        let event = self.tell_of(&rule);
+        rules.insert(rule.name.clone(), rule);
+        event
+    }
+
+    fn tell_of(&mut self, rule: &Rule) -> ReloadEvent {
         self.diagnostics.insert(rule.name.to_string(), rule.warnings.clone());
         let (name, version) = (rule.name.clone(), rule.version.clone());
-        let mode = rule.manifest.mode;
-        rules.insert(name.clone(), rule);
-        ReloadEvent::Loaded { rule: name, version, mode }
+        ReloadEvent::Loaded { rule: name, version, mode: rule.manifest.mode }
     }
 
     fn broken(
@@ -327,7 +334,7 @@ fn by_name(book: &RuleBook) -> BTreeMap<RuleName, Arc<Rule>> {
 }
 
 /// A rule, or what is wrong with it, under the text that was seen; none where it could not be read.
-type Opened = (Option<(String, Digest)>, Result<Rule, Vec<Diagnostic>>);
+type Opened = (Option<(String, Digest)>, Result<Arc<Rule>, Vec<Diagnostic>>);
 
 /// Opens some of the folders. What is being written at this moment is broken until a later poll.
 fn open_share(dir: &Path, names: &[OsString], sandbox: &Sandbox) -> Vec<Opened> {
@@ -345,7 +352,7 @@ fn open_one(dir: &Path, name: &OsStr, sandbox: &Sandbox) -> (Option<Stamps>, Ope
     let digest = files.digest();
     let seen = Some((files.name.clone(), digest));
     let rule = rule::index(files, digest, sandbox).or_else(|files| sandbox.build(&files));
-    (Some(stamps), (seen, rule))
+    (Some(stamps), (seen, rule.map(Arc::new)))
 }
 
 /// What was opened, if nobody has written it since; otherwise it is opened again, a few times.
