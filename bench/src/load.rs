@@ -144,6 +144,15 @@ impl Connection {
             }
         }
     }
+
+    /// After how many seconds the last answer asks to come back, if it does.
+    pub(crate) fn retry_after(&self) -> Option<u32> {
+        let text = std::str::from_utf8(&self.buffer).ok()?;
+        text.lines().take_while(|line| !line.is_empty()).find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("retry-after").then(|| value.trim().parse().ok())?
+        })
+    }
 }
 
 /// The status, once all of the answer is there.

@@ -23,6 +23,7 @@ mod load;
 mod matching;
 mod memory;
 mod minimal;
+mod offer;
 mod overload;
 mod path;
 mod postgres;

@@ -25,7 +25,7 @@ may:
   - ssm.document: { document: untoil-disk-reclaim, params: { TargetUsedPct: \"80\" } }
   - slack.message: {}
 mode: auto
-limits: { target: 100 per 24h, rule: 10000 per 1h, cooldown: 30m }
+limits: { target: 100 per 24h, rule: 10000 per 1s, cooldown: 30m }
 max_age: 60m
 verify: { clears_within: 20m, holds_for: 5m }
 escalate: { mention: platform-oncall }
