@@ -2,10 +2,10 @@
 
 use std::cmp::Reverse;
 use std::ffi::{OsStr, OsString};
-use std::fs::{FileType, Metadata};
+use std::fs::{FileType, Metadata, OpenOptions};
 use std::io;
 use std::num::NonZero;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
@@ -209,14 +209,28 @@ impl Stamp {
 }
 
 /// A file's bytes, one more than `bytes_max` at most, so that a longer one is seen to be too long.
+///
+/// Never waits for another process: what is no file, such as a pipe, is refused.
 fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Option<(Vec<u8>, Stamp)>> {
     use std::io::Read as _;
-    let file = match std::fs::File::open(path) {
+    // Opening a pipe would wait for a writer, without an end; on files the flag means nothing (open(2)).
+    let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let not_a_file = || {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        io::Error::other(format!("`{name}` is not a file; put a file in its place"))
+    };
+    let file = match open {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // A socket cannot be opened at all.
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Err(not_a_file()),
         Err(error) => return Err(error),
     };
-    let stamp = Stamp::of(&file.metadata()?);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(not_a_file());
+    }
+    let stamp = Stamp::of(&metadata);
     let expected = usize::try_from(stamp.bytes).unwrap_or(bytes_max).min(bytes_max + 1);
     let mut bytes = Vec::with_capacity(expected);
     // It ends where the stamp says; what is added meanwhile changes the stamp.

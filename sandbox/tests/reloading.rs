@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +44,45 @@ fn told(events: &[ReloadEvent]) -> Vec<String> {
         ReloadEvent::Removed { rule } => format!("removed {rule}"),
     };
     events.iter().map(tell).collect()
+}
+
+#[test]
+fn what_is_no_file_is_refused_and_holds_up_no_other_rule() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "one", "First", GOOD);
+    write(dir.path(), "two", "Second", GOOD);
+    let (mut reloader, events) = Reloader::load(dir.path(), sandbox());
+    assert_eq!(told(&events), ["loaded one shadow", "loaded two shadow"]);
+    #[expect(clippy::disallowed_methods, reason = "no engine runs here, and mkfifo(1) is safe")]
+    let pipe = |name: &str, file: &str| {
+        let path = dir.path().join(name).join(file);
+        fs::remove_file(&path).unwrap();
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    };
+    pipe("one", "rule.yaml");
+    let socket = dir.path().join("two").join("rule.rhai");
+    fs::remove_file(&socket).unwrap();
+    let _listener = UnixListener::bind(&socket).unwrap();
+    write(dir.path(), "three", "Third", GOOD);
+    let no_file = "kept=true error[R110]: failed to read the rule: ";
+    // What was changed is looked at twice before it counts.
+    let events = [reloader.poll(), reloader.poll(), reloader.poll()].concat();
+    let mut events = told(&events);
+    events.sort_unstable();
+    assert_eq!(
+        events,
+        [
+            format!("broken one {no_file}`rule.yaml` is not a file; put a file in its place"),
+            format!("broken two {no_file}`rule.rhai` is not a file; put a file in its place"),
+            "loaded three shadow".to_owned(),
+        ]
+    );
+    // From the beginning, too, and with a folder in its place.
+    pipe("three", "rule.rhai");
+    fs::create_dir_all(dir.path().join("four/rule.yaml")).unwrap();
+    let (book, found) = RuleBook::load(dir.path(), &sandbox()).unwrap();
+    assert_eq!((book.rules().len(), found.len()), (0, 4));
+    assert!(found.iter().all(|one| one.to_string().contains("is not a file")), "{found:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What others see of a service that is still starting.
 //!
-//! A rule's manifest is a named pipe here: the start goes on when the test opens it.
+//! The file of AWS's settings is a named pipe here: the start goes on when the test opens it.
 
 use std::fs;
 
@@ -10,24 +10,22 @@ use crate::alarm::backlog;
 use crate::service::Untoil;
 use crate::stand_in::free_port;
 
-const MANIFEST: &str = "rules/contact-sync-backlog/rule.yaml";
-
-/// A service that waits for a rule, whose manifest is returned. It needs no AWS: nothing is asked of it.
+/// A service that waits for the settings of AWS, whose file is returned. It needs no AWS: nothing is asked
+/// of it.
 async fn waiting() -> (Untoil, String) {
     let mut untoil = Untoil::towards(free_port());
     untoil.ship("contact-sync-backlog", "shadow");
-    let manifest = untoil.path(MANIFEST);
-    let text = fs::read_to_string(&manifest).unwrap();
-    fs::remove_file(&manifest).unwrap();
-    assert!(Command::new("mkfifo").arg(&manifest).status().await.unwrap().success());
+    let settings = untoil.path("aws-settings").to_str().unwrap().to_owned();
+    assert!(Command::new("mkfifo").arg(&settings).status().await.unwrap().success());
+    untoil.set("AWS_CONFIG_FILE", &settings);
     untoil.begin();
     untoil.listens().await;
-    (untoil, text)
+    (untoil, settings)
 }
 
 #[tokio::test]
-async fn until_the_rules_are_there_everybody_is_asked_to_come_back() {
-    let (mut untoil, text) = waiting().await;
+async fn until_it_has_started_everybody_is_asked_to_come_back() {
+    let (mut untoil, settings) = waiting().await;
     let client = reqwest::Client::new();
     for path in ["/v1/events/cloudwatch", "/v1/incidents", "/v1/journal", "/", "/anything"] {
         let answer = client.post(untoil.url(path)).body("{}").send().await.unwrap();
@@ -44,11 +42,10 @@ async fn until_the_rules_are_there_everybody_is_asked_to_come_back() {
     );
     assert!(untoil.text("/metrics").await.contains(r#"status="503""#));
 
-    let manifest = untoil.path(MANIFEST);
-    let pipe = fs::OpenOptions::new().write(true).open(&manifest).unwrap();
-    // Who looks at the rule again, as at one that was being written, finds a file.
-    fs::remove_file(&manifest).unwrap();
-    fs::write(&manifest, text).unwrap();
+    let pipe = fs::OpenOptions::new().write(true).open(&settings).unwrap();
+    // Who reads the settings again finds a file.
+    fs::remove_file(&settings).unwrap();
+    fs::write(&settings, "").unwrap();
     drop(pipe);
     untoil.is_ready().await;
     assert_eq!(untoil.post(&backlog("ALARM", 9_120.0)).await, 202);
@@ -60,13 +57,12 @@ async fn until_the_rules_are_there_everybody_is_asked_to_come_back() {
 
 #[tokio::test]
 async fn a_service_that_is_told_to_stop_while_it_starts_does_so_at_once() {
-    let (mut untoil, text) = waiting().await;
+    let (mut untoil, settings) = waiting().await;
     untoil.terminate().await;
     assert_eq!(untoil.ended().await, 0);
     assert!(untoil.said("stderr").contains("before it had started"), "{}", untoil.said("stderr"));
-    let manifest = untoil.path(MANIFEST);
-    fs::remove_file(&manifest).unwrap();
-    fs::write(&manifest, text).unwrap();
+    fs::remove_file(&settings).unwrap();
+    fs::write(&settings, "").unwrap();
     untoil.start().await;
     assert_eq!(untoil.post(&backlog("ALARM", 9_120.0)).await, 202, "nothing was left behind");
 }
