@@ -66,6 +66,33 @@ async fn a_program_that_is_too_old_writes_nothing_from_the_migration_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_user_without_rights_is_told_to_be_given_the_schema_and_not_to_migrate() {
+    let Some(server) = Server::own().await else { return };
+    let config = server.fresh().await;
+    open(&config).await.append(paused("before")).await.unwrap();
+    let client = server.ready().await;
+    client.batch_execute("CREATE ROLE guest LOGIN").await.unwrap();
+    let guest = PostgresConfig { url: config.url.replace("untoil@", "guest@"), ..config.clone() };
+    let usage = format!("GRANT USAGE ON SCHEMA {} TO guest", config.schema);
+    let read = format!("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO guest", config.schema);
+    for granted in ["SELECT 1", &usage] {
+        client.batch_execute(granted).await.unwrap();
+        for refused in [
+            PostgresJournal::connect(&guest).await.map(drop).unwrap_err(),
+            PostgresJournal::connect_read_only(&guest).await.map(drop).unwrap_err(),
+            migrate(&guest).await.map(drop).unwrap_err(),
+        ] {
+            let said = refused.to_string();
+            assert!(said.contains("grant the user its schema"), "{granted}: {said}");
+            assert!(!said.contains("untoil migrate"), "{granted}: {said}");
+        }
+    }
+    client.batch_execute(&read).await.unwrap();
+    let reader = PostgresJournal::connect_read_only(&guest).await.unwrap();
+    assert_eq!(count(&reader, "before").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_written_before_there_were_instances_goes_on_after_the_migration() {
     let Some(server) = Server::shared().await else { return };
     let config = server.empty();
