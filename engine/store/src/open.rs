@@ -1,15 +1,17 @@
 //! Opening the file: its owner, its settings, its schema.
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use untoil_model::Broken;
 
 use crate::fault::Fault;
+use crate::wal;
 
 /// The schema's versions in order; the file's `user_version` says how many of them it has had.
 const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
@@ -61,6 +63,12 @@ pub enum OpenError {
         /// How its last entry fails the check.
         broken: Broken,
     },
+    /// It cannot be read where it is: SQLite has to write beside it, and may not.
+    #[error(
+        "`{}` has a write-ahead log beside it and nothing can be written there; copy both to a folder \
+        that can be written, and name that", .0.display()
+    )]
+    ReadOnly(PathBuf),
     /// The file system said no.
     #[error("`{}` could not be opened: {source}", file.display())]
     Io {
@@ -182,18 +190,54 @@ pub(crate) fn let_go(connection: &Connection) {
 
 /// A connection that only reads.
 pub(crate) fn reading(file: &Path) -> Result<Connection, OpenError> {
-    let open = || -> Result<Connection, Fault> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(file, flags)?;
+    let open = |name: &Path| -> Result<Connection, Fault> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(name, flags)?;
         settle(&connection)?;
         Ok(connection)
     };
-    let connection = open().map_err(|fault| OpenError::of(file, fault))?;
+    let mut connection = open(&uri(file, "")).map_err(|fault| OpenError::of(file, fault))?;
+    if needs_to_write(&connection) {
+        let log = wal::beside(file).map_err(OpenError::io(file))?;
+        let none = [ErrorKind::NotFound, ErrorKind::InvalidFilename];
+        if !log.symlink_metadata().is_err_and(|error| none.contains(&error.kind())) {
+            return Err(OpenError::ReadOnly(file.to_owned()));
+        }
+        // Everything is in the file, and nobody has it open: with a log SQLite would have to see it.
+        let immutable = uri(file, "?immutable=1");
+        connection = open(&immutable).map_err(|fault| OpenError::of(file, fault))?;
+    }
     let found = version(file, &connection)?;
     if found < known() {
         return Err(OpenError::TooOld { file: file.to_owned(), found });
     }
     Ok(connection)
+}
+
+/// Whether the file can be opened, but read only with what SQLite may not make beside it.
+fn needs_to_write(connection: &Connection) -> bool {
+    let looked = connection.query_one("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+    let code = looked.err().and_then(|error| error.sqlite_error_code());
+    matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+/// A file's name as an URI (SQLite, "Uniform Resource Identifiers"), with what is to be asked of it.
+fn uri(file: &Path, query: &str) -> PathBuf {
+    let path = file.as_os_str().as_encoded_bytes();
+    let mut uri = String::from(if path.starts_with(b"/") { "file://" } else { "file:" });
+    for byte in path {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {
+                uri.push(char::from(*byte));
+            }
+            _ => {
+                let _ = write!(uri, "%{byte:02X}");
+            }
+        }
+    }
+    PathBuf::from(uri + query)
 }
 
 fn settle(connection: &Connection) -> Result<(), Fault> {

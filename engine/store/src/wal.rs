@@ -87,12 +87,15 @@ pub(crate) fn open(file: &Path) -> io::Result<Box<dyn Disk>> {
 pub(crate) fn settle(log: &Path) -> io::Result<()> {
     match File::open(log) {
         Ok(log) => log.sync_data(),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
-            Ok(())
-        }
+        Err(error) if NO_LOG.contains(&error.kind()) => Ok(()),
         Err(error) => Err(error),
     }
 }
+
+/// What opening the log says when there is none that this process could read. A file whose name with
+/// `-wal` is too long has none.
+const NO_LOG: [ErrorKind; 3] =
+    [ErrorKind::NotFound, ErrorKind::InvalidFilename, ErrorKind::PermissionDenied];
 
 /// Writes the log that an earlier process has left once more, byte for byte, and brings it to the disk.
 /// To be called by the file's only writer, before it opens the file.

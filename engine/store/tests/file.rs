@@ -87,6 +87,36 @@ async fn a_second_writer_is_refused_and_a_reader_is_not() {
 }
 
 #[tokio::test]
+async fn a_backup_where_nothing_can_be_written_is_read_if_it_is_whole() {
+    let (folder, file) = filled().await;
+    // For root, too, nothing can be made beside it: the names would be too long.
+    let backup = folder.path().join("b".repeat(254));
+    std::fs::copy(&file, &backup).unwrap();
+    let reader = SqliteJournal::open_read_only(&backup).unwrap();
+    let verified = verify(&reader).await.unwrap();
+    assert!(matches!(verified, Verified::Whole { entries: 5, .. }), "{verified:?}");
+
+    // With a log beside it, whatever is in it, the file alone may not be all. SQLite follows no link to
+    // the memory that readers share.
+    std::fs::write(folder.path().join("journal.db-wal"), []).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("journal.db-shm")).unwrap();
+    let refused = SqliteJournal::open_read_only(&file).unwrap_err();
+    assert!(matches!(refused, OpenError::ReadOnly(_)), "{refused}");
+    assert!(refused.to_string().contains("copy both to a folder"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_file_is_found_whatever_its_name_holds() {
+    let (folder, file) = filled().await;
+    let odd = folder.path().join("a back-up? 100%25#1 & 저널");
+    std::fs::create_dir(&odd).unwrap();
+    let copy = odd.join("journal.db?immutable=1");
+    std::fs::copy(&file, &copy).unwrap();
+    let reader = SqliteJournal::open_read_only(&copy).unwrap();
+    assert_eq!(reader.latest(&Stream::All, 1).await.unwrap()[0].seq, Seq(5));
+}
+
+#[tokio::test]
 async fn a_reader_needs_no_service_and_makes_no_file() {
     let (folder, file) = filled().await;
     let reader = SqliteJournal::open_read_only(&file).unwrap();
