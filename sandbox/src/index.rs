@@ -152,7 +152,7 @@ impl Index {
     fn keep(&mut self, hashes: &[u64]) {
         self.slots = vec![FREE; (2 * hashes.len()).next_power_of_two()];
         for (entry, (at, hash)) in (0..).zip(hashes.iter().enumerate()) {
-            let slot = self.slot(*hash, self.home(*hash));
+            let slot = self.slot(*hash);
             self.entries[at].next = first(self.slots[slot]);
             assert!(entry + 1 < 1 << NUMBER_BITS, "20,000 rules have at most 64 matchers each");
             self.slots[slot] = tag(*hash) << NUMBER_BITS | (entry + 1);
@@ -164,9 +164,9 @@ impl Index {
         usize::try_from(hash & u64::from(u32::MAX)).unwrap_or(0) & (self.slots.len() - 1)
     }
 
-    /// The slot of a key, or the free one that it would get; `at` is its home.
-    fn slot(&self, hash: u64, mut at: usize) -> usize {
-        let last = self.slots.len() - 1;
+    /// The slot of a key, or the free one that it would get.
+    fn slot(&self, hash: u64) -> usize {
+        let (last, mut at) = (self.slots.len() - 1, self.home(hash));
         while self.slots[at] != FREE && self.slots[at] >> NUMBER_BITS != tag(hash) {
             at = (at + 1) & last;
         }
@@ -178,15 +178,14 @@ impl Index {
         let texts = texts_of(alarm);
         // All homes are looked at before anything depends on what stands there: so the processor waits
         // for the memory once, and not once for each mask.
-        let mut homes = [(0, 0, FREE); N_MASKS];
+        let mut homes = [(0, FREE); N_MASKS];
         for (home, mask) in homes.iter_mut().zip(&self.masks) {
             let hash = hash(*mask, texts);
-            let at = self.home(hash);
-            *home = (hash, at, self.slots[at]);
+            *home = (hash, self.slots[self.home(hash)]);
         }
         let homes = homes.into_iter().take(self.masks.len());
-        let firsts = homes.filter(|(_, _, slot)| *slot != FREE);
-        let firsts = firsts.map(move |(hash, at, _)| first(self.slots[self.slot(hash, at)]));
+        let firsts = homes.filter(|(_, slot)| *slot != FREE);
+        let firsts = firsts.map(move |(hash, _)| first(self.slots[self.slot(hash)]));
         let entries = firsts.flat_map(|first| {
             let entry = |at: u32| self.entries.get(at as usize);
             std::iter::successors(entry(first), move |found| entry(found.next))
