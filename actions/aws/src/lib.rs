@@ -30,7 +30,7 @@ mod ssm_command;
 pub use connect::{Aws, AwsConfig, Credentials, Timeouts, Writes, connect};
 pub use gate::Flow;
 pub use identity::Identity;
-pub use limits::{Limits, PUBLISHED, Priority, Published, Rate};
+pub use limits::{LimitError, Limits, PUBLISHED, Priority, Published, Rate};
 pub use sqs::{SqsQueue, TAKING};
 pub use sqs_address::{QueueAddress, QueueAddressError};
 pub use sqs_look::{QueueState, Redrive};

@@ -1,8 +1,8 @@
 //! How often AWS takes which calls, and who goes first.
 //!
 //! AWS counts calls per account, Region and API. The table is what AWS publishes; where it publishes
-//! nothing it is a cautious guess, and says so. No configuration tells of raised quotas yet; [`Limits::with`]
-//! is where they would go.
+//! nothing it is a cautious guess, and says so. [`Limits::account`] is how an account whose quotas are other
+//! ones is told.
 
 use std::collections::BTreeMap;
 
@@ -140,6 +140,47 @@ pub const PUBLISHED: [Published; 12] = [
     },
 ];
 
+/// Operations that are called, too, and of which nothing is published: each counts by itself.
+const UNPUBLISHED: [&str; 7] = [
+    "autoscaling:DescribeAutoScalingGroups",
+    "autoscaling:DescribeAutoScalingInstances",
+    "autoscaling:SetDesiredCapacity",
+    "autoscaling:TerminateInstanceInAutoScalingGroup",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+    "sts:GetCallerIdentity",
+];
+
+/// More calls a second than any quota of these APIs: beyond it somebody mistyped.
+const PER_SEC_MAX: f64 = 1_000.0;
+/// Less than one call in a hundred seconds would wait longer than anything waits for it.
+const PER_SEC_MIN: f64 = 0.01;
+
+/// Why an account's own rate cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitError {
+    /// No such API is called.
+    #[error("no API `{api}` is called; there are {}", known().join(", "))]
+    Unknown {
+        /// As it was named.
+        api: String,
+    },
+    /// It is no rate.
+    #[error("`{api}` is {per_sec} calls a second: give {PER_SEC_MIN} to {PER_SEC_MAX}")]
+    Rate {
+        /// Whose.
+        api: String,
+        /// The rate.
+        per_sec: f64,
+    },
+}
+
+/// All names that [`Limits::account`] takes, in backticks.
+fn known() -> Vec<String> {
+    let published = PUBLISHED.iter().map(|one| one.api);
+    published.chain(UNPUBLISHED).map(|api| format!("`{api}`")).collect()
+}
+
 /// For an operation that only reads and of which nothing is known.
 const OTHER_READ: Rate = Rate::steady(5.0);
 /// For any other operation of which nothing is known.
@@ -170,6 +211,25 @@ impl Limits {
     pub fn with(mut self, api: &str, rate: Rate) -> Self {
         self.of.insert(api.to_owned(), rate);
         self
+    }
+
+    /// With the account's own rate for one API, by its name in [`PUBLISHED`] or that of an operation that
+    /// counts by itself. As many calls may come at once as before; fewer where the rate is lower, and as
+    /// many as in a second where that is more.
+    ///
+    /// # Errors
+    /// [`LimitError`].
+    pub fn account(self, api: &str, per_sec: f64) -> Result<Self, LimitError> {
+        let published = PUBLISHED.iter().find(|one| one.api == api).map(|one| one.rate);
+        let guess = || UNPUBLISHED.contains(&api).then(|| other(api));
+        let Some(before) = published.or_else(guess) else {
+            return Err(LimitError::Unknown { api: api.to_owned() });
+        };
+        if !(PER_SEC_MIN..=PER_SEC_MAX).contains(&per_sec) {
+            return Err(LimitError::Rate { api: api.to_owned(), per_sec });
+        }
+        let burst = before.burst * (per_sec / before.per_sec).min(1.0);
+        Ok(self.with(api, Rate { per_sec, burst: burst.max(per_sec).max(1.0) }))
     }
 
     /// The API that an operation counts for, and its rate.
@@ -228,5 +288,51 @@ mod tests {
         let raised = Rate { per_sec: 20.0, burst: 80.0 };
         let limits = Limits::published().with("ecs service modify", raised);
         assert_eq!(limits.of("ecs:UpdateService").1, raised);
+    }
+
+    #[test]
+    fn an_account_tells_its_own_rates_by_the_names_of_what_is_counted() {
+        let table = [
+            ("ecs service modify", 10.0, "ecs:UpdateService", 50.0),
+            ("ecs service modify", 100.0, "ecs:UpdateService", 100.0),
+            ("ecs service modify", 1.0, "ecs:UpdateService", 10.0),
+            ("ssm:SendCommand", 0.5, "ssm:SendCommand", 1.0),
+            ("autoscaling:SetDesiredCapacity", 4.0, "autoscaling:SetDesiredCapacity", 4.0),
+        ];
+        for (api, per_sec, operation, burst) in table {
+            let limits = Limits::published().account(api, per_sec).unwrap();
+            assert_eq!(limits.of(operation), (api, Rate { per_sec, burst }));
+        }
+        for (api, per_sec, says) in [
+            ("ecs:UpdateService", 10.0, "there are `ecs service modify`, `ecs service read`"),
+            ("nothing", 10.0, "`autoscaling:SetDesiredCapacity`"),
+            ("ssm read", 0.0, "`ssm read` is 0 calls a second: give 0.01 to 1000"),
+            ("ssm read", f64::NAN, "give 0.01 to 1000"),
+        ] {
+            let error = Limits::published().account(api, per_sec).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_operation_that_is_called_has_a_name_that_an_account_can_give() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut n_operations = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for after in code.split("Call::new(").skip(1) {
+                let Some(operation) = after.trim_start().strip_prefix('"') else { continue };
+                let operation = operation.split('"').next().unwrap();
+                // What takes messages goes past the gate.
+                let passes = path.ends_with("sqs.rs");
+                let is_known = UNPUBLISHED.contains(&operation)
+                    || PUBLISHED.iter().any(|one| one.operations.contains(&operation));
+                assert!(is_known || passes, "{operation} in {}", path.display());
+                n_operations += 1;
+            }
+        }
+        assert!(n_operations > 10, "{n_operations}");
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use untoil_aws::Limits;
 use untoil_journal::KEEP_MIN;
 use untoil_model::{EngineMode, Hash, Period};
 
@@ -52,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) sources: BTreeMap<String, SourceConfig>,
     /// Queues of SQS that messages are taken from.
     pub(crate) queues: Vec<QueueConfig>,
+    /// Calls a second that this account may make of AWS, by API, where they are not the published ones.
+    pub(crate) aws_rates: BTreeMap<String, f64>,
     /// Networks of the proxies in front of the engine, whose `X-Forwarded-For` is believed.
     pub(crate) proxies: Vec<ipnet::IpNet>,
     /// Slack; without a token the threads are printed.
@@ -84,6 +87,7 @@ impl Default for Config {
             body_bytes_max: 2 << 20,
             sources: BTreeMap::new(),
             queues: Vec::new(),
+            aws_rates: BTreeMap::new(),
             proxies: Vec::new(),
             slack: SlackConfig::default(),
             http_hosts: Vec::new(),
@@ -269,7 +273,15 @@ impl Config {
             );
         }
         health::check(self)?;
+        self.aws_limits()?;
         queues(self).map(drop)
+    }
+
+    /// How often AWS may be called.
+    pub(crate) fn aws_limits(&self) -> anyhow::Result<Limits> {
+        self.aws_rates.iter().try_fold(Limits::published(), |limits, (api, per_sec)| {
+            limits.account(api, *per_sec).context("in `aws_rates`")
+        })
     }
 
     /// What the journal says of the configuration: its hash. Secrets are not part of it.
@@ -332,6 +344,7 @@ fn overrides() -> anyhow::Result<Vec<(String, String)>> {
         "BODY_BYTES_MAX",
         "SOURCES",
         "QUEUES",
+        "AWS_RATES",
         "SLACK",
         "HTTP_HOSTS",
         "ADMIN",
@@ -477,6 +490,9 @@ mod tests {
             ("sources: { heartbeat: { bearer: { secrets: [] } } }\n", "deadman"),
             ("retention: { keep: 7d }\n", "35d"),
             ("drain_open: 25s\n", "`drain`, which is 25s"),
+            ("aws_rates: { ssm send: 5 }\n", "in `aws_rates`: no API `ssm send` is called"),
+            ("aws_rates: { ssm read: 0 }\n", "`ssm read` is 0 calls a second"),
+            ("aws_rates: { ssm read: many }\n", "aws_rates"),
         ];
         for (text, names) in table {
             let error = format!("{:#}", Config::read(text, &[]).unwrap_err());

@@ -4,10 +4,8 @@ mod heard;
 mod queues;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
-use untoil_aws::AwsConfig;
 use untoil_aws::doctor::{Checkup, Finding, Probe, Wanted, examine};
 use untoil_clock::{Clock as _, SystemClock};
 use untoil_journal::Journal;
@@ -51,7 +49,7 @@ pub(crate) async fn run(config: &Config, format: Format) -> anyhow::Result<ExitC
     let mut wanted = book(config, &mut lines);
     // A mistake in them is found when the configuration is read.
     wanted.queues = crate::config::queues(config)?.into_iter().map(|(_, queue)| queue).collect();
-    let aws = untoil_aws::connect(AwsConfig::new(Arc::new(SystemClock))).await;
+    let aws = super::serve::aws(config).await?;
     amazon(&Box::pin(examine(&aws, &wanted)).await, &mut lines);
     slack(config, &mut lines).await;
     let wrong = lines.0.iter().filter(|line| !line.fine).count();

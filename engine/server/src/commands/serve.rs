@@ -82,7 +82,7 @@ async fn start(config: &Config) -> anyhow::Result<Plant> {
         loading.await.context("a bug ended the loading of rules")?
     };
     let ((journal, roster, retention), rules, aws) =
-        tokio::try_join!(store::open(config), rules, async { Ok(aws().await) })?;
+        tokio::try_join!(store::open(config), rules, aws(config))?;
     let archiver = match config.retention.keep {
         Some(keep) => Some(archive::archiver(config, (Arc::clone(&journal), retention), keep)?),
         None => None,
@@ -114,9 +114,11 @@ async fn start(config: &Config) -> anyhow::Result<Plant> {
     Plant::start(config, front, parts).await
 }
 
-/// AWS as the environment says. Nothing is sent yet.
-pub(crate) async fn aws() -> Aws {
-    untoil_aws::connect(AwsConfig::new(Arc::new(SystemClock))).await
+/// AWS as the environment says, called as often as this account may. Nothing is sent yet.
+pub(crate) async fn aws(config: &Config) -> anyhow::Result<Aws> {
+    let limits = config.aws_limits()?;
+    let aws = AwsConfig { limits, ..AwsConfig::new(Arc::new(SystemClock)) };
+    Ok(untoil_aws::connect(aws).await)
 }
 
 /// What reads; the runner's reads go before the rules' where AWS takes no more.

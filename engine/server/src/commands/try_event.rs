@@ -99,7 +99,7 @@ async fn one(config: &Config, what: &Try, loaded: &Loaded, alarm: &Alarm) -> any
         }
     };
     told["target"] = json!(prepared.target);
-    let (facts, parents) = match facts(what, &prepared).await? {
+    let (facts, parents) = match facts(config, what, &prepared).await? {
         Ok(facts) => facts,
         Err(why) => {
             told["would"] = json!({ "stop": why });
@@ -114,6 +114,7 @@ async fn one(config: &Config, what: &Try, loaded: &Loaded, alarm: &Alarm) -> any
 
 /// The facts, and what the target belongs to by them.
 async fn facts(
+    config: &Config,
     what: &Try,
     prepared: &Prepared,
 ) -> anyhow::Result<Result<(Facts, Vec<Target>), String>> {
@@ -128,7 +129,7 @@ async fn facts(
             names.join(", ")
         )));
     }
-    let eyes = serve::aws().await.eyes();
+    let eyes = serve::aws(config).await?.eyes();
     for request in &prepared.facts {
         match request.read(&eyes, SystemClock.now()).await {
             Ok(value) => {
