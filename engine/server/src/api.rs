@@ -17,7 +17,7 @@ use untoil_clock::Clock;
 use untoil_dispatcher::Bell;
 use untoil_guard::{Answer, Guard, Say, Scope};
 use untoil_journal::{Journal, JournalError, load};
-use untoil_model::{Entry, IncidentId, Seq, Stream};
+use untoil_model::{IncidentId, Seq, Stream};
 
 use crate::door::{Door, Refusal};
 use crate::show;
@@ -106,6 +106,7 @@ async fn incidents(
     inner.door.may_read(peer, &headers)?;
     let limit = page.limit.unwrap_or(50).min(LIMIT_MAX);
     let list = show::incidents(&*inner.journal, page.open, limit).await?;
+    told(&*inner.journal, list.iter().map(|incident| incident.seq)).await?;
     Ok(Json(list.iter().map(show::summary).collect()))
 }
 
@@ -119,7 +120,8 @@ async fn incident(
     let id = parse_id(&id)?;
     let incident = load(&*inner.journal, &id).await?.ok_or_else(|| unknown(&id))?;
     let entries = show::story(&*inner.journal, &id).await?;
-    told(&*inner.journal, &entries).await?;
+    let shown = entries.iter().map(|entry| entry.seq).chain([incident.seq]);
+    told(&*inner.journal, shown).await?;
     let entries: Vec<Value> = entries.iter().map(show::entry_json).collect();
     Ok(Json(json!({ "incident": show::summary(&incident), "entries": entries })))
 }
@@ -133,14 +135,18 @@ async fn journal(
     inner.door.may_read(peer, &headers)?;
     let limit = page.limit.unwrap_or(100).min(LIMIT_MAX);
     let entries = inner.journal.read(&Stream::All, Seq(page.after), limit).await?;
-    told(&*inner.journal, &entries).await?;
+    told(&*inner.journal, entries.iter().map(|entry| entry.seq)).await?;
     Ok(Json(entries.iter().map(show::entry_json).collect()))
 }
 
-/// Entries leave the process only when they are on the disk: what somebody has seen is not lost.
-async fn told(journal: &dyn Journal, entries: &[Entry]) -> Result<(), JournalError> {
-    match entries.last() {
-        Some(last) => journal.durable(last.seq).await,
+/// What is known by entries leaves the process only when they are on the disk: what somebody has seen is
+/// not lost.
+async fn told(
+    journal: &dyn Journal,
+    places: impl IntoIterator<Item = Seq>,
+) -> Result<(), JournalError> {
+    match places.into_iter().max() {
+        Some(last) => journal.durable(last).await,
         None => Ok(()),
     }
 }

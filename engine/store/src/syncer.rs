@@ -244,7 +244,7 @@ impl Syncing {
 
 impl Syncing {
     /// Tells everybody who waits that nothing will come of it.
-    fn give_up(&self, error: &JournalError) {
+    pub(crate) fn give_up(&self, error: &JournalError) {
         let mut state = self.state();
         let askers = std::mem::take(&mut state.askers);
         let waiting = std::mem::take(&mut state.waiting);

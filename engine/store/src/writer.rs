@@ -357,16 +357,26 @@ impl Writer {
         }
         match self.log("PRAGMA wal_checkpoint(PASSIVE)") {
             Ok(uncopied) => self.uncopied = uncopied,
-            Err(Fault::Database(error)) if is_of_sync(&error) => {
-                tracing::error!(%error, "the journal could not be brought to the disk, and refuses writes");
-                self.syncing.fail(&error.to_string());
-            }
+            Err(fault) if self.end_with_the_disk(&fault) => {}
             Err(error) => {
                 // The log grows meanwhile, and is copied when it can be.
                 tracing::warn!(%error, "the journal's log could not be copied into its file");
                 self.uncopied = 0;
             }
         }
+    }
+
+    /// Ends all writing when SQLite has waited for the disk in vain, as it does when the log begins anew
+    /// and when it is copied: a second try could succeed and say nothing of what the first has lost.
+    fn end_with_the_disk(&self, fault: &Fault) -> bool {
+        let Fault::Database(error) = fault else { return false };
+        if !is_of_sync(error) {
+            return false;
+        }
+        tracing::error!(%error, "the journal could not be brought to the disk, and refuses writes");
+        let error = self.syncing.fail(&error.to_string());
+        self.syncing.give_up(&error);
+        true
     }
 
     /// How many pages of the log are not in the file after this.
@@ -378,9 +388,10 @@ impl Writer {
     /// Commits at least one of `jobs`, and settles those that need not wait for the disk.
     fn some(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
         let group = self.group(jobs);
-        if group.is_err() {
+        if let Err(Failed { fault, .. }) = &group {
             // Before anybody is told that it is not known: who was told reads the file itself.
             self.gauges.doubt();
+            self.end_with_the_disk(fault);
         }
         match group {
             Ok(Done { jobs: done, end: (last, _), knew }) => {

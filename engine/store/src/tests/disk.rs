@@ -9,8 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use untoil_journal::Put;
 
 use super::*;
+use crate::fault::Fault;
 use crate::wal::{self, Disk};
-use crate::writer::Copying;
+use crate::writer::{Copying, Pace};
 
 /// A simulated disk that answers what the test gives it, sync by sync; well once the test is over.
 #[derive(Debug)]
@@ -96,6 +97,41 @@ async fn after_a_sync_that_failed_nothing_is_acknowledged_written_or_copied() {
     let verified = verify(&journal).await.unwrap();
     assert!(matches!(verified, Verified::Whole { .. }), "{verified:?}");
     journal.receive(delivery("later", 10)).await.unwrap();
+}
+
+/// A write in whose commit SQLite itself waits for the disk in vain, as where the log begins anew.
+#[derive(Debug)]
+struct Unsynced;
+
+impl crate::writer::Write for Unsynced {
+    type Reply = ();
+
+    fn write(&mut self, _: &mut crate::transaction::Transaction<'_>) -> Result<(), Fault> {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+        Err(Fault::Database(rusqlite::Error::SqliteFailure(code, None)))
+    }
+
+    fn take_back(&mut self, (): ()) {}
+}
+
+#[tokio::test]
+async fn a_sync_of_sqlites_own_that_fails_ends_all_writing_too() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("journal.db");
+    let (journal, answer, _) = told(&file);
+    answer.send(Ok(())).unwrap();
+    journal.receive(delivery("kept", 10)).await.unwrap();
+    // One that is written and waits for the disk has not come there, as far as anybody knows.
+    let seq = journal.append_ahead(Batch::of(vec![note()])).await.unwrap()[0].seq;
+    let (durable, unsynced) =
+        tokio::join!(journal.durable(seq), journal.write(Unsynced, Pace::Durable));
+    assert!(durable.is_err() && unsynced.is_err(), "{durable:?}, {unsynced:?}");
+    let later = journal.receive(delivery("later", 10)).await;
+    let Err(JournalError::Unavailable(why)) = later else { panic!("{later:?}") };
+    assert!(why.contains("could not be brought to the disk"), "{why}");
+    answer.send(Ok(())).unwrap();
+    let mut written = journal.written();
+    while written.changed().await.is_ok() {}
 }
 
 #[tokio::test]
