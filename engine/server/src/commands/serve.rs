@@ -118,7 +118,10 @@ async fn start(config: &Config) -> anyhow::Result<Plant> {
 pub(crate) async fn aws(config: &Config) -> anyhow::Result<Aws> {
     let limits = config.aws_limits()?;
     let aws = AwsConfig { limits, ..AwsConfig::new(Arc::new(SystemClock)) };
-    Ok(untoil_aws::connect(aws).await)
+    // The SDK reads its files where it is polled: not on the threads that answer, nor in the way of a signal.
+    let here = tokio::runtime::Handle::current();
+    let connecting = tokio::task::spawn_blocking(move || here.block_on(untoil_aws::connect(aws)));
+    connecting.await.context("a bug ended the reading of AWS's settings")
 }
 
 /// What reads; the runner's reads go before the rules' where AWS takes no more.
