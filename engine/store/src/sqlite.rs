@@ -119,7 +119,8 @@ impl SqliteJournal {
     /// Opens a journal for reading only, also beside a running service.
     ///
     /// All writes answer [`JournalError::Unavailable`], and [`Journal::head`] stays where it was. What is
-    /// read is on the disk when it is answered.
+    /// read is on the disk when it is answered, unless the service's own sync has failed: the system
+    /// tells that once, and the service then refuses writes and ends.
     ///
     /// # Errors
     /// [`OpenError`], which names the file and the way out.

@@ -162,8 +162,17 @@ async fn poll(
     let count = target.within(async { Ok(client.prepare(WAITING).await?) }).await?;
     let sync = target.within(async { Ok(client.prepare(chain::SYNC).await?) }).await?;
     for n in (0..COUNTED_EVERY).cycle() {
+        let known = *head.borrow();
         let row = target.within(async { Ok(client.query_one(&look, &[]).await?) }).await?;
         let end = place(row.get(0));
+        if end < known {
+            // What is written in the places that it lost would not be heard of here.
+            tracing::error!(
+                ends = %end, %known,
+                "the journal has lost entries that were on its disk, as in a failover to an asynchronous \
+                standby; restart every instance"
+            );
+        }
         // What is committed can be read before it is on the disk; the head is what is.
         if end > *head.borrow() {
             target.within(chain::sync(client, &sync, me, end)).await?;
