@@ -75,8 +75,15 @@ enum What {
 }
 
 #[tokio::main(worker_threads = 8)]
-async fn main() -> Result<ExitCode> {
-    let line = Line::parse();
+async fn main() -> ExitCode {
+    // The mistake in words alone: where it came from in this program helps nobody.
+    run(Line::parse()).await.unwrap_or_else(|error| {
+        eprintln!("untoil-crash: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(line: Line) -> Result<ExitCode> {
     let what = line.what.unwrap_or(What::Matrix { only: Vec::new(), times: 1 });
     if matches!(what, What::List) {
         for scenario in SCENARIOS {

@@ -12,7 +12,7 @@ use untoil_simulation::{Report, Wanted, many, play};
 #[command(name = "untoil-simulation")]
 struct Args {
     /// How many seeds to play.
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 1)]
