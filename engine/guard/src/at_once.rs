@@ -12,7 +12,7 @@ use crate::clear::{Look, Terms};
 use crate::gates::locks;
 use crate::guard::{TRIES, number};
 use crate::permit::Claim;
-use crate::session::{Case, Company, Told};
+use crate::session::{Case, Company, Moved, Told};
 use crate::{Clearance, Guard, GuardError, Judgement, Ledger, Opinion, Request, judge};
 
 /// What is brought before the guard together with an incident.
@@ -86,10 +86,12 @@ impl Guard {
         docket: &Docket,
         now: Timestamp,
     ) -> Result<Option<Recorded>, GuardError> {
-        for n in 0..TRIES {
-            let company = Company::at(n);
-            if let Some(recorded) = self.sit(incident, (docket, company), now).await? {
-                return Ok(Some(recorded));
+        let mut moved = 0;
+        for _ in 0..TRIES {
+            match self.sit(incident, (docket, Company::after(moved)), now).await? {
+                Ok(recorded) => return Ok(Some(recorded)),
+                Err(Moved::Incident) => moved += 1,
+                Err(Moved::Ledger) => {}
             }
             let known = incident.seq;
             catch_up(self.journal(), incident).await?;
@@ -121,13 +123,13 @@ impl Guard {
         Ok(step.map(|step| Foreseen { step: step.clone(), seen: ledger.seq }))
     }
 
-    /// Judges once; `None` when the journal has moved on meanwhile, and nothing was written.
+    /// Judges once; says what of the journal has moved on meanwhile, when nothing was written.
     pub(crate) async fn sit(
         &self,
         incident: &mut Incident,
         (docket, company): (&Docket, Company),
         now: Timestamp,
-    ) -> Result<Option<Recorded>, GuardError> {
+    ) -> Result<Result<Recorded, Moved>, GuardError> {
         let case = |incident: &Incident| {
             let ahead = self.ahead(incident, &docket.proposed, now);
             Case::new((ahead, incident.seq), docket.first, now)
@@ -141,7 +143,8 @@ impl Guard {
         }
         let (verdict, entries, may) = match told {
             Told::Said { verdict, entries, may } => (verdict, entries, may.map(|may| *may)),
-            Told::Moved | Told::Alone => return Ok(None),
+            Told::Moved(moved) => return Ok(Err(moved)),
+            Told::Alone => return Ok(Err(Moved::Incident)),
             Told::Failed(error) => return Err(error),
             Told::Broke(panic) => std::panic::resume_unwind(panic),
         };
@@ -156,7 +159,7 @@ impl Guard {
             incident.apply(entry);
         }
         let judgement = judgement(incident, verdict)?;
-        Ok(Some(Recorded { judgement, entries, may }))
+        Ok(Ok(Recorded { judgement, entries, may }))
     }
 
     /// The incident as it will be when what is proposed is written.

@@ -8,7 +8,7 @@ use untoil_journal::{Journal, JournalError, catch_up};
 use untoil_model::{Actor, EngineMode, Entry, Incident, Progress, StepOutcome, Stream, Verdict};
 
 use crate::permit::Claim;
-use crate::session::{Company, Queue};
+use crate::session::{Company, Moved, Queue};
 use crate::{Docket, First, Judgement, Ledger, Permit, Policy, Recorded};
 
 /// How often a judgement or an answer is begun anew because the journal moved in between. Each try
@@ -81,12 +81,15 @@ impl Guard {
         now: Timestamp,
     ) -> Result<Judged, GuardError> {
         let docket = Docket { proposed: Vec::new(), first: First::Waits };
-        for n in 0..TRIES {
+        let mut moved = 0;
+        for _ in 0..TRIES {
             catch_up(self.journal(), incident).await?;
-            let asked = (&docket, Company::at(n));
-            if let Some(recorded) = self.sit(incident, asked, now).await? {
-                let Recorded { judgement, entries, may: _ } = recorded;
-                return Ok(Judged { judgement, entries });
+            match self.sit(incident, (&docket, Company::after(moved)), now).await? {
+                Ok(Recorded { judgement, entries, may: _ }) => {
+                    return Ok(Judged { judgement, entries });
+                }
+                Err(Moved::Incident) => moved += 1,
+                Err(Moved::Ledger) => {}
             }
         }
         Err(GuardError::Contended(TRIES))

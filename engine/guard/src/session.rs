@@ -38,9 +38,9 @@ pub(crate) enum Company {
 }
 
 impl Company {
-    /// At the `n`th try, from 0.
-    pub(crate) fn at(n: u32) -> Self {
-        if n < TOGETHER_TRIES { Self::All } else { Self::None }
+    /// When incidents of its sessions have moved so often.
+    pub(crate) fn after(moved: u32) -> Self {
+        if moved < TOGETHER_TRIES { Self::All } else { Self::None }
     }
 }
 
@@ -73,14 +73,23 @@ impl Case {
     }
 }
 
+/// What has moved between a judgement and its writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// An incident of the session, perhaps another's.
+    Incident,
+    /// Only the ledger: another instance was faster.
+    Ledger,
+}
+
 /// What became of a case.
 #[derive(Debug)]
 pub(crate) enum Told {
     /// This was said. It is in its place and may not be on the disk yet; there are no entries when it is
     /// held as before.
     Said { verdict: Verdict, entries: Vec<Entry>, may: Option<Box<Clearance>> },
-    /// Something has moved meanwhile. Nothing was written.
-    Moved,
+    /// This has moved meanwhile. Nothing was written.
+    Moved(Moved),
     /// One of the session could not be written whatever moves, perhaps this one. Nothing was written.
     Alone,
     /// It could not be judged or recorded.
@@ -153,7 +162,7 @@ impl Guard {
                 biased;
                 // Whoever held the session was given up in the middle of it: perhaps it was written.
                 // What this one writes comes after that, and on condition that it was not.
-                told = &mut answer => return told.unwrap_or(Told::Moved),
+                told = &mut answer => return told.unwrap_or(Told::Moved(Moved::Incident)),
                 ledger = self.ledger(now) => ledger,
             };
             match ledger {
@@ -176,7 +185,7 @@ impl Guard {
             Ok(mut ledger) => self.session(&mut ledger, vec![case]).await,
             Err(error) => return Told::Failed(error.into()),
         }
-        answer.await.unwrap_or(Told::Moved)
+        answer.await.unwrap_or(Told::Moved(Moved::Incident))
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Case>> {
@@ -240,7 +249,7 @@ impl Guard {
         let Case { ahead, known, first, now, told } = case;
         // Its incident will have grown by then. The batch's conditions are of before it.
         if batch.holding.contains(&ahead.incident.id) {
-            drop(told.send(Told::Moved));
+            drop(told.send(Told::Moved(Moved::Incident)));
             return None;
         }
         let decided = || self.decide(ahead, foreseen.ledger, first, now);
@@ -274,7 +283,8 @@ impl Guard {
 /// What those of a session are told that was not written.
 fn refused(error: &AppendError, many: bool) -> Told {
     match error {
-        AppendError::Conflict { .. } | AppendError::Decided(_) => Told::Moved,
+        AppendError::Conflict { stream: Stream::Ledger, .. } => Told::Moved(Moved::Ledger),
+        AppendError::Conflict { .. } | AppendError::Decided(_) => Told::Moved(Moved::Incident),
         AppendError::Journal(
             JournalError::TakenOver(_) | JournalError::Newer(_) | JournalError::Damaged(_),
         ) if many => Told::Alone,

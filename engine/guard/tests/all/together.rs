@@ -210,6 +210,21 @@ async fn in_a_storm_of_words_each_is_judged_though_others_move_every_time() {
 }
 
 #[tokio::test]
+async fn whoever_another_instance_is_faster_than_is_still_judged_with_the_others() {
+    let scene = Scene::default();
+    let mut waiting = hosts(&scene, 4).await;
+    let (guard, journal) = slow(&scene);
+    // Another instance writes to the ledger before every session but the ninth.
+    let paused = || {
+        let (scope, reason) = ("rule/another".into(), String::new());
+        Draft::new(at(NOW), engine(), Body::Paused { scope, reason })
+    };
+    journal.between.lock().unwrap().extend(std::iter::repeat_with(paused).take(8));
+    let said = together(&guard, &mut waiting).await;
+    assert_eq!((begun(&said), journal.appended()), (4, 9));
+}
+
+#[tokio::test]
 async fn a_ledger_that_is_shorter_than_it_was_read_is_read_anew() {
     let scene = Scene::default();
     let (guard, journal) = slow(&scene);
