@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 use untoil_guard::Permit;
 use untoil_journal::{catch_up, load};
 use untoil_model::{Body, Incident, Reason, Work};
-use untoil_runner::RunnerError;
+use untoil_runner::{RunnerError, Watched};
 
 use crate::bell::{Place, Worker};
 use crate::{Tools, asking};
@@ -81,16 +79,13 @@ async fn turn(
     opened: Option<Incident>,
     permit: &mut Option<Permit>,
 ) -> Result<(), RunnerError> {
-    let Worker { news, stop } = &place.worker;
+    let Worker { stop, .. } = &place.worker;
     let known = match opened {
         Some(incident) => Some(incident),
         None => load(&*tools.journal, &place.incident).await?,
     };
     let Some(mut incident) = known else { return Ok(()) };
-    loop {
-        if stop.is_cancelled() {
-            return Ok(());
-        }
+    while !stop.is_cancelled() {
         catch_up(&*tools.journal, &mut incident).await?;
         match incident.work() {
             Work::Nothing => {
@@ -142,34 +137,48 @@ async fn turn(
             | Work::Watch { .. }
             | Work::GiveBack
             | Work::Close { .. }) => {
-                let desk = Desk { tools, news, stop };
-                let runs = incident.past.len();
-                one(&desk, &mut incident, permit, work).await?;
+                let (desk, runs) = (Desk { tools, place }, incident.past.len());
+                if one(&desk, &mut incident, permit, work).await? == Watched::Left {
+                    return Ok(());
+                }
                 if incident.past.len() > runs {
                     place.ring_queued();
                 }
             }
         }
     }
+    Ok(())
 }
 
 /// What a worker works with.
 struct Desk<'a> {
     tools: &'a Tools,
-    news: &'a Notify,
-    stop: &'a CancellationToken,
+    place: &'a Place,
 }
 
-/// Does one thing for an incident. What only looks and waits ends at once on `stop`; a call is
-/// carried to its record.
+/// Does one thing for an incident; says whether the worker has left its place.
 async fn one(
     desk: &Desk<'_>,
     incident: &mut Incident,
     permit: &mut Option<Permit>,
     work: Work,
+) -> Result<Watched, RunnerError> {
+    if let Work::Watch { since } = work {
+        return watch(desk, incident, since).await;
+    }
+    do_one(desk, incident, permit, work).await?;
+    Ok(Watched::Over)
+}
+
+/// Does one thing for an incident. What only looks and waits ends at once on `stop`; a call is
+/// carried to its record.
+async fn do_one(
+    Desk { tools, place }: &Desk<'_>,
+    incident: &mut Incident,
+    permit: &mut Option<Permit>,
+    work: Work,
 ) -> Result<(), RunnerError> {
-    let Desk { tools, news, stop } = *desk;
-    let runner = &tools.runner;
+    let (runner, stop) = (&tools.runner, &place.worker.stop);
     match work {
         Work::Match => {
             let answer = crate::desk::answer(tools, &incident.alarm);
@@ -208,14 +217,25 @@ async fn one(
             () = stop.cancelled() => Ok(()),
         },
         Work::Conclude => runner.conclude(incident).await,
-        Work::Watch { since } => tokio::select! {
-            biased;
-            watched = runner.watch(incident, since, news) => watched,
-            () = stop.cancelled() => Ok(()),
-        },
         Work::GiveBack => runner.give_back(incident).await,
         Work::Close { ending } => runner.close(incident, ending).await,
-        Work::Nothing | Work::Wait { .. } => Ok(()),
+        Work::Watch { .. } | Work::Nothing | Work::Wait { .. } => Ok(()),
+    }
+}
+
+/// Watches whether a run has helped. While many incidents have workers it leaves its place in between: it
+/// mostly waits, for minutes, and nobody knows how many others do.
+async fn watch(
+    Desk { tools, place }: &Desk<'_>,
+    incident: &mut Incident,
+    since: Timestamp,
+) -> Result<Watched, RunnerError> {
+    let Worker { news, stop } = &place.worker;
+    let leaves = |until| place.leave_until(until, tools.clock.now());
+    tokio::select! {
+        biased;
+        watched = tools.runner.watch(incident, since, (news, &leaves)) => watched,
+        () = stop.cancelled() => Ok(Watched::Over),
     }
 }
 

@@ -17,3 +17,4 @@ mod verify;
 
 pub use record::RunnerError;
 pub use runner::Runner;
+pub use verify::{Leaves, Watched};

@@ -19,10 +19,24 @@ const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// An alarm counts as worse when its distance from the threshold grew by this factor.
 const WORSE: f64 = 1.2;
 
+/// Asks whoever has a run watched to come back at a time instead; says whether it will.
+pub type Leaves<'a> = &'a (dyn Fn(Timestamp) -> bool + Sync);
+
+/// Whether a run is watched on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// No: the incident says what comes next.
+    Over,
+    /// Whoever watches comes back for it, at the time that it was asked for.
+    Left,
+}
+
 /// What watching came to.
 enum Seen {
     /// Another instance went on with the run meanwhile.
     Elsewhere,
+    /// It is to be looked at again later.
+    Later,
     Effective,
     Ineffective,
     Harmful(String),
@@ -31,7 +45,8 @@ enum Seen {
 
 impl Runner {
     /// Waits until the run's outcome is known, and concludes it. `news` is rung when the incident
-    /// has new entries from elsewhere. Nothing is lost by dropping it.
+    /// has new entries from elsewhere; before each wait `leaves` may take it over. Nothing is lost by
+    /// dropping it.
     ///
     /// # Errors
     /// [`RunnerError`] when the record cannot be made or read.
@@ -39,13 +54,14 @@ impl Runner {
         &self,
         incident: &mut Incident,
         since: Timestamp,
-        news: &Notify,
-    ) -> Result<(), RunnerError> {
+        waiting: (&Notify, Leaves<'_>),
+    ) -> Result<Watched, RunnerError> {
         let Some(plan) = plan_of(incident).cloned() else {
             return Err(RunnerError::Misplaced { incident: incident.id.to_string(), what: "run" });
         };
         if plan.kind == RunKind::Return {
-            return self.end(incident, RunOutcome::Effective, None).await;
+            self.end(incident, RunOutcome::Effective, None).await?;
+            return Ok(Watched::Over);
         }
         if !incident.run.as_ref().is_some_and(Run::has_acted) {
             let detail = "the rule changed nothing, and the alarm still fires".to_owned();
@@ -53,32 +69,31 @@ impl Runner {
             let had_steps = incident.run.as_ref().is_some_and(|run| !run.steps.is_empty());
             let calls = had_steps && !incident.is_clear();
             let reason = calls.then_some(Reason::Inconclusive { detail });
-            return self.end(incident, RunOutcome::Inconclusive, reason).await;
+            self.end(incident, RunOutcome::Inconclusive, reason).await?;
+            return Ok(Watched::Over);
         }
         let waited = plan.verify.clears_within;
-        match self.wait_for_clear(incident, (&plan, since), news).await? {
-            Seen::Elsewhere => Ok(()),
-            Seen::Effective => self.end(incident, RunOutcome::Effective, None).await,
-            Seen::Ineffective => {
-                let reason = Reason::Ineffective { waited };
-                self.end(incident, RunOutcome::Ineffective, Some(reason)).await
-            }
-            Seen::Harmful(detail) => {
-                self.end(incident, RunOutcome::Harmful, Some(Reason::Harmful { detail })).await
-            }
+        let (outcome, reason) = match self.wait_for_clear(incident, (&plan, since), waiting).await?
+        {
+            Seen::Elsewhere => return Ok(Watched::Over),
+            Seen::Later => return Ok(Watched::Left),
+            Seen::Effective => (RunOutcome::Effective, None),
+            Seen::Ineffective => (RunOutcome::Ineffective, Some(Reason::Ineffective { waited })),
+            Seen::Harmful(detail) => (RunOutcome::Harmful, Some(Reason::Harmful { detail })),
             Seen::NoData => {
                 let detail = format!("the alarm had no data for {waited}");
-                let reason = Reason::Inconclusive { detail };
-                self.end(incident, RunOutcome::Inconclusive, Some(reason)).await
+                (RunOutcome::Inconclusive, Some(Reason::Inconclusive { detail }))
             }
-        }
+        };
+        self.end(incident, outcome, reason).await?;
+        Ok(Watched::Over)
     }
 
     async fn wait_for_clear(
         &self,
         incident: &mut Incident,
         (plan, since): (&Plan, Timestamp),
-        news: &Notify,
+        (news, leaves): (&Notify, Leaves<'_>),
     ) -> Result<Seen, RunnerError> {
         let deadline = plus(since, plan.verify.clears_within);
         let mut looked_at = since;
@@ -101,14 +116,19 @@ impl Runner {
                 None => deadline,
             };
             let look_at = plus(looked_at, Period::secs(LOOK_EVERY.as_secs()));
-            if now >= look_at {
+            let look_at = has_origin(&incident.alarm).then_some(look_at);
+            if look_at.is_some_and(|at| now >= at) {
                 looked_at = now;
                 self.look_at_origin(incident).await?;
                 continue;
             }
+            let until = look_at.map_or(wake, |at| wake.min(at));
+            if leaves(until) {
+                return Ok(Seen::Later);
+            }
             tokio::select! {
                 biased;
-                () = self.pen.clock.sleep_until(wake.min(look_at)) => {}
+                () = self.pen.clock.sleep_until(until) => {}
                 // A ring that came since the incident was read is kept, so it ends this wait at once.
                 () = news.notified() => {}
             }
@@ -120,7 +140,7 @@ impl Runner {
     /// # Errors
     /// [`RunnerError`] when the record cannot be made; an unreadable origin is no error.
     pub async fn look_at_origin(&self, incident: &mut Incident) -> Result<(), RunnerError> {
-        if incident.alarm.source.as_str() != "cloudwatch" || is_contributor(&incident.alarm) {
+        if !has_origin(&incident.alarm) {
             return Ok(());
         }
         let look = match self.eyes.metrics.alarm(&incident.alarm.name).await {
@@ -215,10 +235,11 @@ fn plus(at: Timestamp, period: Period) -> Timestamp {
     at.saturating_add(span).unwrap_or(Timestamp::MAX)
 }
 
-/// A contributor has no alarm of its own name to ask for.
-fn is_contributor(alarm: &Alarm) -> bool {
+/// Whether its origin can be asked for it. A contributor has no alarm of its own name to ask for.
+fn has_origin(alarm: &Alarm) -> bool {
     let origin = alarm.origin.as_deref().unwrap_or_default();
-    !origin.is_empty() && alarm.key.as_str() != format!("cloudwatch:{origin}")
+    let is_contributor = !origin.is_empty() && alarm.key.as_str() != format!("cloudwatch:{origin}");
+    alarm.source.as_str() == "cloudwatch" && !is_contributor
 }
 
 /// Why a run that cannot go on ends, and whether a person must hear of it.

@@ -3,7 +3,7 @@
 use tokio::sync::Notify;
 use untoil_model::*;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, stays};
 
 #[tokio::test(start_paused = true)]
 async fn what_another_instance_told_meanwhile_is_not_told_again() {
@@ -25,8 +25,8 @@ async fn a_run_that_another_instance_concluded_meanwhile_is_watched_no_more() {
     let mut incident = lab.cleared(&first, 6).await;
     let Work::Watch { since } = incident.work() else { panic!("{:?}", incident.work()) };
     let mut stopped = incident.clone();
-    second.watch(&mut incident, since, &Notify::new()).await.unwrap();
-    first.watch(&mut stopped, since, &Notify::new()).await.unwrap();
+    second.watch(&mut incident, since, (&Notify::new(), &stays)).await.unwrap();
+    first.watch(&mut stopped, since, (&Notify::new(), &stays)).await.unwrap();
     assert_eq!(lab.told().await.last().unwrap(), "concluded effective");
     assert_eq!(stopped.work(), Work::GiveBack);
 }
@@ -41,7 +41,7 @@ async fn a_step_that_another_instance_did_meanwhile_is_not_refused() {
     second.call(&permit, &mut incident, 0).await.unwrap();
     second.settle(&mut incident, 0).await.unwrap();
     let Work::Watch { since } = incident.work() else { panic!("{:?}", incident.work()) };
-    second.watch(&mut incident, since, &Notify::new()).await.unwrap();
+    second.watch(&mut incident, since, (&Notify::new(), &stays)).await.unwrap();
     let told = lab.told().await;
     lab.world.set_service_desired("workers", "sync", 4);
     first.call(&its_permit, &mut stopped, 0).await.unwrap();
