@@ -75,8 +75,7 @@ fn intake(engine: Engine, scene: Arc<Scene>, journal: Arc<MemoryJournal>) -> Rou
             }
             let delivery = scene.receive(HEARTBEAT, "m-1").await;
             let decoded = Body::Decoded { delivery: delivery.clone(), alarms: 1 };
-            let decoded =
-                Draft::new(scene.clock.now(), Actor::Engine("untoil-2".into()), decoded);
+            let decoded = Draft::new(scene.clock.now(), Actor::Engine("untoil-2".into()), decoded);
             let decoded = Batch::of(vec![decoded]).deciding(delivery.clone());
             match engine {
                 Engine::Decides => drop(scene.journal.append(decoded).await.unwrap()),
