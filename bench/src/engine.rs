@@ -82,7 +82,8 @@ impl Engine {
         let journal = watched(journal, &clock);
         let actor = Actor::Engine("bench".to_owned());
         let (sender, sent) = mpsc::unbounded_channel();
-        let ssm = Arc::new(StandInSsm { sent: sender, act: act.map(Callers::of) });
+        let ssm =
+            Arc::new(StandInSsm { sent: sender, act: act.map(Callers::of), began: Instant::now() });
         let world = World::new(Arc::clone(&clock), 1);
         let eyes = Eyes { ssm: ssm.clone(), ..world.eyes() };
         let hands = Hands { ssm, ..world.hands() };

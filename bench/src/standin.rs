@@ -1,7 +1,7 @@
 //! Stand-ins for AWS that answer at once: SNS's certificates, and a Systems Manager that notes when it
 //! was called.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -35,14 +35,30 @@ impl Subscriptions for StandInSns {
     }
 }
 
-/// A stand-in for Systems Manager: every host is online, and every command ends at once, or goes on for
-/// longer than is measured where its call is.
+/// How long a command goes on where its call is measured: longer than 5,000 are called, so that what comes
+/// after the call is not in their cost.
+const GOES_ON: Duration = Duration::from_secs(5);
+
+/// A stand-in for Systems Manager: every host is online, and every command ends at once, or after
+/// [`GOES_ON`] where its call is measured.
 #[derive(Debug)]
 pub(crate) struct StandInSsm {
     /// Hears of every command as it is sent: its host, and the moment.
     pub(crate) sent: mpsc::UnboundedSender<(String, Instant)>,
     /// Called over HTTP before a command is answered, where that is measured.
     pub(crate) act: Option<Callers>,
+    /// Ids of commands tell when they were sent, in milliseconds since then.
+    pub(crate) began: Instant,
+}
+
+impl StandInSsm {
+    /// Whether a command that was sent with a measured call goes on.
+    fn goes_on(&self, id: &str) -> bool {
+        let sent = id.rsplit_once('@').and_then(|(_, millis)| millis.parse().ok());
+        sent.is_some_and(|millis| {
+            self.began.elapsed().saturating_sub(Duration::from_millis(millis)) < GOES_ON
+        })
+    }
 }
 
 fn not_found(what: &str) -> ReadError {
@@ -62,9 +78,10 @@ impl SsmReads for StandInSsm {
     }
 
     async fn command(&self, id: &str, _instance: &str) -> Result<Command, ReadError> {
-        let (state, status, exit_code) = match &self.act {
-            Some(_) => (CommandState::Going, "InProgress", None),
-            None => (CommandState::Success, "Success", Some(0)),
+        let (state, status, exit_code) = if self.goes_on(id) {
+            (CommandState::Going, "InProgress", None)
+        } else {
+            (CommandState::Success, "Success", Some(0))
         };
         Ok(Command {
             id: id.to_owned(),
@@ -106,7 +123,7 @@ impl SsmWrites for StandInSsm {
         if let Some(act) = &self.act {
             let called = act.call(&what.instance, &what.document).await;
             called.map_err(|e| CallError::Unknown { why: e.to_string() })?;
-            return Ok(may.marker());
+            return Ok(format!("{}@{}", may.marker(), self.began.elapsed().as_millis()));
         }
         // Nobody listens any more once everything is measured.
         drop(self.sent.send((what.instance, now)));
