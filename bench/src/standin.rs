@@ -54,7 +54,7 @@ pub(crate) struct StandInSsm {
 impl StandInSsm {
     /// Whether a command that was sent with a measured call goes on.
     fn goes_on(&self, id: &str) -> bool {
-        let sent = id.rsplit_once('@').and_then(|(_, millis)| millis.parse().ok());
+        let sent = id.rsplit_once('~').and_then(|(_, millis)| millis.parse().ok());
         sent.is_some_and(|millis| {
             self.began.elapsed().saturating_sub(Duration::from_millis(millis)) < GOES_ON
         })
@@ -123,7 +123,7 @@ impl SsmWrites for StandInSsm {
         if let Some(act) = &self.act {
             let called = act.call(&what.instance, &what.document).await;
             called.map_err(|e| CallError::Unknown { why: e.to_string() })?;
-            return Ok(format!("{}@{}", may.marker(), self.began.elapsed().as_millis()));
+            return Ok(format!("{}~{}", may.marker(), self.began.elapsed().as_millis()));
         }
         // Nobody listens any more once everything is measured.
         drop(self.sent.send((what.instance, now)));
