@@ -47,11 +47,7 @@ pub(crate) struct Unchecked {
 impl Rule {
     /// Whether it wants to be asked again when its steps are done. Known once it was asked.
     pub fn has_next(&self) -> bool {
-        let script = match &self.script {
-            Held::Checked(script) => Some(script),
-            Held::Unchecked(rule) => rule.passed.get(),
-        };
-        script.is_some_and(|script| script.compiled.has_next)
+        self.checked().is_some_and(|script| script.compiled.has_next)
     }
 
     /// The script, if it has passed its check.
