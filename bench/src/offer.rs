@@ -60,8 +60,6 @@ pub(crate) struct Answers {
     pub(crate) took: Vec<u64>,
     /// The same from the moment that it was to be sent.
     pub(crate) waited: Vec<u64>,
-    /// Until the last answer.
-    pub(crate) seconds: f64,
 }
 
 /// Offers it all and waits for the answers.
@@ -83,7 +81,6 @@ pub(crate) async fn offer(offer: &Offer) -> Result<Answers> {
         all.others += one.others;
         all.late += one.late;
     }
-    all.seconds = began.elapsed().as_secs_f64();
     all.took.sort_unstable();
     all.waited.sort_unstable();
     Ok(all)
