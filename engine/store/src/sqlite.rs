@@ -240,7 +240,8 @@ impl Journal for SqliteJournal {
 
     async fn append_ahead(&self, batch: Batch) -> Result<Vec<Entry>, AppendError> {
         batch.check_size()?;
-        self.write(Append(batch), Pace::Ahead).await?.map_err(AppendError::from)
+        let pace = Pace::ahead(&batch);
+        self.write(Append(batch), pace).await?.map_err(AppendError::from)
     }
 
     async fn durable(&self, seq: Seq) -> Result<(), JournalError> {

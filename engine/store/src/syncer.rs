@@ -30,6 +30,8 @@ pub(crate) struct Group {
     pub(crate) jobs: Vec<Box<dyn Job>>,
     /// The end of the journal with it.
     pub(crate) last: Seq,
+    /// An intent is among what was committed: its asker is about to wait for the disk.
+    pub(crate) is_intent: bool,
 }
 
 /// Who waits until the journal is durable up to a place.
@@ -54,7 +56,8 @@ impl State {
     /// Whether somebody waits for what waits.
     fn is_wanted(&self) -> bool {
         let crowded = self.waiting.len() >= AHEAD_MAX;
-        let waited_for = self.waiting.iter().any(|group| !group.jobs.is_empty());
+        let waited_for = |group: &Group| group.is_intent || !group.jobs.is_empty();
+        let waited_for = self.waiting.iter().any(waited_for);
         waited_for || crowded || self.is_urged || !self.askers.is_empty() || self.has_ended
     }
 
@@ -99,7 +102,7 @@ impl Syncing {
         let bounded = state.waiting.len() < AHEAD_MAX || state.failed.is_some();
         bounded
             && match pace {
-                Pace::Ahead => true,
+                Pace::Ahead | Pace::Intent => true,
                 Pace::Durable => !promised,
                 Pace::Gathered => !promised && !state.is_syncing,
             }
@@ -278,5 +281,19 @@ pub(crate) fn settle(
 ) {
     for job in jobs {
         job.settle(outcome.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_intent_is_brought_to_the_disk_before_its_asker_waits_for_it() {
+        for is_intent in [false, true] {
+            let group = Group { jobs: Vec::new(), last: Seq(1), is_intent };
+            let state = State { waiting: vec![group], ..State::default() };
+            assert_eq!(state.is_wanted(), is_intent);
+        }
     }
 }

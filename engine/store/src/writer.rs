@@ -13,8 +13,8 @@ use rusqlite::{Connection, ffi};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::timeout;
-use untoil_journal::JournalError;
-use untoil_model::{Delivery, Hash, Seq, Stream};
+use untoil_journal::{Batch, JournalError};
+use untoil_model::{Body, Delivery, Draft, Hash, Seq, Stream};
 
 use crate::ends::Ends;
 use crate::fault::Fault;
@@ -60,6 +60,24 @@ pub(crate) enum Pace {
     Durable,
     /// When it is written.
     Ahead,
+    /// When it is written, and its asker then waits for the disk: an intent, whose call follows.
+    Intent,
+}
+
+impl Pace {
+    /// Of a batch whose asker is answered when it is written.
+    pub(crate) fn ahead(batch: &Batch) -> Self {
+        let is_intent = |draft: &Draft| matches!(draft.body, Body::Started { .. });
+        if batch.drafts.iter().any(is_intent) { Self::Intent } else { Self::Ahead }
+    }
+
+    /// Whether its asker is answered before the disk.
+    fn is_ahead(self) -> bool {
+        match self {
+            Self::Gathered | Self::Durable => false,
+            Self::Ahead | Self::Intent => true,
+        }
+    }
 }
 
 /// Something to be written. It may be tried more than once: its group is rolled back whole.
@@ -397,12 +415,18 @@ impl Writer {
             Ok(Done { jobs: done, end: (last, _), knew }) => {
                 // Before anybody is told: who was told reads what it was told of.
                 self.gauges.committed(knew, &mut jobs[..done]);
-                self.written.send_if_modified(|written| std::mem::replace(written, last) != last);
+                let mut has_grown = false;
+                self.written.send_if_modified(|written| {
+                    has_grown = std::mem::replace(written, last) != last;
+                    false
+                });
                 self.gauges.trust();
                 let done = jobs.drain(..done);
-                let (ahead, jobs): (Vec<_>, _) =
-                    done.partition(|job| matches!(job.pace(), Pace::Ahead));
-                self.syncing.give(Group { jobs, last });
+                let (ahead, jobs): (Vec<_>, _) = done.partition(|job| job.pace().is_ahead());
+                let is_intent = ahead.iter().any(|job| job.pace() == Pace::Intent);
+                // The disk first: it takes longest.
+                self.syncing.give(Group { jobs, last, is_intent });
+                self.written.send_if_modified(|_| has_grown);
                 settle(ahead, &Ok(()));
             }
             Err(Failed { index: Some(index), fault }) if fault.is_of_one_write() => {
