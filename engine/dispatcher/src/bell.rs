@@ -33,7 +33,7 @@ struct Pokes {
     /// This instance's own that have news and no worker.
     waiting: BTreeSet<IncidentId>,
     /// Of these the ones that were just opened, as they were then.
-    opened: BTreeMap<IncidentId, Incident>,
+    opened: BTreeMap<IncidentId, Box<Incident>>,
     /// Those that have news and no worker, and may be another instance's.
     unsure: BTreeSet<IncidentId>,
     /// Those whose worker has left its place to others, and when it is to be back.
@@ -83,7 +83,7 @@ impl Bell {
         let mut pokes = self.pokes();
         pokes.poke(incident.id.clone());
         if pokes.opened.len() < OPENED_MAX && pokes.waiting.contains(&incident.id) {
-            pokes.opened.insert(incident.id.clone(), incident);
+            pokes.opened.insert(incident.id.clone(), Box::new(incident));
         }
     }
 
@@ -180,7 +180,7 @@ pub(crate) struct Place {
     pub(crate) incident: IncidentId,
     pub(crate) worker: Worker,
     /// The incident as it was opened, if that was just now.
-    pub(crate) opened: Option<Incident>,
+    pub(crate) opened: Option<Box<Incident>>,
 }
 
 impl Place {

@@ -155,6 +155,7 @@ impl Dispatcher {
         // that: deciding need not wait for the disk.
         let mut written = self.tools.journal.written();
         let (mut known, mut left) = (Known::default(), Left::default());
+        let tools = Arc::new(self.tools.clone());
         loop {
             left.refresh(self.tools.clock.ticks());
             written.borrow_and_update();
@@ -162,7 +163,7 @@ impl Dispatcher {
             self.hear().await?;
             self.bell.bring_back(self.tools.clock.now());
             while let Some(place) = self.bell.next_place(stop) {
-                workers.spawn(crate::worker::work(self.tools.clone(), place));
+                workers.spawn(crate::worker::work(Arc::clone(&tools), Box::new(place)));
             }
             if more && !stop.is_cancelled() {
                 while workers.try_join_next().is_some() {}

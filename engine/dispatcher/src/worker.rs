@@ -1,6 +1,7 @@
 //! One incident's worker: asks the incident what is next, does it, and asks again.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -23,7 +24,10 @@ const AGAIN_MAX: Duration = Duration::from_secs(30);
 const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(10);
 
 /// Works on an incident until nothing is left to do for now, or another instance has taken it over.
-pub(crate) async fn work(tools: Tools, mut place: Place) {
+///
+/// Thousands rest at once, each for minutes: what is only needed for a moment is boxed, so that a worker
+/// that rests is small.
+pub(crate) async fn work(tools: Arc<Tools>, mut place: Box<Place>) {
     let mut wait = AGAIN_FIRST;
     let (mut permit, mut opened) = (None, place.opened.take());
     while !place.worker.stop.is_cancelled() {
@@ -32,12 +36,13 @@ pub(crate) async fn work(tools: Tools, mut place: Place) {
         let ended = match turned {
             Ok(Ok(())) => return,
             Ok(Err(RunnerError::Misplaced { incident, what })) => {
-                give_up(&tools, &place, format!("incident `{incident}` has no {what}")).await
+                let fault = format!("incident `{incident}` has no {what}");
+                Box::pin(give_up(&tools, &place, fault)).await
             }
             Ok(Err(error @ (RunnerError::Journal(_) | RunnerError::Guard(_)))) => Err(error),
             Err(_) => {
                 let fault = "a panic; its message is on standard error";
-                give_up(&tools, &place, fault.to_owned()).await
+                Box::pin(give_up(&tools, &place, fault.to_owned())).await
             }
         };
         let Err(error) = ended else { return };
@@ -76,13 +81,13 @@ async fn give_up(tools: &Tools, place: &Place, fault: String) -> Result<(), Runn
 async fn turn(
     tools: &Tools,
     place: &Place,
-    opened: Option<Incident>,
+    opened: Option<Box<Incident>>,
     permit: &mut Option<Permit>,
 ) -> Result<(), RunnerError> {
     let Worker { stop, .. } = &place.worker;
     let known = match opened {
         Some(incident) => Some(incident),
-        None => load(&*tools.journal, &place.incident).await?,
+        None => Box::pin(load(&*tools.journal, &place.incident)).await?.map(Box::new),
     };
     let Some(mut incident) = known else { return Ok(()) };
     while !stop.is_cancelled() {
@@ -108,10 +113,10 @@ async fn turn(
                 rest(tools, &place.worker, until).await;
                 let now = tools.clock.now();
                 if lease_over.is_some_and(|at| now >= at) {
-                    tools.runner.lease_over(&mut incident).await?;
+                    Box::pin(tools.runner.lease_over(&mut incident)).await?;
                 }
                 if look.is_some_and(|at| now >= at) {
-                    tools.runner.look_at_origin(&mut incident).await?;
+                    Box::pin(tools.runner.look_at_origin(&mut incident)).await?;
                 }
             }
             Work::Wait { until } => {
@@ -185,7 +190,7 @@ async fn do_one(
             runner.write(incident, vec![answer]).await
         }
         Work::Ask => {
-            let asked = stop.run_until_cancelled(asking::ask(tools, incident)).await;
+            let asked = stop.run_until_cancelled(Box::pin(asking::ask(tools, incident))).await;
             let Some(bodies) = asked else { return Ok(()) };
             if proposes(&bodies) && !stop.is_cancelled() {
                 judge(tools, incident, permit, bodies).await
@@ -204,16 +209,16 @@ async fn do_one(
                 () = runner.wait_before(incident, step) => {}
                 () = stop.cancelled() => return Ok(()),
             }
-            runner.call(permit, incident, step).await
+            Box::pin(runner.call(permit, incident, step)).await
         }
         Work::Find { step } => tokio::select! {
             biased;
-            found = runner.find(incident, step) => found,
+            found = Box::pin(runner.find(incident, step)) => found,
             () = stop.cancelled() => Ok(()),
         },
         Work::Settle { step } => tokio::select! {
             biased;
-            settled = runner.settle(incident, step) => settled,
+            settled = Box::pin(runner.settle(incident, step)) => settled,
             () = stop.cancelled() => Ok(()),
         },
         Work::Conclude => runner.conclude(incident).await,
@@ -234,7 +239,7 @@ async fn watch(
     let leaves = |until| place.leave_until(until, tools.clock.now());
     tokio::select! {
         biased;
-        watched = tools.runner.watch(incident, since, (news, &leaves)) => watched,
+        watched = Box::pin(tools.runner.watch(incident, since, (news, &leaves))) => watched,
         () = stop.cancelled() => Ok(Watched::Over),
     }
 }
@@ -257,7 +262,7 @@ async fn judge(
     permit: &mut Option<Permit>,
     proposed: Vec<Body>,
 ) -> Result<(), RunnerError> {
-    if let Some(allowed) = tools.runner.judge(incident, proposed).await? {
+    if let Some(allowed) = Box::pin(tools.runner.judge(incident, proposed)).await? {
         *permit = Some(allowed);
     }
     Ok(())
