@@ -9,7 +9,11 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, ConnectorBuilder};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use untoil_actions::{AsgWrites, EcsWrites, Eyes, SsmWrites};
 use untoil_clock::Clock;
 use untoil_intake::WAIT;
@@ -192,7 +196,7 @@ pub async fn connect(config: AwsConfig) -> Aws {
 /// for each client by itself (`default_https_client` of `aws-smithy-runtime`): rustls with aws-lc, the
 /// system's certificates, and the proxy that the environment names.
 fn http_client() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, components| {
+    let client = Builder::new().build_with_connector_fn(|settings, components| {
         let tls = Provider::Rustls(CryptoMode::AwsLc);
         let mut connector = ConnectorBuilder::default().tls_provider(tls);
         connector.set_connector_settings(settings.cloned());
@@ -201,7 +205,27 @@ fn http_client() -> SharedHttpClient {
         }
         connector.set_proxy_config(Some(ProxyConfig::from_env()));
         connector.build()
-    })
+    });
+    SharedHttpClient::new(Late(client))
+}
+
+/// Reads the system's certificates when the first connection is made: by itself the SDK does so for each
+/// client that is made, which is most of a start.
+#[derive(Debug)]
+struct Late(SharedHttpClient);
+
+impl HttpClient for Late {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        self.0.http_connector(settings, components)
+    }
+
+    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
+        self.0.connector_metadata()
+    }
 }
 
 /// The gate repeats reads, so that every try has its own turn; the SDK never does.

@@ -1,6 +1,7 @@
 //! What the intake fetches because of an SNS message, as ports, and both over HTTPS.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -46,27 +47,40 @@ pub trait Subscriptions: Send + Sync + fmt::Debug {
 /// Both ports over HTTPS, with the host's TLS identity checked against the system's roots.
 #[derive(Debug, Clone)]
 pub struct AwsSns {
-    client: reqwest::Client,
+    https_only: bool,
+    client: OnceLock<reqwest::Client>,
 }
 
 impl AwsSns {
-    /// A client for SNS. Plain HTTP is possible only when there are stand-ins.
+    /// Both ports, not yet prepared. Plain HTTP is possible only when there are stand-ins.
+    pub fn new(stand_ins: &[Origin]) -> Self {
+        Self { https_only: stand_ins.is_empty(), client: OnceLock::new() }
+    }
+
+    /// Reads the system's roots, which the first fetch does otherwise. Blocks for some milliseconds.
     ///
     /// # Errors
     /// When TLS cannot be set up on this machine.
-    pub fn new(stand_ins: &[Origin]) -> Result<Self, FetchError> {
+    pub fn prepare(&self) -> Result<(), FetchError> {
+        self.client().map(drop)
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, FetchError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .https_only(stand_ins.is_empty())
+            .https_only(self.https_only)
             .timeout(FETCH_TIMEOUT)
             .user_agent("untoil")
             .build()
             .map_err(|error| FetchError::Unavailable(error.to_string()))?;
-        Ok(Self { client })
+        Ok(self.client.get_or_init(|| client))
     }
 
     async fn get(&self, url: &str) -> Result<reqwest::Response, FetchError> {
-        let response = self.client.get(url).send().await.map_err(unavailable)?;
+        let response = self.client()?.get(url).send().await.map_err(unavailable)?;
         let status = response.status();
         if status.is_success() {
             Ok(response)

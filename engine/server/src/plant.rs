@@ -143,7 +143,7 @@ impl Plant {
             Notifier::new(Arc::clone(&journal), chat, Arc::clone(&clock), notify).sharing(roster);
         let told = notifier.health();
 
-        let app = app(config, (&journal, &clock), (&guard, bell), health)?;
+        let (app, sns) = app(config, (&journal, &clock), (&guard, bell), health)?;
         let started = Draft::new(clock.now(), actor.clone(), started(config, mode));
         let started = journal.append(Batch::of(vec![started])).await;
         started.context("the journal does not take the start's own entry")?;
@@ -164,6 +164,8 @@ impl Plant {
         telling.parts.spawn(notifier.run(telling.stop.clone()).map(Ok));
         health.watch_over(&journal, (config, told), flows, (&mut telling.parts, &telling.stop));
         health.is_up(address, &journal, (&mut fetching.parts, &fetching.stop));
+        // The certificates of the system take longer to read than all of the above.
+        fetching.parts.spawn(prepare(sns, fetching.stop.clone()));
         let shifts = Shifts { serving, fetching, dispatching, deciding, telling };
         let parting = close.parting;
         Ok(Self { address, health, journal, clock, actor, shifts, parting, end })
@@ -253,6 +255,14 @@ async fn dispatch(dispatcher: Dispatcher, stop: CancellationToken, end: End) -> 
     Ok(())
 }
 
+/// Where nobody outside can be believed that must be known at once, and not when the first alarm comes.
+async fn prepare(sns: Arc<AwsSns>, stop: CancellationToken) -> anyhow::Result<()> {
+    let prepared = tokio::task::spawn_blocking(move || sns.prepare()).await;
+    prepared.context("a bug ended the setting up of TLS")?.context("TLS cannot be set up")?;
+    stop.cancelled().await;
+    Ok(())
+}
+
 impl Shift {
     /// Archives what is old, where that is configured.
     fn archive(&mut self, archiver: Option<Archiver>, posts: (Arc<dyn Roster>, Arc<dyn Clock>)) {
@@ -300,20 +310,19 @@ fn app(
     (journal, clock): (&Arc<dyn Journal>, &Arc<dyn Clock>),
     (guard, bell): (&Arc<Guard>, Bell),
     health: &Health,
-) -> anyhow::Result<axum::Router> {
+) -> anyhow::Result<(axum::Router, Arc<AwsSns>)> {
     let mut intake = crate::config::intake(config)?;
     let heartbeat = health.source()?;
     intake.sources.extend(heartbeat.map(|(source, auth)| (source, auth.into())));
-    let stand_ins = stand_ins(&intake);
-    let sns = Arc::new(AwsSns::new(&stand_ins).context("TLS cannot be set up")?);
-    let ports = Ports { certificates: Arc::clone(&sns) as _, subscriptions: sns };
+    let sns = Arc::new(AwsSns::new(&stand_ins(&intake)));
+    let ports = Ports { certificates: Arc::clone(&sns) as _, subscriptions: Arc::clone(&sns) as _ };
     let state = IntakeState::new(Arc::clone(journal), Arc::clone(clock), intake, ports)?;
     let admin = config.admin.as_ref().map(crate::config::SecretFrom::read).transpose()?;
     let door = Door::new(admin.as_deref());
     let people =
         api::State::new((Arc::clone(journal), Arc::clone(clock)), Arc::clone(guard), bell, door);
     let intake = health.routes(config, untoil_intake::routes(state))?;
-    Ok(intake.merge(api::routes(people)))
+    Ok((intake.merge(api::routes(people)), sns))
 }
 
 fn stand_ins(intake: &IntakeConfig) -> Vec<Origin> {

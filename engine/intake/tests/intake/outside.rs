@@ -33,7 +33,7 @@ async fn simulated() -> (SocketAddr, JoinSet<()>) {
 async fn a_certificate_is_fetched_without_redirects_and_bounded_in_size() {
     let (address, _tasks) = simulated().await;
     let stand_ins = [Origin::loopback(&format!("http://{address}")).unwrap()];
-    let sns = AwsSns::new(&stand_ins).unwrap();
+    let sns = AwsSns::new(&stand_ins);
     let fetch = async |path: &str| {
         let url = format!("http://{address}/{path}.pem");
         sns.fetch(&CertificateUrl::parse(&url, &stand_ins).unwrap()).await
@@ -52,10 +52,10 @@ async fn a_subscription_is_confirmed_by_visiting_its_address() {
     let topic: TopicArn = TOPIC.parse().unwrap();
     let url = format!("http://{address}/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=t");
     let url = SubscribeUrl::parse(&url, &topic, &stand_ins).unwrap();
-    let sns = AwsSns::new(&stand_ins).unwrap();
+    let sns = AwsSns::new(&stand_ins);
     assert_eq!(sns.confirm(&url).await, Ok(()));
     tasks.shutdown().await;
-    let down = AwsSns::new(&stand_ins).unwrap().confirm(&url).await;
+    let down = AwsSns::new(&stand_ins).confirm(&url).await;
     assert_eq!(down, Err(FetchError::Unavailable("no connection".to_owned())));
 }
 
@@ -64,5 +64,5 @@ async fn without_stand_ins_nothing_is_fetched_over_plain_http() {
     let (address, _tasks) = simulated().await;
     let stand_ins = [Origin::loopback(&format!("http://{address}")).unwrap()];
     let url = CertificateUrl::parse(&format!("http://{address}/cert.pem"), &stand_ins).unwrap();
-    assert!(AwsSns::new(&[]).unwrap().fetch(&url).await.is_err());
+    assert!(AwsSns::new(&[]).fetch(&url).await.is_err());
 }
