@@ -187,12 +187,22 @@ impl Metrics {
         self.aws_time.took([service, operation], took);
     }
 
+    /// A delivery is about to be kept. It may be decided before that is heard of, so it is timed from here;
+    /// whether it is.
+    pub(crate) fn arrives(&self, delivery: &DeliveryId, at: Timestamp) -> bool {
+        self.stopwatch().arrives(delivery, at)
+    }
+
+    /// One that is timed was not kept, or had been before.
+    pub(crate) fn stays_out(&self, delivery: &DeliveryId) {
+        self.stopwatch().stays_out(delivery);
+    }
+
     /// A delivery was kept, or was kept before.
-    pub(crate) fn received(&self, delivery: &DeliveryId, at: Timestamp, is_new: bool) {
+    pub(crate) fn received(&self, delivery: &DeliveryId, is_new: bool) {
         let receipt = if is_new { "stored" } else { "seen" };
         self.intake.received.add([delivery.source.as_str(), receipt]);
         if is_new {
-            self.stopwatch().received(delivery, at);
             self.journal.entries.add(["received"]);
         }
     }

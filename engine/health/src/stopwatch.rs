@@ -4,14 +4,20 @@
 //! not timed, and histograms become samples.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use untoil_model::{DeliveryId, IncidentId, StepRef};
 
 /// Deliveries that are timed at once: one second of the largest burst, in half a megabyte.
 const DELIVERIES_MAX: usize = 16_384;
+/// A delivery that is not decided for so long is not timed any more: it may be decided by another instance,
+/// which is not heard of here.
+const DELIVERY_MAX: SignedDuration = SignedDuration::from_mins(10);
+/// How often it is looked for such deliveries when there is no room: it takes a look at each.
+const SWEPT_EVERY: SignedDuration = SignedDuration::from_mins(1);
 /// Incidents that are timed at once until their first call.
 const INCIDENTS_MAX: usize = 4_096;
 /// Steps that are timed at once.
@@ -22,16 +28,37 @@ const STEPS_MAX: usize = 4_096;
 pub(crate) struct Stopwatch {
     /// By a hash of the id, which may be 200 bytes long; when it was received.
     deliveries: BTreeMap<u64, Timestamp>,
+    /// When it was last looked for deliveries that are not worth timing any more.
+    swept: Option<Timestamp>,
     /// When the delivery that opened it was received.
     incidents: BTreeMap<IncidentId, Timestamp>,
     steps: BTreeMap<StepRef, Timestamp>,
 }
 
 impl Stopwatch {
-    /// A delivery was received.
-    pub(crate) fn received(&mut self, delivery: &DeliveryId, at: Timestamp) {
-        if self.deliveries.len() < DELIVERIES_MAX {
-            self.deliveries.insert(hashed(delivery), at);
+    /// A delivery is about to be kept, which may be decided before that is heard of. Whether it is timed
+    /// from now on, and was not before.
+    pub(crate) fn arrives(&mut self, delivery: &DeliveryId, at: Timestamp) -> bool {
+        if self.deliveries.len() >= DELIVERIES_MAX {
+            self.sweep(at);
+        }
+        if self.deliveries.len() >= DELIVERIES_MAX {
+            return false;
+        }
+        let Entry::Vacant(place) = self.deliveries.entry(hashed(delivery)) else { return false };
+        place.insert(at);
+        true
+    }
+
+    /// What was about to be kept was not, or had been before.
+    pub(crate) fn stays_out(&mut self, delivery: &DeliveryId) {
+        self.deliveries.remove(&hashed(delivery));
+    }
+
+    fn sweep(&mut self, now: Timestamp) {
+        if self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEPT_EVERY) {
+            self.swept = Some(now);
+            self.deliveries.retain(|_, since| now.duration_since(*since) < DELIVERY_MAX);
         }
     }
 
@@ -124,15 +151,48 @@ mod tests {
         };
         let mut stopwatch = Stopwatch::default();
         let at = Timestamp::UNIX_EPOCH;
-        for n in 0..=DELIVERIES_MAX {
-            stopwatch.received(&delivery(n), at);
+        for n in 0..DELIVERIES_MAX {
+            assert!(stopwatch.arrives(&delivery(n), at));
         }
+        assert!(!stopwatch.arrives(&delivery(DELIVERIES_MAX), at));
         assert_eq!(stopwatch.deliveries.len(), DELIVERIES_MAX);
         assert_eq!(stopwatch.decided(&delivery(DELIVERIES_MAX), at), None, "it was one too many");
         let later = at + Duration::from_secs(2);
         assert_eq!(stopwatch.decided(&delivery(0), later), Some(Duration::from_secs(2)));
         assert_eq!(stopwatch.decided(&delivery(0), later), None);
-        stopwatch.received(&delivery(DELIVERIES_MAX), at);
+        assert!(stopwatch.arrives(&delivery(DELIVERIES_MAX), at));
         assert!(stopwatch.decided(&delivery(DELIVERIES_MAX), at).is_some());
+    }
+
+    #[test]
+    fn what_others_decide_makes_room_after_a_while() {
+        let delivery = |n: usize| DeliveryId {
+            source: "generic".parse().unwrap(),
+            message: format!("key:{n}"),
+        };
+        let mut stopwatch = Stopwatch::default();
+        for n in 0..DELIVERIES_MAX {
+            stopwatch.arrives(&delivery(n), Timestamp::UNIX_EPOCH);
+        }
+        let soon = Timestamp::UNIX_EPOCH + DELIVERY_MAX - Duration::from_secs(1);
+        assert!(!stopwatch.arrives(&delivery(DELIVERIES_MAX), soon));
+        let later = soon + SWEPT_EVERY;
+        assert!(stopwatch.arrives(&delivery(DELIVERIES_MAX), later));
+        assert_eq!(stopwatch.deliveries.len(), 1);
+    }
+
+    #[test]
+    fn a_copy_that_is_not_kept_leaves_the_time_of_the_first() {
+        let delivery =
+            DeliveryId { source: "generic".parse().unwrap(), message: "key:1".to_owned() };
+        let mut stopwatch = Stopwatch::default();
+        let at = Timestamp::UNIX_EPOCH;
+        assert!(stopwatch.arrives(&delivery, at));
+        let later = at + Duration::from_secs(2);
+        assert!(!stopwatch.arrives(&delivery, later), "so nobody takes it back");
+        assert_eq!(stopwatch.decided(&delivery, later), Some(Duration::from_secs(2)));
+        assert!(stopwatch.arrives(&delivery, later));
+        stopwatch.stays_out(&delivery);
+        assert_eq!(stopwatch.decided(&delivery, later), None);
     }
 }

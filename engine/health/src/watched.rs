@@ -108,14 +108,18 @@ impl Journal for Watched {
     async fn receive(&self, delivery: Delivery) -> Result<Receipt, JournalError> {
         let (id, at) = (delivery.id.clone(), delivery.received_at);
         let began = self.clock.ticks();
+        let is_timed = self.metrics.arrives(&id, at);
         let received = self.journal.receive(delivery).await;
         self.wrote("receive", began, received.as_ref().err());
+        if is_timed && !matches!(received, Ok(Receipt::Stored(_))) {
+            self.metrics.stays_out(&id);
+        }
         match received {
             Ok(Receipt::Stored(seq)) => {
-                self.metrics.received(&id, at, true);
+                self.metrics.received(&id, true);
                 self.observers.iter().for_each(|observer| observer.received(&id, at, seq));
             }
-            Ok(Receipt::Seen) => self.metrics.received(&id, at, false),
+            Ok(Receipt::Seen) => self.metrics.received(&id, false),
             Err(_) => {}
         }
         received
