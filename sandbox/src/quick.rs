@@ -14,16 +14,20 @@ const DEPTH_MAX: usize = 8;
 const LINES_MAX: usize = 200;
 /// Lines that there is room for before more is asked for.
 const LINES_EXPECTED: usize = 40;
+/// Keys of a manifest, and of a table in it, that there is room for before more is asked for.
+const ROOT_KEYS_EXPECTED: usize = 14;
+const KEYS_EXPECTED: usize = 4;
 /// Words that YAML, or Rust's numbers, may take for something else than a text.
 const DOUBTFUL: [&str; 13] =
     ["true", "false", "null", "nan", "inf", "infinity", "y", "n", "yes", "no", "on", "off", "none"];
 
 /// Reads a manifest, if it is a plain one.
 pub(crate) fn parse(source: &str) -> Option<Node<'_>> {
-    let is_ascii = |c: u8| c == b'\n' || (b' '..=b'~').contains(&c);
+    // Without an early end, so that many are looked at in one step.
+    let all_ascii = |all: bool, c: u8| all & (c == b'\n' || (b' '..=b'~').contains(&c));
     let is_plain = |c: char| c == '\n' || (' '..='~').contains(&c) || c.is_alphanumeric();
     // Most are ASCII, which takes a fraction of the time.
-    if !source.bytes().all(is_ascii) && !source.chars().all(is_plain) {
+    if !source.bytes().fold(true, all_ascii) && !source.chars().all(is_plain) {
         return None;
     }
     let mut lines = Vec::with_capacity(LINES_EXPECTED);
@@ -69,7 +73,8 @@ impl<'a> Block<'a, '_> {
 
     fn table(&mut self, indent: usize, depth: usize) -> Option<Node<'a>> {
         let depth = depth.checked_sub(1)?;
-        let mut entries: Vec<(Key<'a>, Node<'a>)> = Vec::new();
+        let room = if indent == 0 { ROOT_KEYS_EXPECTED } else { KEYS_EXPECTED };
+        let mut entries: Vec<(Key<'a>, Node<'a>)> = Vec::with_capacity(room);
         while self.indent() == Some(indent) && !self.is_item() {
             let (key, value) = keyed(self.lines[self.at].text)?;
             if entries.iter().any(|(known, _)| known.text == key) {
@@ -205,7 +210,7 @@ impl<'a> Flow<'a> {
     }
 
     fn table(&mut self, depth: usize) -> Option<Node<'a>> {
-        let mut entries: Vec<(Key<'a>, Node<'a>)> = Vec::new();
+        let mut entries: Vec<(Key<'a>, Node<'a>)> = Vec::with_capacity(1);
         if self.skip('}') {
             return Some(node(Value::Table(entries)));
         }

@@ -289,10 +289,13 @@ impl Reader<'_> {
     fn globs(&mut self, fields: &Fields<'_>, name: &str) -> Option<BTreeMap<String, Glob>> {
         let Some(node) = fields.get(name) else { return Some(BTreeMap::new()) };
         let entries = self.table(node, format_args!("`{name}`"))?;
-        let globs: BTreeMap<_, _> = entries
-            .iter()
-            .filter_map(|(key, node)| Some((key.text.to_string(), self.parsed(node)?)))
-            .collect();
+        // One after the other: collecting them sorts first, and there are one or two.
+        let mut globs = BTreeMap::new();
+        for (key, node) in entries {
+            if let Some(glob) = self.parsed(node) {
+                globs.insert(key.text.to_string(), glob);
+            }
+        }
         (globs.len() == entries.len()).then_some(globs)
     }
 
@@ -339,8 +342,10 @@ impl Reader<'_> {
 
     fn facts(&mut self, node: &Node<'_>) -> Option<BTreeMap<String, FactWish>> {
         let entries = self.table(node, "`facts`")?;
-        let facts: BTreeMap<_, _> =
-            entries.iter().filter_map(|(key, node)| self.fact(key, node)).collect();
+        let mut facts = BTreeMap::new();
+        for (key, node) in entries {
+            facts.extend(self.fact(key, node));
+        }
         (facts.len() == entries.len()).then_some(facts)
     }
 
@@ -547,7 +552,11 @@ fn json(node: &Node<'_>) -> serde_json::Value {
         Value::Text(text) => text.to_string().into(),
         Value::List(items) => items.iter().map(json).collect(),
         Value::Table(entries) => {
-            entries.iter().map(|(key, node)| (key.text.to_string(), json(node))).collect()
+            let mut table = serde_json::Map::new();
+            for (key, node) in entries {
+                table.insert(key.text.to_string(), json(node));
+            }
+            table.into()
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Asking rules: the engine, its threads, and one question at a time.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use rhai::Dynamic;
@@ -29,10 +29,11 @@ pub struct Sandbox {
 
 #[derive(Debug)]
 struct Inner {
-    cage: Arc<Cage>,
+    /// Made when the first script is compiled: it takes longer than a hundred manifests.
+    cage: LazyLock<Arc<Cage>>,
     pool: Pool,
     turns: Turns,
-    functions: Functions,
+    functions: OnceLock<Functions>,
     catalogue: Arc<Catalogue>,
     compiled: AllCompiled,
 }
@@ -93,8 +94,8 @@ impl Sandbox {
         if !meter::is_installed() {
             return Err(StartError::Unmetered);
         }
-        let cage = Arc::new(Cage::new());
-        let functions = Functions::of(&cage);
+        let cage: LazyLock<Arc<Cage>> = LazyLock::new(|| Arc::new(Cage::new()));
+        let functions = OnceLock::new();
         let pool = Pool::start(threads)?;
         let turns = Turns::new();
         let compiled = AllCompiled::default();
@@ -191,7 +192,7 @@ impl Sandbox {
     }
 
     pub(crate) fn functions(&self) -> &Functions {
-        &self.inner.functions
+        self.inner.functions.get_or_init(|| Functions::of(self.cage()))
     }
 }
 
