@@ -5,41 +5,59 @@
 //! not small integers are left to the general canonicaliser, against which everything is tested.
 
 use std::fmt::{self, Display, Write as _};
+use std::ops::Range;
 
 use serde::Serialize;
 use serde::ser::{self, SerializeMap, SerializeSeq};
+
+use crate::member::{Member, join};
 
 /// Above this RFC 8785 writes numbers as the nearest double; only the canonicaliser does that.
 pub(crate) const EXACT_MAX: u64 = 1 << 53;
 
 /// The canonical text of a value.
 pub(crate) fn canonical<T: Serialize + ?Sized>(value: &T) -> String {
-    let mut text = String::new();
-    append(&mut text, value);
-    text
+    let mut page = Page::default();
+    page.append(value);
+    page.text
 }
 
-/// Appends the canonical text of a value.
-pub(crate) fn append<T: Serialize + ?Sized>(text: &mut String, value: &T) {
-    let (members, keys) = (Vec::new(), String::new());
-    let (unordered, order) = (String::new(), Vec::new());
-    let mut writer = Writer { text, members, keys, unordered, order };
-    value
-        .serialize(&mut writer)
-        .expect("our own types have string keys and finite numbers, so they are JSON");
+/// What canonical text is written on.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) text: String,
+    /// Of all objects that are not ended yet, the outermost first.
+    members: Vec<Member>,
+    /// The names of those members.
+    keys: String,
+    /// Room for the members of an object that are put in order.
+    unordered: String,
+}
+
+impl Page {
+    /// Appends the canonical text of a value.
+    pub(crate) fn append<T: Serialize + ?Sized>(&mut self, value: &T) {
+        // Nothing is left of one that panicked.
+        self.members.clear();
+        self.keys.clear();
+        value
+            .serialize(self)
+            .expect("our own types have string keys and finite numbers, so they are JSON");
+    }
+
+    /// Appends a JSON string.
+    pub(crate) fn quote(&mut self, value: &str) {
+        quote(&mut self.text, value);
+    }
 }
 
 /// Appends a JSON string.
-pub(crate) fn quote(text: &mut String, value: &str) {
+fn quote(text: &mut String, value: &str) {
     text.push('"');
-    let mut plain = 0;
-    for (at, byte) in value.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        text.push_str(&value[plain..at]);
-        plain = at + 1;
-        match byte {
+    let mut rest = value;
+    while let Some(at) = first_escaped(rest.as_bytes()) {
+        text.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
             b'"' => text.push_str("\\\""),
             b'\\' => text.push_str("\\\\"),
             0x08 => text.push_str("\\b"),
@@ -49,14 +67,44 @@ pub(crate) fn quote(text: &mut String, value: &str) {
             0x0d => text.push_str("\\r"),
             control => write!(text, "\\u{control:04x}").expect("a String takes everything"),
         }
+        rest = &rest[at + 1..];
     }
-    text.push_str(&value[plain..]);
+    text.push_str(rest);
     text.push('"');
+}
+
+/// Where the first byte is that JSON escapes.
+fn first_escaped(bytes: &[u8]) -> Option<usize> {
+    // A block is looked at without a branch, so that the processor does it at once.
+    let is_plain =
+        |block: &&[u8; 16]| !block.iter().fold(false, |any, byte| any | is_escaped(*byte));
+    let plain = bytes.as_chunks().0.iter().take_while(is_plain).count() * 16;
+    bytes[plain..].iter().position(|byte| is_escaped(*byte)).map(|at| plain + at)
+}
+
+fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// Appends a number in digits.
+fn digits(text: &mut String, mut number: u64) {
+    // 2^64 has twenty.
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] += u8::try_from(number % 10).expect("a digit is less than ten");
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.push_str(std::str::from_utf8(&digits[at..]).expect("digits are ASCII"));
 }
 
 /// Why something is not JSON.
 #[derive(Debug)]
-struct NotJson(String);
+pub(crate) struct NotJson(String);
 
 impl Display for NotJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,32 +120,7 @@ impl ser::Error for NotJson {
     }
 }
 
-/// A member of an object that is being written.
-#[derive(Debug, Clone, Copy)]
-struct Member {
-    /// Where its name begins in `keys`; it ends where the next one begins.
-    key: usize,
-    /// Where its text begins, name and all; it ends, comma and all, where the next one begins.
-    text: usize,
-}
-
-struct Writer<'a> {
-    text: &'a mut String,
-    /// Of all objects that are not ended yet, the outermost first.
-    members: Vec<Member>,
-    /// The names of those members.
-    keys: String,
-    /// Room for the members of an object that are put in order.
-    unordered: String,
-    /// And for their order.
-    order: Vec<usize>,
-}
-
-impl<'a> Writer<'a> {
-    fn exact<T: Display>(&mut self, number: T) {
-        write!(self.text, "{number}").expect("a String takes everything");
-    }
-
+impl Page {
     fn by_canonicaliser<T: Serialize>(&mut self, value: T) -> Result<(), NotJson> {
         let text = serde_json_canonicalizer::to_string(&value);
         self.text.push_str(&text.map_err(|e| NotJson(e.to_string()))?);
@@ -107,26 +130,26 @@ impl<'a> Writer<'a> {
     /// Writes `{"variant":`.
     fn variant(&mut self, variant: &str) {
         self.text.push('{');
-        quote(self.text, variant);
+        self.quote(variant);
         self.text.push(':');
     }
 
-    fn object(&mut self, close: &'static str) -> Object<'_, 'a> {
+    fn object(&mut self, close: &'static str) -> Object<'_> {
         self.text.push('{');
         let (first, start, keys) = (self.members.len(), self.text.len(), self.keys.len());
-        Object { writer: self, first, start, keys, is_sorted: true, close }
+        Object { page: self, first, start, keys, is_sorted: true, close }
     }
 
-    fn list(&mut self, close: &'static str) -> List<'_, 'a> {
+    fn list(&mut self, close: &'static str) -> List<'_> {
         self.text.push('[');
         let start = self.text.len();
-        List { writer: self, start, close }
+        List { page: self, start, close }
     }
 }
 
 /// An object that is being written.
-struct Object<'w, 'a> {
-    writer: &'w mut Writer<'a>,
+pub(crate) struct Object<'a> {
+    page: &'a mut Page,
     /// Its first member's place in `members`.
     first: usize,
     /// Where its text begins, after the brace.
@@ -137,40 +160,32 @@ struct Object<'w, 'a> {
     close: &'static str,
 }
 
-impl Object<'_, '_> {
+impl Object<'_> {
     fn name(&mut self, key: &str) {
-        let Writer { text, members, keys, .. } = &mut *self.writer;
-        self.is_sorted &= follows(&members[self.first..], keys, key);
-        members.push(Member { key: keys.len(), text: text.len() });
-        keys.push_str(key);
+        let Page { text, members, keys, .. } = &mut *self.page;
+        self.is_sorted &= join((members, self.first), keys, (key, text.len()));
         quote(text, key);
         text.push(':');
     }
 
     fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotJson> {
-        value.serialize(&mut *self.writer)?;
-        self.writer.text.push(',');
+        value.serialize(&mut *self.page)?;
+        let Page { text, members, .. } = &mut *self.page;
+        text.push(',');
+        members.last_mut().expect("a value follows its name").text.end = text.len();
         Ok(())
     }
 
     fn end(self) {
-        let Writer { text, members, keys, unordered, order } = self.writer;
+        let Page { text, members, keys, unordered } = self.page;
         if !self.is_sorted {
             unordered.clear();
             unordered.push_str(&text[self.start..]);
             text.truncate(self.start);
-            let mine = &members[self.first..];
-            let of = |n: usize, at: fn(&Member) -> usize, end: usize| {
-                at(&mine[n])..mine.get(n + 1).map_or(end, at)
-            };
-            let key = |n: &usize| &keys[of(*n, |member| member.key, keys.len())];
-            order.clear();
-            order.extend(0..mine.len());
-            order.sort_by(|a, b| in_order(key(a), key(b)));
-            let end = self.start + unordered.len();
-            for n in &*order {
-                let range = of(*n, |member| member.text, end);
-                text.push_str(&unordered[range.start - self.start..range.end - self.start]);
+            let mine = &mut members[self.first..];
+            mine.sort_by(|a, b| a.order(b, keys));
+            for Member { text: Range { start, end }, .. } in mine {
+                text.push_str(&unordered[*start - self.start..*end - self.start]);
             }
         }
         members.truncate(self.first);
@@ -180,21 +195,21 @@ impl Object<'_, '_> {
 }
 
 /// A list that is being written.
-struct List<'w, 'a> {
-    writer: &'w mut Writer<'a>,
+pub(crate) struct List<'a> {
+    page: &'a mut Page,
     start: usize,
     close: &'static str,
 }
 
-impl List<'_, '_> {
+impl List<'_> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotJson> {
-        value.serialize(&mut *self.writer)?;
-        self.writer.text.push(',');
+        value.serialize(&mut *self.page)?;
+        self.page.text.push(',');
         Ok(())
     }
 
     fn end(self) {
-        close(self.writer.text, self.start, self.close);
+        close(&mut self.page.text, self.start, self.close);
     }
 }
 
@@ -206,32 +221,22 @@ fn close(text: &mut String, start: usize, close: &str) {
     text.push_str(close);
 }
 
-/// Whether a name comes behind those of these members, whose names end `keys`.
-fn follows(members: &[Member], keys: &str, key: &str) -> bool {
-    members.last().is_none_or(|last| in_order(&keys[last.key..], key).is_lt())
-}
-
 /// What a JSON string says, where nothing in it is escaped.
 fn plain(written: &str) -> Option<&str> {
     let inner = written.strip_prefix('"')?.strip_suffix('"')?;
     (!inner.contains('\\')).then_some(inner)
 }
 
-/// The order of RFC 8785: by UTF-16 code units.
-fn in_order(a: &str, b: &str) -> std::cmp::Ordering {
-    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
-}
-
-impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
+impl<'a> ser::Serializer for &'a mut Page {
     type Ok = ();
     type Error = NotJson;
-    type SerializeSeq = List<'w, 'a>;
-    type SerializeTuple = List<'w, 'a>;
-    type SerializeTupleStruct = List<'w, 'a>;
-    type SerializeTupleVariant = List<'w, 'a>;
-    type SerializeMap = Object<'w, 'a>;
-    type SerializeStruct = Object<'w, 'a>;
-    type SerializeStructVariant = Object<'w, 'a>;
+    type SerializeSeq = List<'a>;
+    type SerializeTuple = List<'a>;
+    type SerializeTupleStruct = List<'a>;
+    type SerializeTupleVariant = List<'a>;
+    type SerializeMap = Object<'a>;
+    type SerializeStruct = Object<'a>;
+    type SerializeStructVariant = Object<'a>;
 
     fn serialize_bool(self, value: bool) -> Result<(), NotJson> {
         self.text.push_str(if value { "true" } else { "false" });
@@ -250,7 +255,10 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
         if value.unsigned_abs() > EXACT_MAX {
             return self.by_canonicaliser(value);
         }
-        self.exact(value);
+        if value < 0 {
+            self.text.push('-');
+        }
+        digits(&mut self.text, value.unsigned_abs());
         Ok(())
     }
     fn serialize_u8(self, value: u8) -> Result<(), NotJson> {
@@ -266,7 +274,7 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
         if value > EXACT_MAX {
             return self.by_canonicaliser(value);
         }
-        self.exact(value);
+        digits(&mut self.text, value);
         Ok(())
     }
     fn serialize_f32(self, value: f32) -> Result<(), NotJson> {
@@ -279,18 +287,17 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
         self.serialize_str(value.encode_utf8(&mut [0; 4]))
     }
     fn serialize_str(self, value: &str) -> Result<(), NotJson> {
-        quote(self.text, value);
+        self.quote(value);
         Ok(())
     }
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), NotJson> {
         let at = self.text.len();
         write!(self.text, "\"{value}\"").expect("a String takes everything");
-        let escapes = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
         let inner = at + 1..self.text.len() - 1;
-        if self.text[inner.clone()].bytes().any(escapes) {
+        if first_escaped(&self.text.as_bytes()[inner.clone()]).is_some() {
             let value = self.text[inner].to_owned();
             self.text.truncate(at);
-            quote(self.text, &value);
+            self.quote(&value);
         }
         Ok(())
     }
@@ -342,17 +349,13 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
         self.text.push('}');
         Ok(())
     }
-    fn serialize_seq(self, _len: Option<usize>) -> Result<List<'w, 'a>, NotJson> {
+    fn serialize_seq(self, _len: Option<usize>) -> Result<List<'a>, NotJson> {
         Ok(self.list("]"))
     }
-    fn serialize_tuple(self, _len: usize) -> Result<List<'w, 'a>, NotJson> {
+    fn serialize_tuple(self, _len: usize) -> Result<List<'a>, NotJson> {
         Ok(self.list("]"))
     }
-    fn serialize_tuple_struct(
-        self,
-        _name: &'static str,
-        _len: usize,
-    ) -> Result<List<'w, 'a>, NotJson> {
+    fn serialize_tuple_struct(self, _name: &'static str, _len: usize) -> Result<List<'a>, NotJson> {
         Ok(self.list("]"))
     }
     fn serialize_tuple_variant(
@@ -361,14 +364,14 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
         _index: u32,
         variant: &'static str,
         _len: usize,
-    ) -> Result<List<'w, 'a>, NotJson> {
+    ) -> Result<List<'a>, NotJson> {
         self.variant(variant);
         Ok(self.list("]}"))
     }
-    fn serialize_map(self, _len: Option<usize>) -> Result<Object<'w, 'a>, NotJson> {
+    fn serialize_map(self, _len: Option<usize>) -> Result<Object<'a>, NotJson> {
         Ok(self.object("}"))
     }
-    fn serialize_struct(self, _name: &'static str, _len: usize) -> Result<Object<'w, 'a>, NotJson> {
+    fn serialize_struct(self, _name: &'static str, _len: usize) -> Result<Object<'a>, NotJson> {
         Ok(self.object("}"))
     }
     fn serialize_struct_variant(
@@ -377,13 +380,13 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
         _index: u32,
         variant: &'static str,
         _len: usize,
-    ) -> Result<Object<'w, 'a>, NotJson> {
+    ) -> Result<Object<'a>, NotJson> {
         self.variant(variant);
         Ok(self.object("}}"))
     }
 }
 
-impl SerializeSeq for List<'_, '_> {
+impl SerializeSeq for List<'_> {
     type Ok = ();
     type Error = NotJson;
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotJson> {
@@ -395,7 +398,7 @@ impl SerializeSeq for List<'_, '_> {
     }
 }
 
-impl ser::SerializeTuple for List<'_, '_> {
+impl ser::SerializeTuple for List<'_> {
     type Ok = ();
     type Error = NotJson;
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotJson> {
@@ -407,7 +410,7 @@ impl ser::SerializeTuple for List<'_, '_> {
     }
 }
 
-impl ser::SerializeTupleStruct for List<'_, '_> {
+impl ser::SerializeTupleStruct for List<'_> {
     type Ok = ();
     type Error = NotJson;
     fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotJson> {
@@ -419,7 +422,7 @@ impl ser::SerializeTupleStruct for List<'_, '_> {
     }
 }
 
-impl ser::SerializeTupleVariant for List<'_, '_> {
+impl ser::SerializeTupleVariant for List<'_> {
     type Ok = ();
     type Error = NotJson;
     fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotJson> {
@@ -431,17 +434,16 @@ impl ser::SerializeTupleVariant for List<'_, '_> {
     }
 }
 
-impl SerializeMap for Object<'_, '_> {
+impl SerializeMap for Object<'_> {
     type Ok = ();
     type Error = NotJson;
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), NotJson> {
-        let at = self.writer.text.len();
-        key.serialize(&mut *self.writer)?;
-        let Writer { text, members, keys, .. } = &mut *self.writer;
+        let at = self.page.text.len();
+        key.serialize(&mut *self.page)?;
+        let Page { text, members, keys, .. } = &mut *self.page;
         if let Some(key) = plain(&text[at..]) {
-            self.is_sorted &= follows(&members[self.first..], keys, key);
-            members.push(Member { key: keys.len(), text: at });
-            keys.push_str(key);
+            let follows = join((members, self.first), keys, (key, at));
+            self.is_sorted &= follows;
             text.push(':');
             return Ok(());
         }
@@ -467,7 +469,7 @@ impl SerializeMap for Object<'_, '_> {
     }
 }
 
-impl ser::SerializeStruct for Object<'_, '_> {
+impl ser::SerializeStruct for Object<'_> {
     type Ok = ();
     type Error = NotJson;
     fn serialize_field<T: Serialize + ?Sized>(
@@ -484,7 +486,7 @@ impl ser::SerializeStruct for Object<'_, '_> {
     }
 }
 
-impl ser::SerializeStructVariant for Object<'_, '_> {
+impl ser::SerializeStructVariant for Object<'_> {
     type Ok = ();
     type Error = NotJson;
     fn serialize_field<T: Serialize + ?Sized>(
@@ -502,58 +504,4 @@ impl ser::SerializeStructVariant for Object<'_, '_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::{Map, Value, json};
-
-    use super::*;
-
-    fn check<T: Serialize>(value: &T) {
-        let expected = serde_json_canonicalizer::to_string(value).unwrap();
-        assert_eq!(canonical(value), expected);
-    }
-
-    fn values() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i64>().prop_map(Value::from),
-            any::<u64>().prop_map(Value::from),
-            any::<f64>().prop_map(|n| if n.is_finite() { json!(n) } else { Value::Null }),
-            any::<String>().prop_map(Value::from),
-        ];
-        leaf.prop_recursive(4, 40, 6, |inner| {
-            let members = proptest::collection::vec(("\\PC{0,3}|[a-d]", inner.clone()), 0..6);
-            prop_oneof![
-                proptest::collection::vec(inner, 0..6).prop_map(Value::from),
-                members.prop_map(|members| Value::from(Map::from_iter(members))),
-            ]
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn every_value_is_written_as_the_canonicaliser_writes_it(value in values()) {
-            check(&value);
-        }
-    }
-
-    #[derive(Serialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Kind {
-        Unit,
-        New(u8),
-        Pair(i32, Option<char>),
-        Fields { zebra: (), apple: &'static [u8], middle: Option<Box<Kind>>, 한: f32 },
-    }
-
-    #[test]
-    fn every_shape_of_a_type_is_written_as_the_canonicaliser_writes_it() {
-        let inner = Kind::Fields { zebra: (), apple: &[1, 2], middle: None, 한: 1.5 };
-        let outer =
-            Kind::Fields { zebra: (), apple: &[], middle: Some(Box::new(inner)), 한: -0.0 };
-        check(&[Kind::Unit, Kind::New(7), Kind::Pair(-3, Some('"')), Kind::Pair(0, None), outer]);
-        check(&std::collections::BTreeMap::from([(10, "ten"), (9, "nine"), (-1, "less")]));
-        check(&std::collections::BTreeMap::from([("\u{1f600}", 1), ("\u{e000}", 2), ("é\n", 3)]));
-    }
-}
+mod tests;

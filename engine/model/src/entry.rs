@@ -7,6 +7,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::canonical::Page;
+use crate::text::Sheet;
 use crate::{
     Alarm, AlarmKey, DeliveryId, Ending, EngineMode, Facts, Hash, IncidentId, Mode, Plan, Reason,
     RuleName, RuleVersion, RunId, RunOutcome, Sample, Seq, Step, StepOutcome, StepRef, Target,
@@ -297,7 +299,9 @@ impl Draft {
     #[must_use]
     pub fn head(&self) -> String {
         let streams = (self.incident.as_ref(), self.alarm.as_ref());
-        text::head((self.at, &self.actor), streams, &self.body)
+        let mut page = Page::default();
+        text::head(&mut page, (self.at, &self.actor), streams, &self.body);
+        page.text
     }
 
     /// The same entry as a word about an alarm.
@@ -399,11 +403,19 @@ impl Entry {
     /// Gives a draft its place after the entry with `prev`; returns it with its canonical text.
     #[must_use]
     pub fn seal(draft: Draft, seq: Seq, prev: Hash) -> (Self, String) {
+        let mut sheet = Sheet::default();
+        let entry = Self::seal_on(&mut sheet, draft, seq, prev);
+        (entry, sheet.0.text)
+    }
+
+    /// The same, with the text on a sheet, in place of what was on it.
+    pub fn seal_on(sheet: &mut Sheet, draft: Draft, seq: Seq, prev: Hash) -> Self {
         let Draft { at, actor, incident, alarm, body } = draft;
-        let mut entry = Self { seq, at, actor, incident, alarm, body, prev, hash: prev };
-        let text = entry.text();
-        entry.hash = prev.chain(&text);
-        (entry, text)
+        let Sheet(page) = sheet;
+        text::head(page, (at, &actor), (incident.as_ref(), alarm.as_ref()), &body);
+        text::place(&mut page.text, seq);
+        let hash = prev.chain(&page.text);
+        Self { seq, at, actor, incident, alarm, body, prev, hash }
     }
 
     /// The canonical text and the hash of the entry that [`Draft::head`] is of, at a place.
@@ -411,20 +423,28 @@ impl Entry {
     /// The same as [`Entry::seal`], for stores that need no more of the entry.
     #[must_use]
     pub fn seal_text(head: &str, seq: Seq, prev: Hash) -> (String, Hash) {
-        let text = text::whole(head.to_owned(), seq);
-        let hash = prev.chain(&text);
-        (text, hash)
+        let mut sheet = Sheet::default();
+        let hash = Self::seal_head_on(&mut sheet, head, seq, prev);
+        (sheet.0.text, hash)
+    }
+
+    /// The same, with the text on a sheet, in place of what was on it.
+    pub fn seal_head_on(sheet: &mut Sheet, head: &str, seq: Seq, prev: Hash) -> Hash {
+        let Sheet(page) = sheet;
+        page.text.clear();
+        page.text.push_str(head);
+        text::place(&mut page.text, seq);
+        prev.chain(&page.text)
     }
 
     /// The canonical JSON (RFC 8785) that is hashed and kept.
     #[must_use]
     pub fn text(&self) -> String {
-        let head = text::head(
-            (self.at, &self.actor),
-            (self.incident.as_ref(), self.alarm.as_ref()),
-            &self.body,
-        );
-        text::whole(head, self.seq)
+        let streams = (self.incident.as_ref(), self.alarm.as_ref());
+        let mut page = Page::default();
+        text::head(&mut page, (self.at, &self.actor), streams, &self.body);
+        text::place(&mut page.text, self.seq);
+        page.text
     }
 
     /// Reads a kept entry back. It does not check the chain: [`Entry::check`] does.

@@ -13,6 +13,7 @@ mod entry;
 mod hash;
 mod ids;
 mod incident;
+mod member;
 mod mode;
 mod period;
 mod plan;
@@ -38,3 +39,4 @@ pub use plan::{
 pub use reason::Reason;
 pub use run::{Part, Progress, Run, RunOutcome, Sample, StepOutcome, StepResult, Verdict};
 pub use target::{Target, TargetError};
+pub use text::Sheet;

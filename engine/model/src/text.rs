@@ -8,68 +8,78 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use crate::canonical::{EXACT_MAX, append, canonical, quote};
+use crate::canonical::{EXACT_MAX, Page, canonical};
 use crate::entry::TEXT_VERSION;
 use crate::{Actor, AlarmKey, Body, IncidentId, Seq};
 
 /// Room for a `received` entry with ids of the usual length.
 const USUAL_BYTES: usize = 448;
 
-/// The text up to the entry's place.
+/// What entries are sealed on. Whoever seals many keeps one, and its room is used again.
+#[derive(Debug, Default)]
+pub struct Sheet(pub(crate) Page);
+
+impl Sheet {
+    /// The text of the entry that was sealed on it last.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+}
+
+/// Writes the text up to the entry's place.
 pub(crate) fn head(
+    page: &mut Page,
     (at, actor): (Timestamp, &Actor),
     (incident, alarm): (Option<&IncidentId>, Option<&AlarmKey>),
     body: &Body,
-) -> String {
-    let mut text = String::with_capacity(USUAL_BYTES);
+) {
+    page.text.clear();
+    page.text.reserve(USUAL_BYTES);
     let (kind, name) = match actor {
-        Actor::Engine(name) => ("engine", name),
-        Actor::Human(name) => ("human", name),
-        Actor::Sender(name) => ("sender", name),
+        Actor::Engine(name) => ("{\"actor\":{\"engine\":", name),
+        Actor::Human(name) => ("{\"actor\":{\"human\":", name),
+        Actor::Sender(name) => ("{\"actor\":{\"sender\":", name),
     };
-    text.push_str("{\"actor\":{\"");
-    text.push_str(kind);
-    text.push_str("\":");
-    quote(&mut text, name);
-    text.push('}');
+    page.text.push_str(kind);
+    page.quote(name);
+    page.text.push('}');
     if let Some(alarm) = alarm {
-        text.push_str(",\"alarm\":");
-        quote(&mut text, alarm.as_str());
+        page.text.push_str(",\"alarm\":");
+        page.quote(alarm.as_str());
     }
-    write!(text, ",\"at\":\"{at}\",\"body\":").expect("a String takes everything");
-    if !received(&mut text, body) {
-        append(&mut text, body);
+    write!(page.text, ",\"at\":\"{at}\",\"body\":").expect("a String takes everything");
+    if !received(page, body) {
+        page.append(body);
     }
     if let Some(incident) = incident {
-        text.push_str(",\"incident\":");
-        quote(&mut text, incident.as_str());
+        page.text.push_str(",\"incident\":");
+        page.quote(incident.as_str());
     }
-    text
 }
 
-/// The text with the entry's place.
-pub(crate) fn whole(mut head: String, seq: Seq) -> String {
+/// Writes the entry's place behind its head.
+pub(crate) fn place(text: &mut String, seq: Seq) {
     if seq.0 > EXACT_MAX {
-        write!(head, ",\"seq\":{}", canonical(&seq)).expect("a String takes everything");
+        write!(text, ",\"seq\":{}", canonical(&seq)).expect("a String takes everything");
     } else {
-        write!(head, ",\"seq\":{seq}").expect("a String takes everything");
+        write!(text, ",\"seq\":{seq}").expect("a String takes everything");
     }
-    write!(head, ",\"v\":{TEXT_VERSION}}}").expect("a String takes everything");
-    head
+    write!(text, ",\"v\":{TEXT_VERSION}}}").expect("a String takes everything");
 }
 
 /// Writes a `received` body; says whether it was one.
-fn received(text: &mut String, body: &Body) -> bool {
+fn received(page: &mut Page, body: &Body) -> bool {
     let Body::Received { delivery, bytes, sha256 } = body else { return false };
     if *bytes > EXACT_MAX {
         return false;
     }
-    write!(text, "{{\"received\":{{\"bytes\":{bytes},\"delivery\":{{\"message\":")
+    write!(page.text, "{{\"received\":{{\"bytes\":{bytes},\"delivery\":{{\"message\":")
         .expect("a String takes everything");
-    quote(text, &delivery.message);
-    text.push_str(",\"source\":");
-    quote(text, delivery.source.as_str());
-    write!(text, "}},\"sha256\":\"{sha256}\"}}}}").expect("a String takes everything");
+    page.quote(&delivery.message);
+    page.text.push_str(",\"source\":");
+    page.quote(delivery.source.as_str());
+    write!(page.text, "}},\"sha256\":\"{sha256}\"}}}}").expect("a String takes everything");
     true
 }
 
@@ -100,7 +110,26 @@ mod tests {
         let head = draft.head();
         let (entry, text) = Entry::seal(draft, seq, Hash::GENESIS);
         assert_eq!(text, by_canonicaliser(&entry));
+        let mut sheet = used();
+        assert_eq!(Entry::seal_on(&mut sheet, unsealed(&entry), seq, Hash::GENESIS), entry);
+        assert_eq!(sheet.text(), text);
+        assert_eq!(Entry::seal_head_on(&mut sheet, &head, seq, Hash::GENESIS), entry.hash);
+        assert_eq!(sheet.text(), text);
         assert_eq!(Entry::seal_text(&head, seq, Hash::GENESIS), (text, entry.hash));
+    }
+
+    /// A sheet on which another entry was written.
+    fn used() -> Sheet {
+        let mut sheet = Sheet::default();
+        let body = Body::Paused { scope: "all".into(), reason: "x".repeat(9) };
+        let draft = Draft::new(Timestamp::UNIX_EPOCH, Actor::Human("kim".into()), body);
+        Entry::seal_on(&mut sheet, draft, Seq(1), Hash::GENESIS);
+        sheet
+    }
+
+    fn unsealed(entry: &Entry) -> Draft {
+        let Entry { at, actor, incident, alarm, body, .. } = entry.clone();
+        Draft { at, actor, incident, alarm, body }
     }
 
     fn bodies() -> impl Strategy<Value = Body> {

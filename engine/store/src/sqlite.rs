@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use untoil_journal::{AppendError, Batch, Journal, JournalError, Put, RawEntry, Receipt};
-use untoil_model::{Delivery, DeliveryId, Entry, IncidentId, Seq, Stream};
+use untoil_model::{Delivery, DeliveryId, Entry, IncidentId, Seq, Sheet, Stream};
 
 use crate::fault::Fault;
 use crate::open::{self, OpenError};
@@ -96,6 +96,7 @@ impl SqliteJournal {
         let syncer = thread::Builder::new().name("journal-syncer".into());
         let writer = Writer {
             connection,
+            sheet: Sheet::default(),
             file: PathBuf::from(&*file),
             end: Some(end),
             written: sender,

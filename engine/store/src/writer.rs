@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use untoil_journal::{Batch, JournalError};
-use untoil_model::{Body, Delivery, Draft, Hash, Seq, Stream};
+use untoil_model::{Body, Delivery, Draft, Hash, Seq, Sheet, Stream};
 
 use crate::ends::Ends;
 use crate::fault::Fault;
@@ -171,6 +171,8 @@ impl std::fmt::Debug for dyn Job {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) connection: Connection,
+    /// What entries are sealed on.
+    pub(crate) sheet: Sheet,
     pub(crate) file: PathBuf,
     /// The end of the chain; `None` after a failure, until it is read again.
     pub(crate) end: Option<(Seq, Hash)>,
@@ -347,6 +349,7 @@ impl Writer {
             return taken;
         }
         open::let_go(&self.connection);
+        self.sheet = Sheet::default();
         self.gauges.rest();
         timer.block_on(self.take(jobs, queue))
     }
@@ -470,8 +473,9 @@ impl Writer {
         Ok(done)
     }
 
-    fn perform(&self, jobs: &mut [Box<dyn Job>], end: (Seq, Hash)) -> Result<Done, Failed> {
-        let mut transaction = Transaction::behind(&self.connection, end, &self.gauges);
+    fn perform(&mut self, jobs: &mut [Box<dyn Job>], end: (Seq, Hash)) -> Result<Done, Failed> {
+        let Self { connection, gauges, sheet, .. } = self;
+        let mut transaction = Transaction::behind(connection, end, gauges, sheet);
         let mut done = 0;
         for (index, job) in jobs.iter_mut().enumerate() {
             job.perform(&mut transaction).map_err(|fault| Failed { index: Some(index), fault })?;
@@ -480,9 +484,9 @@ impl Writer {
                 break;
             }
         }
-        self.say("COMMIT")?;
         let (end, waiting) = (transaction.end(), transaction.waiting);
         let (ends, pruned) = transaction.into_ends();
+        self.say("COMMIT")?;
         Ok(Done { jobs: done, end, knew: Committed { ends, pruned, waiting } })
     }
 
