@@ -102,6 +102,7 @@ impl SqliteJournal {
             written: sender,
             gauges: Arc::clone(&gauges),
             uncopied: 0,
+            unasked: 0,
             copying,
             syncing: Arc::clone(&syncing),
             syncer: Some(syncer.spawn(move || syncs.run(disk)).map_err(OpenError::io(&file))?),

@@ -26,6 +26,8 @@ pub(crate) struct Transaction<'a> {
     pruned: Pruned,
     /// By how many more, or fewer, deliveries wait for their decision.
     pub(crate) waiting: i64,
+    /// Of texts and bodies that were written.
+    bytes: usize,
 }
 
 /// Whether entries were deleted.
@@ -43,8 +45,19 @@ impl<'a> Transaction<'a> {
         before: &'a Gauges,
         sheet: &'a mut Sheet,
     ) -> Self {
-        let (insert, ends, pruned) = (None, Ends::default(), Pruned::No);
-        Self { connection, insert, sheet, last, hash, written: 0, before, ends, pruned, waiting: 0 }
+        Self {
+            connection,
+            insert: None,
+            sheet,
+            last,
+            hash,
+            written: 0,
+            before,
+            ends: Ends::default(),
+            pruned: Pruned::No,
+            waiting: 0,
+            bytes: 0,
+        }
     }
 
     /// The end of the chain.
@@ -65,6 +78,16 @@ impl<'a> Transaction<'a> {
     /// How many entries it wrote.
     pub(crate) fn written(&self) -> usize {
         self.written
+    }
+
+    /// Notes what was written that is not an entry's text.
+    pub(crate) fn wrote(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    /// How many bytes of texts and bodies it wrote.
+    pub(crate) fn bytes(&self) -> i64 {
+        i64::try_from(self.bytes).unwrap_or(i64::MAX)
     }
 
     /// The place that the next entry will have.
@@ -106,6 +129,7 @@ impl<'a> Transaction<'a> {
         self.ends.grow(&entry);
         (self.last, self.hash) = (entry.seq, entry.hash);
         self.written += 1;
+        self.bytes += self.sheet.text().len();
         Ok(entry)
     }
 
@@ -122,6 +146,7 @@ impl<'a> Transaction<'a> {
         ])?;
         (self.last, self.hash) = (seq, hash);
         self.written += 1;
+        self.bytes += self.sheet.text().len();
         Ok(seq)
     }
 

@@ -48,6 +48,16 @@ impl Copying {
     pub(crate) const USUAL: Self = Self { when_quiet: 1_000, at_once: 4_000 };
 }
 
+/// What part of a log that is worth copying is written before its length is asked for again: asking costs
+/// as much as writing a page does.
+const LOOKS: i64 = 8;
+
+/// How many pages a commit adds to the log whatever it carries: the ends of tables and indexes.
+const COMMIT_PAGES: i64 = 8;
+
+/// How much is written on a page, which is of 4 KiB and seldom full.
+const PAGE_BYTES: i64 = 2 * 1024;
+
 /// How long nothing comes in before the log is copied: no burst has such a pause.
 const QUIET: Duration = Duration::from_millis(5);
 
@@ -179,8 +189,10 @@ pub(crate) struct Writer {
     pub(crate) written: watch::Sender<Seq>,
     /// What is known of the committed file; moved before `written`.
     pub(crate) gauges: Arc<Gauges>,
-    /// Pages of the log that are not in the file yet.
+    /// Pages of the log that are not in the file yet, as of when it was asked.
     pub(crate) uncopied: i64,
+    /// About how many were added since.
+    pub(crate) unasked: i64,
     pub(crate) copying: Copying,
     pub(crate) syncing: Arc<Syncing>,
     /// `None` once it was waited for.
@@ -276,6 +288,8 @@ struct Done {
     /// How many of the jobs were in it.
     jobs: usize,
     end: (Seq, Hash),
+    /// Of texts and bodies that were written.
+    bytes: i64,
     knew: Committed,
 }
 
@@ -415,7 +429,7 @@ impl Writer {
             self.end_with_the_disk(fault);
         }
         match group {
-            Ok(Done { jobs: done, end: (last, _), knew }) => {
+            Ok(Done { jobs: done, end: (last, _), bytes: _, knew }) => {
                 // Before anybody is told: who was told reads what it was told of.
                 self.gauges.committed(knew, &mut jobs[..done]);
                 let mut has_grown = false;
@@ -466,11 +480,20 @@ impl Writer {
         }
         let done = outcome?;
         self.end = Some(done.end);
+        self.unasked += COMMIT_PAGES + done.bytes / PAGE_BYTES;
+        if self.unasked >= self.copying.when_quiet / LOOKS || done.knew.pruned == Pruned::Yes {
+            self.ask_log();
+        }
+        Ok(done)
+    }
+
+    /// Asks how long the log is.
+    fn ask_log(&mut self) {
+        self.unasked = 0;
         match self.log("PRAGMA wal_checkpoint(NOOP)") {
             Ok(uncopied) => self.uncopied = uncopied,
             Err(error) => tracing::debug!(%error, "the length of the journal's log is not known"),
         }
-        Ok(done)
     }
 
     fn perform(&mut self, jobs: &mut [Box<dyn Job>], end: (Seq, Hash)) -> Result<Done, Failed> {
@@ -484,10 +507,10 @@ impl Writer {
                 break;
             }
         }
-        let (end, waiting) = (transaction.end(), transaction.waiting);
+        let (end, bytes, waiting) = (transaction.end(), transaction.bytes(), transaction.waiting);
         let (ends, pruned) = transaction.into_ends();
         self.say("COMMIT")?;
-        Ok(Done { jobs: done, end, knew: Committed { ends, pruned, waiting } })
+        Ok(Done { jobs: done, end, bytes, knew: Committed { ends, pruned, waiting } })
     }
 
     fn say(&self, sql: &str) -> Result<(), Fault> {

@@ -47,6 +47,7 @@ impl Write for Receive {
             return Ok(Receipt::Seen);
         }
         transaction.connection.prepare_cached(KEEP_PENDING)?.execute([seq])?;
+        transaction.wrote(self.headers.len() + delivery.body.len());
         transaction.waiting += 1;
         Ok(Receipt::Stored(transaction.write_received(delivery.received_at, &self.head)?))
     }
@@ -124,6 +125,7 @@ impl Write for Advance {
             match value {
                 Some(value) => {
                     let memo = params![self.reader, key, value];
+                    transaction.wrote(value.len());
                     transaction.connection.prepare_cached(KEEP_MEMO)?.execute(memo)?
                 }
                 None => {
