@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use untoil_model::RuleName;
 
+use crate::meter::MeteredAlloc;
 use crate::turns::Turn;
 
 /// How often the watcher counts. Small against a script's 200 ms.
@@ -24,6 +25,8 @@ const GRACE_TICKS: u32 = 40;
 /// Dropping a long chain of values recurses; 16 MiB is enough in debug builds for the most
 /// operations a script may do (measured: 8 MiB in release builds).
 const STACK_BYTES: usize = 16 << 20;
+/// A thread that has had nothing to do for so long gives back what the allocator keeps for it.
+const REST_AFTER: Duration = Duration::from_secs(2);
 /// Jobs that may wait. More means that alarms come faster than rules answer: refuse, visibly.
 const QUEUE_MAX: usize = 256;
 /// Threads given up before the pool refuses all work: each may hold memory for ever.
@@ -319,7 +322,7 @@ fn start_thread(shared: &Arc<Shared>, state: &mut State) -> std::io::Result<()> 
 fn serve(shared: &Shared, thread: u64) {
     loop {
         let (work, stop, unwatched) = {
-            let mut state = shared.lock();
+            let (mut state, mut rested) = (shared.lock(), false);
             let job = loop {
                 if state.closed {
                     return;
@@ -327,7 +330,7 @@ fn serve(shared: &Shared, thread: u64) {
                 if let Some(job) = state.next() {
                     break job;
                 }
-                state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                (state, rested) = wait(shared, state, rested);
             };
             let stop = Arc::new(AtomicBool::new(false));
             let Some(slot) = state.slots.iter_mut().find(|slot| slot.thread == thread) else {
@@ -355,6 +358,26 @@ fn serve(shared: &Shared, thread: u64) {
             None => return, // given up while it worked; another thread has its place
         }
     }
+}
+
+/// Waits until there may be a job; whether the thread has come to rest by then.
+fn wait<'a>(
+    shared: &'a Shared,
+    state: MutexGuard<'a, State>,
+    rested: bool,
+) -> (MutexGuard<'a, State>, bool) {
+    if rested {
+        return (shared.work.wait(state).unwrap_or_else(PoisonError::into_inner), true);
+    }
+    let waited = shared.work.wait_timeout(state, REST_AFTER);
+    let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+    if !waited.timed_out() {
+        return (state, false);
+    }
+    drop(state);
+    MeteredAlloc::thread_rests();
+    // Who came meanwhile is found by the next look.
+    (shared.lock(), true)
 }
 
 /// Counts ticks of running jobs; stops and gives up.
