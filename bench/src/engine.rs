@@ -135,6 +135,7 @@ impl Engine {
 
 /// Nearly as in the binary: what is free is given back each time that the journal has come to rest.
 async fn give_back(head: watch::Receiver<Seq>) -> Result<()> {
+    untoil_store::when_threads_rest(MeteredAlloc::thread_rests);
     let (mut seen, mut owed) = (*head.borrow(), true);
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -143,6 +144,13 @@ async fn give_back(head: watch::Receiver<Seq>) -> Result<()> {
         (seen, owed) = (now, owed || !rests);
         if rests && owed {
             owed = false;
+            MeteredAlloc::call_threads();
+            let mut wakes = JoinSet::new();
+            for _ in 0..tokio::runtime::Handle::current().metrics().num_workers() {
+                wakes.spawn(tokio::task::yield_now());
+            }
+            while wakes.join_next().await.is_some() {}
+            tokio::time::sleep(Duration::from_millis(20)).await;
             tokio::task::spawn_blocking(MeteredAlloc::give_back).await?;
         }
     }

@@ -50,7 +50,10 @@ const PARTS: [&str; 10] = [
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_park(untoil_sandbox::MeteredAlloc::thread_parks)
+        .build()?;
     match args.as_slice() {
         ["child", kind, folder, reach] => {
             runtime.block_on(child::run(kind, folder.as_ref(), reach))

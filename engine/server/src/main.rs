@@ -41,6 +41,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)
+        .on_thread_park(untoil_sandbox::MeteredAlloc::thread_parks)
         .build();
     let ended = match runtime {
         Ok(runtime) => {

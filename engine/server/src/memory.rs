@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use untoil_clock::Clock;
 use untoil_model::Seq;
@@ -15,11 +16,15 @@ const EVERY: Duration = Duration::from_secs(5);
 /// other threads up for milliseconds is small against that, and memory must not grow for days.
 const RESTLESS_MAX: u32 = 12;
 
+/// By then the runtime's threads have followed the call on them: some ten microseconds, and much more.
+const FOLLOWED_AFTER: Duration = Duration::from_millis(20);
+
 /// Does so until it is told to stop, each time that the journal has come to rest.
 pub(crate) async fn give_back(
     (clock, head): (Arc<dyn Clock>, watch::Receiver<Seq>),
     stop: CancellationToken,
 ) {
+    untoil_store::when_threads_rest(MeteredAlloc::thread_rests);
     let mut rest = Rest::from(*head.borrow());
     loop {
         tokio::select! {
@@ -30,11 +35,24 @@ pub(crate) async fn give_back(
         if !rest.is_due(head) {
             continue;
         }
+        wake_workers().await;
+        clock.sleep(FOLLOWED_AFTER).await;
         if let Err(bug) = tokio::task::spawn_blocking(MeteredAlloc::give_back).await {
             tracing::error!(%bug, "memory is not given back any more until the next start");
             return stop.cancelled().await;
         }
     }
+}
+
+/// Calls on the runtime's threads to give back what the allocator keeps for them, which each does as soon
+/// as it has nothing to do, and gives each a reason to wake.
+async fn wake_workers() {
+    MeteredAlloc::call_threads();
+    let mut wakes = JoinSet::new();
+    for _ in 0..tokio::runtime::Handle::current().metrics().num_workers() {
+        wakes.spawn(tokio::task::yield_now());
+    }
+    while wakes.join_next().await.is_some() {}
 }
 
 /// Whether the journal rests.

@@ -22,7 +22,7 @@ mod wal;
 mod writer;
 mod writes;
 
-pub use open::OpenError;
+pub use open::{OpenError, when_threads_rest};
 pub use sqlite::SqliteJournal;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -181,10 +182,22 @@ const WAL_BYTES_KEPT: i64 = 16 * 1024 * 1024;
 /// it is not kept is read again. Allocated as it is used.
 const CACHE_KIB: i64 = 8 * 1024;
 
+/// What each thread of a journal does when it has come to rest, if anything.
+static AT_REST: OnceLock<fn()> = OnceLock::new();
+
+/// Lets each thread of every journal do something whenever it has had nothing to do for 2 s, such as
+/// giving back the memory that is kept for it. The first one stays; it must not wait.
+pub fn when_threads_rest(then: fn()) {
+    AT_REST.get_or_init(|| then);
+}
+
 /// Frees the pages that a connection keeps and does not use: it reads them again when it needs them.
 pub(crate) fn let_go(connection: &Connection) {
     if let Err(error) = connection.execute_batch("PRAGMA shrink_memory") {
         tracing::debug!(%error, "a connection keeps its pages");
+    }
+    if let Some(then) = AT_REST.get() {
+        then();
     }
 }
 
