@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::ScopedJoinHandle;
 
 use untoil_model::{Alarm, RuleName};
@@ -22,8 +23,8 @@ use crate::sandbox::Sandbox;
 /// Most folders looked at.
 pub(crate) const RULES_MAX: usize = 20_000;
 
-/// How many rules are worth a thread of their own.
-const SHARE_MIN: usize = 32;
+/// How many rules a thread takes at a time; fewer are not worth a second thread.
+const SHARE: usize = 32;
 
 /// A set of rules, fixed once it is made.
 #[derive(Debug, Default)]
@@ -106,17 +107,30 @@ fn build(folders: &[RuleFiles], sandbox: &Sandbox) -> Vec<Result<Rule, Vec<Diagn
 }
 
 /// Does something with all of them, on as many threads as there are processors; in their order.
-pub(crate) fn in_shares<T: Sync, R: Send>(
-    all: &[T],
-    each: impl Fn(&[T]) -> Vec<R> + Sync,
+pub(crate) fn in_shares<'a, T: Sync, R: Send>(
+    all: &'a [T],
+    each: impl Fn(&'a [T]) -> Vec<R> + Sync,
 ) -> Vec<R> {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = all.len().div_ceil(processors).max(SHARE_MIN);
-    std::thread::scope(|scope| {
-        let shares: Vec<_> = all.chunks(share).map(|share| scope.spawn(|| each(share))).collect();
-        let done = shares.into_iter().map(ScopedJoinHandle::join);
-        done.flat_map(|share| share.unwrap_or_else(|bug| resume_unwind(bug))).collect()
-    })
+    let shares: Vec<&[T]> = all.chunks(SHARE).collect();
+    let next = AtomicUsize::new(0);
+    // Whoever is free takes the next one, so that all end at the same time.
+    let take = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(share) = shares.get(at) else { return done };
+            done.push((at, each(share)));
+        }
+    };
+    let mut done: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..processors.min(shares.len())).map(|_| scope.spawn(take)).collect();
+        let done = threads.into_iter().map(ScopedJoinHandle::join);
+        done.flat_map(|done| done.unwrap_or_else(|bug| resume_unwind(bug))).collect()
+    });
+    done.sort_unstable_by_key(|(at, _)| *at);
+    done.into_iter().flat_map(|(_, done)| done).collect()
 }
 
 /// Reads the files of every folder in `dir`, by name, and says what cannot be read.

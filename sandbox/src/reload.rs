@@ -1,8 +1,9 @@
 //! Keeps the rule book up to date with its folder while the engine runs.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -95,7 +96,25 @@ impl Reloader {
             }
         };
         let sandbox = &reloader.sandbox;
-        let opened = book::in_shares(&names, |share| open_share(dir, share, sandbox));
+        let opened = book::in_shares(&names, |share| {
+            share.iter().map(|name| (name, open_one(dir, name, sandbox))).collect()
+        });
+        // Looked at again only when all were read: that gives a writer the more time to be seen. The book
+        // is made meanwhile.
+        let (book, again) = std::thread::scope(|scope| {
+            let rules = opened.iter().filter_map(|(_, (_, (_, rule)))| rule.as_ref().ok().cloned());
+            let book = scope.spawn(|| RuleBook::new(rules));
+            let again = book::in_shares(&opened, |share| {
+                let again = share.iter();
+                let again = again
+                    .map(|(name, (stamps, _))| opened_again(dir, name, stamps.as_ref(), sandbox));
+                again.collect()
+            });
+            (book.join().unwrap_or_else(|bug| resume_unwind(bug)), again)
+        });
+        let is_settled = again.iter().all(Option::is_none);
+        let opened = opened.into_iter().zip(again);
+        let opened = opened.map(|((_, (_, opened)), again)| again.unwrap_or(opened));
         let (mut rules, mut seen) = (Vec::with_capacity(names.len()), Vec::new());
         let mut events = Vec::new();
         // Nothing goes on in an older version.
@@ -117,7 +136,8 @@ impl Reloader {
             }
         }
         reloader.seen = seen.into_iter().collect();
-        reloader.book.store(Arc::new(RuleBook::new(rules)));
+        let book = if is_settled { book } else { RuleBook::new(rules) };
+        reloader.book.store(Arc::new(book));
         (reloader, events)
     }
 
@@ -139,6 +159,7 @@ impl Reloader {
                 break;
             }
             rules.remove(&rule.name);
+            self.seen.insert(files.name.clone(), files.digest());
             events.push(match checked {
                 Ok(checked) => self.loaded(&mut rules, Arc::new(checked)),
                 Err(found) => self.broken(&rules, &files.name, found),
@@ -237,7 +258,14 @@ impl Reloader {
         present: &[RuleFiles],
         unreadable: Vec<Diagnostic>,
     ) -> Vec<ReloadEvent> {
-        let mut rules = by_name(&self.book());
+        let book = self.book();
+        // What was not checked yet is known by its text all the same.
+        for files in book.rules().iter().filter_map(|rule| rule.unchecked()) {
+            if !self.seen.contains_key(&files.name) {
+                self.seen.insert(files.name.clone(), files.digest());
+            }
+        }
+        let mut rules = by_name(&book);
         let mut events = self.remove(&mut rules, present, &unreadable);
         for files in settled {
             let digest = files.digest();
@@ -306,7 +334,7 @@ impl Reloader {
 
     fn tell_of(&mut self, rule: &Rule) -> ReloadEvent {
         self.diagnostics.insert(rule.name.to_string(), rule.warnings.clone());
-        let (name, version) = (rule.name.clone(), rule.version.clone());
+        let (name, version) = (rule.name.clone(), rule.version().clone());
         ReloadEvent::Loaded { rule: name, version, mode: rule.manifest.mode }
     }
 
@@ -324,7 +352,7 @@ impl Reloader {
         let error = cut(&errors.join("\n"), ERROR_BYTES_MAX);
         self.diagnostics.insert(name.to_owned(), found);
         let kept = rules.iter().find(|(rule, _)| rule.as_str() == name);
-        let kept = kept.map(|(_, rule)| rule.version.clone());
+        let kept = kept.map(|(_, rule)| rule.version().clone());
         ReloadEvent::Broken { rule: name.to_owned(), error, kept }
     }
 }
@@ -333,44 +361,45 @@ fn by_name(book: &RuleBook) -> BTreeMap<RuleName, Arc<Rule>> {
     book.rules().iter().map(|rule| (rule.name.clone(), Arc::clone(rule))).collect()
 }
 
-/// A rule, or what is wrong with it, under the text that was seen; none where it could not be read.
+/// A rule, or what is wrong with it, under the text that was seen; none where that could not be read, or
+/// is still to be checked.
 type Opened = (Option<(String, Digest)>, Result<Arc<Rule>, Vec<Diagnostic>>);
-
-/// Opens some of the folders. What is being written at this moment is broken until a later poll.
-fn open_share(dir: &Path, names: &[OsString], sandbox: &Sandbox) -> Vec<Opened> {
-    // Looked at again only when all were read: that gives a writer the more time to be seen.
-    let opened: Vec<_> = names.iter().map(|name| open_one(dir, name, sandbox)).collect();
-    let looked = names.iter().zip(opened);
-    looked.map(|(name, opened)| settled(dir, name, opened, sandbox)).collect()
-}
 
 fn open_one(dir: &Path, name: &OsStr, sandbox: &Sandbox) -> (Option<Stamps>, Opened) {
     let (files, stamps) = match book::read_folder(dir, name) {
         Ok(read) => read,
         Err(unreadable) => return (None, (None, Err(vec![*unreadable]))),
     };
-    let digest = files.digest();
-    let seen = Some((files.name.clone(), digest));
-    let rule = rule::index(files, digest, sandbox).or_else(|files| sandbox.build(&files));
-    (Some(stamps), (seen, rule.map(Arc::new)))
+    let opened = match rule::index(files, sandbox) {
+        Ok(rule) => (None, Ok(Arc::new(rule))),
+        Err(files) => {
+            let built = sandbox.build(&files).map(Arc::new);
+            (Some((files.name.clone(), files.digest())), built)
+        }
+    };
+    (Some(stamps), opened)
 }
 
-/// What was opened, if nobody has written it since; otherwise it is opened again, a few times.
-fn settled(
+/// What was opened, once more, if somebody has written it since; a few times. What is being written at
+/// this moment is broken until a later poll.
+fn opened_again(
     dir: &Path,
     name: &OsStr,
-    (mut stamps, mut opened): (Option<Stamps>, Opened),
+    stamps: Option<&Stamps>,
     sandbox: &Sandbox,
-) -> Opened {
+) -> Option<Opened> {
+    let (mut stamps, mut opened) = (stamps.cloned(), None);
     for _ in 0..OPENINGS_MAX {
-        if stamps.as_ref().is_none_or(|stamps| *stamps == Stamps::of(dir, name)) {
+        if stamps.is_none_or(|stamps| stamps == Stamps::of(dir, name)) {
             return opened;
         }
-        (stamps, opened) = open_one(dir, name, sandbox);
+        let again;
+        (stamps, again) = open_one(dir, name, sandbox);
+        opened = Some(again);
     }
     let message = "its files are being written; it is loaded when they are whole".to_owned();
     let (name, finding) = (name.to_string_lossy(), Finding::of_file(Code::R110, message));
-    (None, Err(vec![finding.into_diagnostic(&name, &name, "")]))
+    Some((None, Err(vec![finding.into_diagnostic(&name, &name, "")])))
 }
 
 /// Looks a folder up among folders in the order of their names.
@@ -411,9 +440,10 @@ mod tests {
         let catalogue = Arc::new(untoil_actions::Catalogue::standard(Vec::new()));
         let sandbox = Sandbox::start(catalogue, 1).unwrap();
         let name = OsStr::new("disk");
-        let first = open_one(dir.path(), name, &sandbox);
+        let (stamps, _) = open_one(dir.path(), name, &sandbox);
+        assert!(opened_again(dir.path(), name, stamps.as_ref(), &sandbox).is_none());
         std::fs::write(folder.join("rule.yaml"), "whole by now").unwrap();
-        let (seen, _) = settled(dir.path(), name, first, &sandbox);
+        let (seen, _) = opened_again(dir.path(), name, stamps.as_ref(), &sandbox).unwrap();
         let now = book::read_folder(dir.path(), name).unwrap().0.digest();
         assert!(seen == Some(("disk".to_owned(), now)), "it was opened again");
     }

@@ -21,8 +21,6 @@ pub(crate) const MANIFEST_BYTES_MAX: usize = 64 * 1024;
 pub struct Rule {
     /// Its folder's name.
     pub name: RuleName,
-    /// Which text of it this is.
-    pub version: RuleVersion,
     /// Its manifest.
     pub manifest: Manifest,
     /// What its author should look at; never an error.
@@ -41,10 +39,20 @@ pub(crate) enum Held {
 #[derive(Debug)]
 pub(crate) struct Unchecked {
     files: RuleFiles,
+    /// Made when it is first asked for: to hash all texts takes a tenth of a start.
+    version: OnceLock<RuleVersion>,
     passed: OnceLock<Arc<Script>>,
 }
 
 impl Rule {
+    /// Which text of it this is.
+    pub fn version(&self) -> &RuleVersion {
+        match &self.script {
+            Held::Checked(script) => &script.version,
+            Held::Unchecked(rule) => rule.version.get_or_init(|| rule.files.version()),
+        }
+    }
+
     /// Whether it wants to be asked again when its steps are done. Known once it was asked.
     pub fn has_next(&self) -> bool {
         self.checked().is_some_and(|script| script.compiled.has_next)
@@ -130,11 +138,7 @@ impl Digest {
 ///
 /// # Errors
 /// Gives the files back when they must be checked as a whole.
-pub(crate) fn index(
-    files: RuleFiles,
-    digest: Digest,
-    sandbox: &Sandbox,
-) -> Result<Rule, RuleFiles> {
+pub(crate) fn index(files: RuleFiles, sandbox: &Sandbox) -> Result<Rule, RuleFiles> {
     let name: Option<RuleName> = files.name.parse().ok();
     let manifest = plain_text(files.manifest.as_deref(), MANIFEST_BYTES_MAX);
     let manifest = manifest.and_then(|text| reading::read_plain(text, sandbox.catalogue()));
@@ -142,8 +146,9 @@ pub(crate) fn index(
     let (Some(name), Some(manifest), true) = (name, manifest, has_script) else {
         return Err(files);
     };
-    let script = Held::Unchecked(Arc::new(Unchecked { files, passed: OnceLock::new() }));
-    Ok(Rule { version: digest.version(), name, manifest, warnings: Vec::new(), script })
+    let unchecked = Unchecked { files, version: OnceLock::new(), passed: OnceLock::new() };
+    let script = Held::Unchecked(Arc::new(unchecked));
+    Ok(Rule { name, manifest, warnings: Vec::new(), script })
 }
 
 fn plain_text(bytes: Option<&[u8]>, bytes_max: usize) -> Option<&str> {
@@ -194,14 +199,9 @@ pub(crate) fn build(files: &RuleFiles, sandbox: &Sandbox) -> Result<Rule, Vec<Di
     else {
         return Err(report.findings);
     };
-    let script = Script { compiled, file: format!("{name}/rule.rhai"), rule: name.to_string() };
-    Ok(Rule {
-        version: files.version(),
-        name,
-        manifest,
-        warnings: report.findings,
-        script: Held::Checked(Arc::new(script)),
-    })
+    let (file, rule) = (format!("{name}/rule.rhai"), name.to_string());
+    let script = Script { compiled, file, rule, version: files.version() };
+    Ok(Rule { name, manifest, warnings: report.findings, script: Held::Checked(Arc::new(script)) })
 }
 
 struct Report<'a> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rhai::{AST, EvalAltResult, ParseError, ParseErrorType, Position};
 use serde::Serialize;
-use untoil_model::Hash;
+use untoil_model::{Hash, RuleVersion};
 
 use crate::book::RULES_MAX;
 use crate::cage::{self, Cage};
@@ -54,6 +54,8 @@ pub(crate) struct Script {
     /// Relative to the rules folder, for messages.
     pub(crate) file: String,
     pub(crate) rule: String,
+    /// Which text of the rule it is of.
+    pub(crate) version: RuleVersion,
 }
 
 /// How a script failed.

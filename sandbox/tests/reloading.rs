@@ -95,7 +95,7 @@ fn a_broken_rule_keeps_its_last_good_version_and_stops_no_other() {
     assert_eq!(told(&events), ["loaded one shadow", "loaded two shadow"]);
     assert!(reloader.poll().is_empty());
     let name = "one".parse().unwrap();
-    let first = reloader.book().get(&name).unwrap().version.clone();
+    let first = reloader.book().get(&name).unwrap().version().clone();
 
     write(dir.path(), "one", "First", "fn plan(alarm, facts) { alarm.nmae }");
     write(dir.path(), "three", "Third", "fn paln(alarm, facts) { [] }");
@@ -107,7 +107,7 @@ fn a_broken_rule_keeps_its_last_good_version_and_stops_no_other() {
         loaded two shadow"]]
     .assert_eq(&told(&events).join("\n"));
     let book = reloader.book();
-    assert_eq!(book.get(&name).unwrap().version, first);
+    assert_eq!(book.get(&name).unwrap().version(), &first);
     assert_eq!(book.rules().len(), 2);
     assert!(reloader.poll().is_empty(), "a broken text is told once");
     assert!(reloader.diagnostics().any(|diagnostic| diagnostic.rule == "one"));
@@ -116,7 +116,7 @@ fn a_broken_rule_keeps_its_last_good_version_and_stops_no_other() {
     fs::remove_dir_all(dir.path().join("two")).unwrap();
     fs::remove_dir_all(dir.path().join("three")).unwrap();
     assert_eq!(told(&reloader.poll()), ["removed two", "loaded one shadow"]);
-    assert_ne!(reloader.book().get(&name).unwrap().version, first);
+    assert_ne!(reloader.book().get(&name).unwrap().version(), &first);
     // A reader that began with the older book keeps it.
     assert_eq!(book.rules().len(), 2);
 }
@@ -181,7 +181,7 @@ fn a_version_names_the_text_of_both_files() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "one", "First", GOOD);
     let version =
-        |dir: &Path| RuleBook::load(dir, &sandbox).unwrap().0.rules()[0].version.to_string();
+        |dir: &Path| RuleBook::load(dir, &sandbox).unwrap().0.rules()[0].version().to_string();
     let first = version(dir.path());
     assert_eq!(first.len(), 16);
     assert_eq!(first, version(dir.path()));
@@ -291,7 +291,7 @@ fn an_opened_book_is_the_one_that_is_loaded() {
     for ((early, checked), rule) in
         early.rules().iter().zip(opened.book().rules()).zip(loaded.book().rules())
     {
-        assert_eq!((&early.name, &early.version), (&rule.name, &rule.version));
+        assert_eq!((&early.name, early.version()), (&rule.name, rule.version()));
         assert_eq!((&early.manifest, early.source()), (&rule.manifest, rule.source()));
         assert_eq!((&checked.manifest, checked.has_next()), (&rule.manifest, rule.has_next()));
     }

@@ -58,7 +58,7 @@ impl Book {
     fn candidate(&self, rule: &Rule) -> Candidate {
         Candidate {
             name: rule.name.clone(),
-            version: rule.version.clone(),
+            version: rule.version().clone(),
             mode: self.mode.unwrap_or(rule.manifest.mode),
         }
     }

@@ -92,7 +92,7 @@ impl SeedBook {
 
     fn candidate(&self, rule: &Rule) -> Candidate {
         let mode = self.modes.get(&rule.name).copied().unwrap_or(rule.manifest.mode);
-        Candidate { name: rule.name.clone(), version: rule.version.clone(), mode }
+        Candidate { name: rule.name.clone(), version: rule.version().clone(), mode }
     }
 }
 
