@@ -35,6 +35,11 @@ impl Fresh {
         self.kept.insert(seq, delivery);
     }
 
+    /// The place of one that waits, if it is known.
+    pub(crate) fn place_of(&self, id: &DeliveryId) -> Option<Seq> {
+        self.places.get(id).copied()
+    }
+
     /// One was decided.
     pub(crate) fn decided(&mut self, id: &DeliveryId) {
         if let Some(delivery) = self.places.remove(id).and_then(|seq| self.kept.remove(&seq)) {
@@ -81,6 +86,7 @@ mod tests {
             fresh.keep(Seq(n as u64), delivery(n, 10));
         }
         assert_eq!(fresh.oldest(2).unwrap(), [delivery(1, 10), delivery(2, 10)]);
+        assert_eq!(fresh.place_of(&delivery(2, 10).id), Some(Seq(2)));
         fresh.decided(&delivery(1, 10).id);
         fresh.decided(&delivery(9, 10).id);
         assert_eq!(fresh.oldest(9).unwrap(), [delivery(2, 10), delivery(3, 10)]);

@@ -12,9 +12,8 @@ use untoil_model::{Actor, Body, Delivery, DeliveryId, Draft, Seq, Stream};
 use crate::SqliteJournal;
 use crate::fault::Fault;
 use crate::queries;
-use crate::transaction::{END_OF_ALARM, END_OF_INCIDENT, END_OF_LEDGER, Transaction};
+use crate::transaction::{DECIDE, END_OF_ALARM, END_OF_INCIDENT, END_OF_LEDGER, Transaction};
 use crate::writer::{Pace, Write};
-use crate::writes::DECIDE;
 
 mod disk;
 mod ends;

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
-use untoil_model::{AlarmKey, Body, Draft, Entry, Hash, IncidentId, Seq, Sheet, Stream};
+use untoil_model::{
+    AlarmKey, Body, Delivery, DeliveryId, Draft, Entry, Hash, IncidentId, Seq, Sheet, Stream,
+};
 
 use crate::ends::Ends;
 use crate::fault::Fault;
@@ -12,8 +14,7 @@ use crate::writer::Gauges;
 /// An open transaction and the end of the chain as it will be when it commits.
 pub(crate) struct Transaction<'a> {
     pub(crate) connection: &'a Connection,
-    /// Writes an entry. Kept, because looking it up costs a tenth of what it does.
-    insert: Option<CachedStatement<'a>>,
+    kept: Kept<'a>,
     sheet: &'a mut Sheet,
     last: Seq,
     hash: Hash,
@@ -25,9 +26,31 @@ pub(crate) struct Transaction<'a> {
     /// Whether it deleted entries: then nothing of `before` holds.
     pruned: Pruned,
     /// By how many more, or fewer, deliveries wait for their decision.
-    pub(crate) waiting: i64,
+    waiting: i64,
     /// Of texts and bodies that were written.
     bytes: usize,
+}
+
+/// The statements that a burst has run again and again: looking one up costs a tenth of what it does.
+#[derive(Default)]
+struct Kept<'a> {
+    entry: Option<CachedStatement<'a>>,
+    received: Option<CachedStatement<'a>>,
+    delivery: Option<CachedStatement<'a>>,
+    pending: Option<CachedStatement<'a>>,
+    opened: Option<CachedStatement<'a>>,
+}
+
+/// The statement that is kept in a place, from the first time it is needed.
+fn kept<'s, 'a>(
+    place: &'s mut Option<CachedStatement<'a>>,
+    connection: &'a Connection,
+    sql: &str,
+) -> Result<&'s mut CachedStatement<'a>, Fault> {
+    match place {
+        Some(statement) => Ok(statement),
+        none => Ok(none.insert(connection.prepare_cached(sql)?)),
+    }
 }
 
 /// Whether entries were deleted.
@@ -47,7 +70,7 @@ impl<'a> Transaction<'a> {
     ) -> Self {
         Self {
             connection,
-            insert: None,
+            kept: Kept::default(),
             sheet,
             last,
             hash,
@@ -65,6 +88,11 @@ impl<'a> Transaction<'a> {
         (self.last, self.hash)
     }
 
+    /// By how many more, or fewer, deliveries wait for their decision.
+    pub(crate) fn waiting(&self) -> i64 {
+        self.waiting
+    }
+
     /// What it knows of streams, and whether that is all that holds.
     pub(crate) fn into_ends(self) -> (Ends, Pruned) {
         (self.ends, self.pruned)
@@ -78,6 +106,42 @@ impl<'a> Transaction<'a> {
     /// How many entries it wrote.
     pub(crate) fn written(&self) -> usize {
         self.written
+    }
+
+    /// Keeps a delivery whose `received` entry comes next, as one that waits; says whether it is new.
+    pub(crate) fn keep(&mut self, delivery: &Delivery, headers: &str) -> Result<bool, Fault> {
+        let seq = column(self.next());
+        let insert = kept(&mut self.kept.delivery, self.connection, KEEP_DELIVERY)?;
+        let rows = insert.execute(params![
+            seq,
+            delivery.id.source.as_str(),
+            delivery.id.message,
+            delivery.sender,
+            delivery.received_at.as_microsecond(),
+            headers,
+            delivery.body,
+        ])?;
+        if rows == 0 {
+            return Ok(false);
+        }
+        kept(&mut self.kept.pending, self.connection, KEEP_PENDING)?.execute([seq])?;
+        self.waiting += 1;
+        self.wrote(headers.len() + delivery.body.len());
+        Ok(true)
+    }
+
+    /// Takes a delivery out of those that wait; says whether it was one of them.
+    pub(crate) fn decide(&mut self, id: &DeliveryId) -> Result<bool, Fault> {
+        let rows = match self.before.place_of(id) {
+            // Where it is known to wait it need not be looked for by its name.
+            Some(seq) => self.connection.prepare_cached(DECIDE_AT)?.execute([column(seq)])?,
+            None => {
+                let id = params![id.source.as_str(), id.message];
+                self.connection.prepare_cached(DECIDE)?.execute(id)?
+            }
+        };
+        self.waiting -= i64::from(rows > 0);
+        Ok(rows > 0)
     }
 
     /// Notes what was written that is not an entry's text.
@@ -99,10 +163,7 @@ impl<'a> Transaction<'a> {
     pub(crate) fn write(&mut self, draft: Draft) -> Result<Entry, Fault> {
         let entry = Entry::seal_on(self.sheet, draft, self.last.next(), self.hash);
         let seq = column(entry.seq);
-        let insert = match &mut self.insert {
-            Some(insert) => insert,
-            none => none.insert(self.connection.prepare_cached(INSERT_ENTRY)?),
-        };
+        let insert = kept(&mut self.kept.entry, self.connection, INSERT_ENTRY)?;
         insert.execute(params![
             seq,
             entry.at.as_microsecond(),
@@ -117,7 +178,7 @@ impl<'a> Transaction<'a> {
         if let Some(incident) = &entry.incident {
             if let Body::Opened { alarm, .. } = &entry.body {
                 let row = params![incident.as_str(), alarm.key.as_str(), seq];
-                self.connection.prepare_cached(OPEN_INCIDENT)?.execute(row)?;
+                kept(&mut self.kept.opened, self.connection, OPEN_INCIDENT)?.execute(row)?;
             } else if matches!(entry.body, Body::Closed { .. }) {
                 let row = params![incident.as_str(), seq];
                 self.connection.prepare_cached(CLOSE_INCIDENT)?.execute(row)?;
@@ -137,7 +198,8 @@ impl<'a> Transaction<'a> {
     pub(crate) fn write_received(&mut self, at: Timestamp, head: &str) -> Result<Seq, Fault> {
         let seq = self.last.next();
         let hash = Entry::seal_head_on(self.sheet, head, seq, self.hash);
-        self.connection.prepare_cached(INSERT_RECEIVED)?.execute(params![
+        let insert = kept(&mut self.kept.received, self.connection, INSERT_RECEIVED)?;
+        insert.execute(params![
             column(seq),
             at.as_microsecond(),
             self.sheet.text(),
@@ -224,6 +286,13 @@ const INSERT_ENTRY: &str = "INSERT INTO entry \
     (seq, at, kind, incident, alarm, ledger, text, prev, hash) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)";
 const INSERT_RECEIVED: &str = "INSERT INTO entry (seq, at, kind, ledger, text, prev, hash) \
     VALUES (?1,?2,'received',0,?3,?4,?5)";
+const KEEP_DELIVERY: &str = "INSERT INTO delivery \
+    (seq, source, message, sender, received_at, headers, body) VALUES (?1,?2,?3,?4,?5,?6,?7) \
+    ON CONFLICT (source, message) DO NOTHING";
+const KEEP_PENDING: &str = "INSERT INTO pending (seq) VALUES (?1)";
+pub(crate) const DECIDE: &str = "DELETE FROM pending \
+    WHERE seq = (SELECT seq FROM delivery WHERE source = ?1 AND message = ?2)";
+const DECIDE_AT: &str = "DELETE FROM pending WHERE seq = ?1";
 const OPEN_INCIDENT: &str = "INSERT INTO incident (id, alarm, opened_seq) VALUES (?1,?2,?3) \
     ON CONFLICT (id) DO UPDATE SET closed_seq = NULL";
 const CLOSE_INCIDENT: &str = "UPDATE incident SET closed_seq = ?2 WHERE id = ?1";

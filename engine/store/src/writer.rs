@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use untoil_journal::{Batch, JournalError};
-use untoil_model::{Body, Delivery, Draft, Hash, Seq, Sheet, Stream};
+use untoil_model::{Body, Delivery, DeliveryId, Draft, Hash, Seq, Sheet, Stream};
 
 use crate::ends::Ends;
 use crate::fault::Fault;
@@ -237,6 +237,11 @@ impl Gauges {
     /// The oldest deliveries that wait for their decision; `None` when only the file can tell.
     pub(crate) fn oldest(&self, limit: usize) -> Option<Vec<Delivery>> {
         self.told().fresh.oldest(limit)
+    }
+
+    /// Where a delivery is that waits for its decision; `None` when only the file can tell.
+    pub(crate) fn place_of(&self, delivery: &DeliveryId) -> Option<Seq> {
+        self.told().fresh.place_of(delivery)
     }
 
     /// So many deliveries wait in the file.
@@ -507,7 +512,7 @@ impl Writer {
                 break;
             }
         }
-        let (end, bytes, waiting) = (transaction.end(), transaction.bytes(), transaction.waiting);
+        let (end, bytes, waiting) = (transaction.end(), transaction.bytes(), transaction.waiting());
         let (ends, pruned) = transaction.into_ends();
         self.say("COMMIT")?;
         Ok(Done { jobs: done, end, bytes, knew: Committed { ends, pruned, waiting } })

@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 use untoil_journal::{Batch, Put, Receipt, received};
-use untoil_model::{Delivery, DeliveryId, Draft, Entry, Seq};
+use untoil_model::{Delivery, Draft, Entry, Seq};
 
 use crate::fault::Fault;
 use crate::fresh::Fresh;
@@ -33,22 +33,9 @@ impl Write for Receive {
 
     fn write(&mut self, transaction: &mut Transaction<'_>) -> Result<Receipt, Fault> {
         let delivery = self.delivery.as_ref().expect("what is kept is not written again");
-        let seq = column(transaction.next());
-        let kept = transaction.connection.prepare_cached(KEEP_DELIVERY)?.execute(params![
-            seq,
-            delivery.id.source.as_str(),
-            delivery.id.message,
-            delivery.sender,
-            delivery.received_at.as_microsecond(),
-            self.headers,
-            delivery.body,
-        ])?;
-        if kept == 0 {
+        if !transaction.keep(delivery, &self.headers)? {
             return Ok(Receipt::Seen);
         }
-        transaction.connection.prepare_cached(KEEP_PENDING)?.execute([seq])?;
-        transaction.wrote(self.headers.len() + delivery.body.len());
-        transaction.waiting += 1;
         Ok(Receipt::Stored(transaction.write_received(delivery.received_at, &self.head)?))
     }
 
@@ -77,16 +64,16 @@ impl Write for Append {
                 return Ok(Err(Refusal::Conflict { stream: expect.stream.clone(), at }));
             }
         }
-        if let Some(DeliveryId { source, message }) = &*decides {
-            let id = params![source.as_str(), message];
-            let decided = transaction.connection.prepare_cached(DECIDE)?.execute(id)?;
-            if decided == 0 {
-                let id = DeliveryId { source: source.clone(), message: message.clone() };
-                return Ok(Err(Refusal::Decided(id)));
-            }
-            transaction.waiting -= 1;
+        if let Some(delivery) = &*decides
+            && !transaction.decide(delivery)?
+        {
+            return Ok(Err(Refusal::Decided(delivery.clone())));
         }
-        drafts.drain(..).map(|draft| transaction.write(draft)).collect::<Result<_, _>>().map(Ok)
+        let mut entries = Vec::with_capacity(drafts.len());
+        for draft in drafts.drain(..) {
+            entries.push(transaction.write(draft)?);
+        }
+        Ok(Ok(entries))
     }
 
     fn take_back(&mut self, reply: Self::Reply) {
@@ -140,12 +127,6 @@ impl Write for Advance {
     fn take_back(&mut self, (): ()) {}
 }
 
-const KEEP_DELIVERY: &str = "INSERT INTO delivery \
-    (seq, source, message, sender, received_at, headers, body) VALUES (?1,?2,?3,?4,?5,?6,?7) \
-    ON CONFLICT (source, message) DO NOTHING";
-const KEEP_PENDING: &str = "INSERT INTO pending (seq) VALUES (?1)";
-pub(crate) const DECIDE: &str = "DELETE FROM pending \
-    WHERE seq = (SELECT seq FROM delivery WHERE source = ?1 AND message = ?2)";
 const ADVANCE: &str = "INSERT INTO reader (name, at) VALUES (?1, ?2) \
     ON CONFLICT (name) DO UPDATE SET at = max(at, excluded.at)";
 const KEEP_MEMO: &str = "INSERT INTO memo (reader, key, value) VALUES (?1, ?2, ?3) \
