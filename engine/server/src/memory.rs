@@ -16,6 +16,9 @@ const EVERY: Duration = Duration::from_secs(5);
 /// other threads up for milliseconds is small against that, and memory must not grow for days.
 const RESTLESS_MAX: u32 = 12;
 
+/// After so many looks at a journal that rests, a minute and ten, it is done again: who only reads may go on
+/// for longer than what is written, as the notifier does after a storm.
+const AGAIN: [u32; 2] = [12, 120];
 /// By then the runtime's threads have followed the call on them: some ten microseconds, and much more.
 const FOLLOWED_AFTER: Duration = Duration::from_millis(20);
 
@@ -61,21 +64,25 @@ struct Rest {
     /// Whether anything was done since memory was given back.
     owed: bool,
     restless: u32,
+    /// For how many looks nothing was written.
+    quiet: u32,
 }
 
 impl Rest {
     /// The start itself took memory.
     fn from(seen: Seq) -> Self {
-        Self { seen, owed: true, restless: 0 }
+        Self { seen, owed: true, restless: 0, quiet: 0 }
     }
 
-    /// Whether memory is to be given back now: once after each time of activity.
+    /// Whether memory is to be given back now: after each time of activity, and again a while later.
     fn is_due(&mut self, head: Seq) -> bool {
         let moved = head != self.seen;
         self.seen = head;
         self.owed |= moved;
         self.restless = if moved { self.restless + 1 } else { 0 };
-        let due = self.owed && (!moved || self.restless >= RESTLESS_MAX);
+        self.quiet = if moved { 0 } else { self.quiet.saturating_add(1) };
+        let due =
+            self.owed && (!moved || self.restless >= RESTLESS_MAX) || AGAIN.contains(&self.quiet);
         if due {
             // What moved just now is owed again.
             self.owed = moved;
@@ -97,10 +104,16 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_given_back_once_after_the_start_and_after_each_storm() {
+    fn memory_is_given_back_after_the_start_and_after_each_storm() {
         assert_eq!(due([0, 0, 0, 0]), [1]);
         assert_eq!(due([100, 200, 300, 300, 300, 300]), [4]);
         assert_eq!(due([0, 0, 7, 7, 7, 8, 9, 9, 9]), [1, 4, 8]);
+    }
+
+    #[test]
+    fn while_it_is_quiet_memory_is_given_back_again_after_a_minute_and_after_ten() {
+        assert_eq!(due([0; 1_000]), [1, 12, 120]);
+        assert_eq!(due([5, 6].into_iter().chain([6; 200])), [3, 14, 122]);
     }
 
     #[test]
