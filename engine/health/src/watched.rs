@@ -103,17 +103,41 @@ fn word(error: &JournalError) -> &'static str {
     }
 }
 
+/// A delivery that is timed from before it is kept. If it is not kept that ends with this, also when
+/// whoever sent it goes away meanwhile: the next copy is timed from its own arrival.
+struct Timed<'a> {
+    metrics: &'a Metrics,
+    /// `None` once it is kept.
+    delivery: Option<&'a DeliveryId>,
+}
+
+impl<'a> Timed<'a> {
+    /// Nothing for a copy of one that is timed already, whatever becomes of this copy.
+    fn of(metrics: &'a Metrics, delivery: &'a DeliveryId, at: Timestamp) -> Option<Self> {
+        metrics.arrives(delivery, at).then_some(Self { metrics, delivery: Some(delivery) })
+    }
+}
+
+impl Drop for Timed<'_> {
+    fn drop(&mut self) {
+        if let Some(delivery) = self.delivery {
+            self.metrics.stays_out(delivery);
+        }
+    }
+}
+
 #[async_trait]
 impl Journal for Watched {
     async fn receive(&self, delivery: Delivery) -> Result<Receipt, JournalError> {
         let (id, at) = (delivery.id.clone(), delivery.received_at);
         let began = self.clock.ticks();
-        let is_timed = self.metrics.arrives(&id, at);
+        let mut timed = Timed::of(&self.metrics, &id, at);
         let received = self.journal.receive(delivery).await;
-        self.wrote("receive", began, received.as_ref().err());
-        if is_timed && !matches!(received, Ok(Receipt::Stored(_))) {
-            self.metrics.stays_out(&id);
+        if let (Some(timed), Ok(Receipt::Stored(_))) = (&mut timed, &received) {
+            timed.delivery = None;
         }
+        drop(timed);
+        self.wrote("receive", began, received.as_ref().err());
         match received {
             Ok(Receipt::Stored(seq)) => {
                 self.metrics.received(&id, true);

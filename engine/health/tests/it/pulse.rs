@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -169,6 +170,23 @@ async fn deliveries_that_wait_are_late_and_then_nothing_is_decided() {
     scene.journal.append(batch).await.unwrap();
     pulse.look().await;
     assert_eq!(scene.readiness.state(Part::Decisions), State::Ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_comes_again_after_the_store_hung_is_timed_from_then() {
+    let (scene, _, fails, _) = living();
+    fails.store(SILENT, Ordering::SeqCst);
+    let waits = tokio::time::timeout(Duration::from_secs(4), scene.receive("generic", "m-1"));
+    assert!(waits.await.is_err(), "its sender goes away");
+    scene.pass(600).await;
+    fails.store(FINE, Ordering::SeqCst);
+    let delivery = scene.receive("generic", "m-1").await;
+    scene.pass(2).await;
+    let decoded = json!({ "decoded": { "delivery": delivery, "alarms": 0 } });
+    scene.write(None, &[decoded]).await;
+    let scrape = Scrape::read(&scene.metrics.text());
+    let took = scrape.value("untoil_delivery_decided_seconds_sum", &[("source", "generic")]);
+    assert_eq!(took, Some(2.0));
 }
 
 #[tokio::test(start_paused = true)]
