@@ -72,7 +72,8 @@ pub(crate) struct Syncing {
     state: Mutex<State>,
     /// Something is to be synced, or it ends.
     work: Condvar,
-    /// A sync has ended; for the writer, which also waits for writes.
+    /// A sync has ended, or has taken so much that there is room; for the writer, which also waits for
+    /// writes.
     ended: Notify,
     head: watch::Sender<Seq>,
     file: PathBuf,
@@ -108,7 +109,7 @@ impl Syncing {
             }
     }
 
-    /// Waits until a sync has ended.
+    /// Waits until a sync has ended, or there may be room again.
     pub(crate) async fn ended(&self) {
         self.ended.notified().await;
     }
@@ -212,7 +213,13 @@ impl Syncing {
         }
         state.is_syncing = true;
         state.is_urged = false;
-        Some(std::mem::take(&mut state.waiting))
+        let groups = std::mem::take(&mut state.waiting);
+        drop(state);
+        if groups.len() >= AHEAD_MAX {
+            // There is room again for what is written ahead.
+            self.ended.notify_one();
+        }
+        Some(groups)
     }
 
     /// Tells everybody how it went.

@@ -17,6 +17,7 @@ use crate::writer::{Pace, Write};
 
 mod disk;
 mod ends;
+mod log;
 mod power;
 
 fn journal() -> (TempDir, Arc<SqliteJournal>) {

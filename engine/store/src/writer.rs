@@ -396,12 +396,12 @@ impl Writer {
             return;
         }
         match self.log("PRAGMA wal_checkpoint(PASSIVE)") {
-            Ok(uncopied) => self.uncopied = uncopied,
+            Ok(uncopied) => (self.uncopied, self.unasked) = (uncopied, 0),
             Err(fault) if self.end_with_the_disk(&fault) => {}
             Err(error) => {
-                // The log grows meanwhile, and is copied when it can be.
+                // The log grows meanwhile. The next commit asks for its length, and it is tried again.
                 tracing::warn!(%error, "the journal's log could not be copied into its file");
-                self.uncopied = 0;
+                (self.uncopied, self.unasked) = (0, self.copying.when_quiet);
             }
         }
     }
