@@ -101,3 +101,19 @@ fn the_dashboard_and_the_alerts_ask_for_metrics_that_exist() {
         }
     }
 }
+
+#[test]
+fn the_dashboard_shows_every_metric() {
+    let dashboard: Value = serde_json::from_str(&read("deploy/grafana/untoil.json")).unwrap();
+    let mut asked = Vec::new();
+    expressions(&dashboard["panels"], &mut asked);
+    let shown: BTreeSet<String> =
+        asked.iter().flat_map(|text| queried(text)).map(|(name, _)| name).collect();
+    let is_shown = |known: &Known| {
+        let ends = if known.kind == "histogram" { &["_bucket", "_sum"][..] } else { &[""] };
+        ends.iter().any(|end| shown.contains(&format!("{}{end}", known.name)))
+    };
+    let hidden: Vec<String> =
+        known().into_iter().filter(|known| !is_shown(known)).map(|known| known.name).collect();
+    assert!(hidden.is_empty(), "deploy/grafana/untoil.json shows nothing of {hidden:?}");
+}
