@@ -1,5 +1,6 @@
 //! What goes wrong between us and the server, and what the engine is told about it.
 
+use rustls::CertificateError;
 use untoil_journal::JournalError;
 use untoil_model::Broken;
 
@@ -135,13 +136,35 @@ impl From<tokio_postgres::Error> for Fault {
     }
 }
 
-/// An error of the client with what lies below it: its own text is the kind alone.
+/// An error of the client with what lies below it, as its own text is the kind alone, and the way out.
 fn with_cause(error: &tokio_postgres::Error) -> String {
     let said = error.to_string();
-    match std::error::Error::source(error) {
+    let cause = std::error::Error::source(error);
+    let whole = match cause {
         Some(cause) if !said.contains(&cause.to_string()) => format!("{said}: {cause}"),
         _ => said,
+    };
+    format!("{whole}{}", cause.and_then(beneath).map_or("", certificate_way_out))
+}
+
+/// What TLS says, if that is what lies below.
+fn beneath<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let io = cause.downcast_ref::<std::io::Error>()?;
+    io.get_ref()?.downcast_ref()
+}
+
+/// What a person can do about a certificate that is not believed.
+fn certificate_way_out(error: &rustls::Error) -> &'static str {
+    use CertificateError::{Expired, ExpiredContext, NotValidForName, NotValidForNameContext};
+    let rustls::Error::InvalidCertificate(why) = error else { return "" };
+    if matches!(why, NotValidForName | NotValidForNameContext { .. }) {
+        return "; its certificate is for another name: connect by the name that the certificate has";
     }
+    if matches!(why, Expired | ExpiredContext { .. }) {
+        return "; renew the server's certificate";
+    }
+    // Whatever else it is, nobody who is trusted vouches for it.
+    "; name the PEM file of the authority that signed its certificate in `store.postgres.ca`"
 }
 
 /// What a person can do about it, to be put behind the message.
