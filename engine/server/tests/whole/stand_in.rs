@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// Set to skip these tests where the stand-ins cannot be installed.
-const SKIP: &str = "UNTOIL_SKIP_STAND_INS";
+pub(crate) const SKIP: &str = "UNTOIL_SKIP_STAND_INS";
 /// Python needs a second or two, more on a busy machine.
 const READY_TRIES: u32 = 600;
 
