@@ -8,8 +8,6 @@
 //! The program must install [`MeteredAlloc`]; without it the sandbox refuses to start.
 
 mod meter;
-#[cfg(target_os = "linux")]
-mod pages;
 mod pool;
 mod turns;
 

@@ -12,9 +12,6 @@ use std::alloc::System as Given;
 #[cfg(target_os = "linux")]
 use tikv_jemallocator::Jemalloc as Given;
 
-#[cfg(target_os = "linux")]
-use crate::pages;
-
 thread_local! {
     // `const` and without a destructor: reading them inside the allocator neither allocates nor
     // touches a value that was already destroyed.
@@ -87,21 +84,15 @@ unsafe impl GlobalAlloc for MeteredAlloc {
 }
 
 impl MeteredAlloc {
-    /// Gives the pages in which nothing is held back to the system, where the allocator keeps them, and
-    /// those of the program's own file, which come back as they are needed. Takes milliseconds. What
-    /// other threads keep for themselves is not in it, up to 100 KiB each: they give it back when they
-    /// come to rest, by [`MeteredAlloc::thread_rests`] or [`MeteredAlloc::thread_parks`].
+    /// Gives the pages in which nothing is held back to the system, where the allocator keeps them. Takes
+    /// milliseconds after a storm of alarms; microseconds again soon after. What other threads keep for
+    /// themselves is not in it, up to 100 KiB each: they give it back when they come to rest, by [`MeteredAlloc::thread_rests`] or [`MeteredAlloc::thread_parks`].
     pub fn give_back() {
         #[cfg(target_os = "linux")]
         for word in [c"thread.tcache.flush", c"arena.4096.purge"] {
             tell(word);
         }
         trim();
-        // Where the system does not tell what is mapped, everything stays as it is.
-        #[cfg(target_os = "linux")]
-        for pages in pages::all_unchanged().unwrap_or_default() {
-            let_go(&pages);
-        }
     }
 
     /// Gives back what is kept for the calling thread, which has nothing to do for a while. Takes some
@@ -137,17 +128,6 @@ fn trim() {
 
 #[cfg(all(target_os = "linux", not(target_env = "gnu")))]
 fn trim() {}
-
-/// Lets go of pages that are the file's. Whether the system did so.
-#[cfg(target_os = "linux")]
-fn let_go(pages: &pages::Unchanged) -> bool {
-    let at = std::ptr::with_exposed_provenance_mut(pages.range().start);
-    #[expect(unsafe_code, reason = "the system is told by addresses what to let go of")]
-    // SAFETY: they are a mapping of a file in which no page differs from the file's and which nobody may
-    // write to, so that whoever reads it finds the same as before, whenever that is (madvise(2)).
-    let failed = unsafe { libc::madvise(at, pages.range().len(), libc::MADV_DONTNEED) };
-    failed == 0
-}
 
 /// Tells jemalloc to do something (jemalloc(3), "MALLCTL NAMESPACE"; 4096 stands for all arenas).
 /// Whether it knew the word.
@@ -189,17 +169,6 @@ mod tests {
     fn the_allocator_knows_the_words_for_giving_back() {
         assert!(tell(c"thread.tcache.flush") && tell(c"arena.4096.purge"));
         assert!(!tell(c"no.such.word"));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn what_was_let_go_comes_back_by_itself() {
-        static TABLE: [u64; 4_096] = [7; 4_096];
-        let all = pages::all_unchanged().unwrap();
-        let at = std::ptr::from_ref(&TABLE).addr();
-        assert!(all.iter().any(|pages| pages.range().contains(&at)), "it is the program's own");
-        assert!(all.iter().all(let_go));
-        assert_eq!(std::hint::black_box(&TABLE).iter().sum::<u64>(), 7 * 4_096);
     }
 
     #[test]

@@ -259,9 +259,10 @@ impl Reloader {
         unreadable: Vec<Diagnostic>,
     ) -> Vec<ReloadEvent> {
         let book = self.book();
-        // What was not checked yet is known by its text all the same.
+        // What was not checked yet is known by its text all the same, unless that could not be read since.
         for files in book.rules().iter().filter_map(|rule| rule.unchecked()) {
-            if !self.seen.contains_key(&files.name) {
+            let is_told_of = self.diagnostics.contains_key(&files.name);
+            if !is_told_of && !self.seen.contains_key(&files.name) {
                 self.seen.insert(files.name.clone(), files.digest());
             }
         }
