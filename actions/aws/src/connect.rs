@@ -209,6 +209,13 @@ fn http_client() -> SharedHttpClient {
     SharedHttpClient::new(Late(client))
 }
 
+/// Reads the system's certificates for the clients, which the first call waits for otherwise. Blocks for some
+/// milliseconds; again it takes none.
+pub fn read_certificates() {
+    let tls = Provider::Rustls(CryptoMode::AwsLc);
+    drop(ConnectorBuilder::default().tls_provider(tls).build());
+}
+
 /// Reads the system's certificates when the first connection is made: by itself the SDK does so for each
 /// client that is made, which is most of a start.
 #[derive(Debug)]

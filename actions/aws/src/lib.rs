@@ -27,7 +27,7 @@ mod ssm;
 mod ssm_automation;
 mod ssm_command;
 
-pub use connect::{Aws, AwsConfig, Credentials, Timeouts, Writes, connect};
+pub use connect::{Aws, AwsConfig, Credentials, Timeouts, Writes, connect, read_certificates};
 pub use gate::Flow;
 pub use identity::Identity;
 pub use limits::{LimitError, Limits, PUBLISHED, Priority, Published, Rate};

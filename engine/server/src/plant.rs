@@ -1,10 +1,11 @@
 //! Everything wired together and running: intake, dispatcher, notifier, rule book, API.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -255,9 +256,27 @@ async fn dispatch(dispatcher: Dispatcher, stop: CancellationToken, end: End) -> 
     Ok(())
 }
 
-/// Where nobody outside can be believed that must be known at once, and not when the first alarm comes.
+/// Where nobody outside can be believed that must be known before anything is begun, and not when the first
+/// alarm comes. What is there is read later.
+fn has_certificates(found: &openssl_probe::ProbeResult) -> anyhow::Result<()> {
+    let holds_any =
+        |dir: &PathBuf| std::fs::read_dir(dir).is_ok_and(|mut all| all.next().is_some());
+    if found.cert_file.is_none() && !found.cert_dir.iter().any(holds_any) {
+        bail!(
+            "TLS cannot be set up: this machine has no certificates of authorities; install \
+            `ca-certificates`, or name a file in `SSL_CERT_FILE`"
+        );
+    }
+    Ok(())
+}
+
+/// Reads the system's certificates before anybody waits for it.
 async fn prepare(sns: Arc<AwsSns>, stop: CancellationToken) -> anyhow::Result<()> {
-    let prepared = tokio::task::spawn_blocking(move || sns.prepare()).await;
+    let read = move || {
+        untoil_aws::read_certificates();
+        sns.prepare()
+    };
+    let prepared = tokio::task::spawn_blocking(read).await;
     prepared.context("a bug ended the setting up of TLS")?.context("TLS cannot be set up")?;
     stop.cancelled().await;
     Ok(())
@@ -314,6 +333,7 @@ fn app(
     let mut intake = crate::config::intake(config)?;
     let heartbeat = health.source()?;
     intake.sources.extend(heartbeat.map(|(source, auth)| (source, auth.into())));
+    has_certificates(&openssl_probe::probe())?;
     let sns = Arc::new(AwsSns::new(&stand_ins(&intake)));
     let ports = Ports { certificates: Arc::clone(&sns) as _, subscriptions: Arc::clone(&sns) as _ };
     let state = IntakeState::new(Arc::clone(journal), Arc::clone(clock), intake, ports)?;
@@ -335,4 +355,24 @@ fn stand_ins(intake: &IntakeConfig) -> Vec<Origin> {
         | SourceAuth::Hmac(_) => None,
     });
     origins.flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl_probe::ProbeResult;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_without_certificates_is_told_of_before_anything_is_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = |cert_file, cert_dir| has_certificates(&ProbeResult { cert_file, cert_dir });
+        let (dir, file) = (folder.path().to_owned(), folder.path().join("ca.pem"));
+        let refused = found(None, Vec::new()).unwrap_err().to_string();
+        assert!(refused.contains("`ca-certificates`"), "{refused}");
+        assert!(found(None, vec![dir.clone()]).is_err(), "an empty folder holds none");
+        assert!(found(Some(file.clone()), Vec::new()).is_ok());
+        std::fs::write(file, "").unwrap();
+        assert!(found(None, vec![dir]).is_ok());
+    }
 }

@@ -39,7 +39,10 @@ fn answered(n: usize) -> Option<usize> {
 }
 
 fn delivery(n: usize) -> String {
-    let (metric, service) = answered(n).map_or(("none", service(n)), |n| ("scale", service(n)));
+    let (metric, service) = match answered(n) {
+        Some(n) => ("scale", service(n)),
+        None => ("none", service(n)),
+    };
     let alarm = json!({
         "key": format!("instances/{n}"), "name": format!("alarm {n}"), "state": "firing",
         "changed_at": now(), "namespace": "Instances", "metric": metric,
@@ -70,14 +73,10 @@ fn instance(aws: u16, database: &Database) -> Untoil {
     untoil.set("UNTOIL_DRAIN_OPEN", "1s");
     let policy = "global: [1000 per 1h]\nrest: 0s\ncall_within: 10m\n";
     std::fs::write(untoil.path("rules/policy.yaml"), policy).unwrap();
-    let services = (0..ANSWERED).map(service);
-    let may: String = services
-        .map(|it| {
-            format!(
-                "  - ecs.scale: {{ cluster: workers, service: {it}, max: 20, step: 4, lease: 2h }}\n"
-            )
-        })
-        .collect();
+    let may = (0..ANSWERED).map(service).fold(String::new(), |may, it| {
+        let limits = "max: 20, step: 4, lease: 2h";
+        may + &format!("  - ecs.scale: {{ cluster: workers, service: {it}, {limits} }}\n")
+    });
     let manifest = format!(
         "summary: Scales a pool out\nowner: tests\n\
          on:\n  - {{ source: generic, namespace: Instances, metric: scale }}\n\
