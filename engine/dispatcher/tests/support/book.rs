@@ -51,7 +51,7 @@ impl Book {
 }
 
 fn candidate(rule: &Rule) -> Candidate {
-    let (name, version) = (rule.name.clone(), rule.version.clone());
+    let (name, version) = (rule.name.clone(), rule.version().clone());
     Candidate { name, version, mode: rule.manifest.mode }
 }
 
