@@ -144,12 +144,7 @@ async fn give_back(head: watch::Receiver<Seq>) -> Result<()> {
         (seen, owed) = (now, owed || !rests);
         if rests && owed {
             owed = false;
-            MeteredAlloc::call_threads();
-            let mut wakes = JoinSet::new();
-            for _ in 0..tokio::runtime::Handle::current().metrics().num_workers() {
-                wakes.spawn(tokio::task::yield_now());
-            }
-            while wakes.join_next().await.is_some() {}
+            MeteredAlloc::call_threads().await;
             tokio::time::sleep(Duration::from_millis(20)).await;
             tokio::task::spawn_blocking(MeteredAlloc::give_back).await?;
         }

@@ -7,6 +7,8 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use tokio::task::JoinSet;
+
 #[cfg(not(target_os = "linux"))]
 use std::alloc::System as Given;
 #[cfg(target_os = "linux")]
@@ -111,9 +113,15 @@ impl MeteredAlloc {
         }
     }
 
-    /// Calls on all threads that park: see [`MeteredAlloc::thread_parks`].
-    pub fn call_threads() {
+    /// Calls on the threads of the runtime that this runs on, each of which does [`MeteredAlloc::thread_parks`]
+    /// when it parks: it is given a reason to wake, and follows as soon as it has nothing to do.
+    pub async fn call_threads() {
         CALLS.fetch_add(1, Ordering::Relaxed);
+        let mut wakes = JoinSet::new();
+        for _ in 0..tokio::runtime::Handle::current().metrics().num_workers() {
+            wakes.spawn(tokio::task::yield_now());
+        }
+        while wakes.join_next().await.is_some() {}
     }
 }
 

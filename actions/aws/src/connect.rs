@@ -192,13 +192,15 @@ pub async fn connect(config: AwsConfig) -> Aws {
     Aws { shared, sts: aws_sdk_sts::Client::new(&reading), sqs, readers, writes }
 }
 
+/// Whose TLS all connections use, and whose certificates are read.
+const TLS: Provider = Provider::Rustls(CryptoMode::AwsLc);
+
 /// One pool of connections and one TLS configuration for all clients. Otherwise as the SDK makes it
 /// for each client by itself (`default_https_client` of `aws-smithy-runtime`): rustls with aws-lc, the
 /// system's certificates, and the proxy that the environment names.
 fn http_client() -> SharedHttpClient {
     let client = Builder::new().build_with_connector_fn(|settings, components| {
-        let tls = Provider::Rustls(CryptoMode::AwsLc);
-        let mut connector = ConnectorBuilder::default().tls_provider(tls);
+        let mut connector = ConnectorBuilder::default().tls_provider(TLS);
         connector.set_connector_settings(settings.cloned());
         if let Some(components) = components {
             connector.set_sleep_impl(components.sleep_impl());
@@ -212,8 +214,7 @@ fn http_client() -> SharedHttpClient {
 /// Reads the system's certificates for the clients, which the first call waits for otherwise. Blocks for some
 /// milliseconds; again it takes none.
 pub fn read_certificates() {
-    let tls = Provider::Rustls(CryptoMode::AwsLc);
-    drop(ConnectorBuilder::default().tls_provider(tls).build());
+    drop(ConnectorBuilder::default().tls_provider(TLS).build());
 }
 
 /// Reads the system's certificates when the first connection is made: by itself the SDK does so for each

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use untoil_clock::Clock;
 use untoil_model::Seq;
@@ -38,24 +37,13 @@ pub(crate) async fn give_back(
         if !rest.is_due(head) {
             continue;
         }
-        wake_workers().await;
+        MeteredAlloc::call_threads().await;
         clock.sleep(FOLLOWED_AFTER).await;
         if let Err(bug) = tokio::task::spawn_blocking(MeteredAlloc::give_back).await {
             tracing::error!(%bug, "memory is not given back any more until the next start");
             return stop.cancelled().await;
         }
     }
-}
-
-/// Calls on the runtime's threads to give back what the allocator keeps for them, which each does as soon
-/// as it has nothing to do, and gives each a reason to wake.
-async fn wake_workers() {
-    MeteredAlloc::call_threads();
-    let mut wakes = JoinSet::new();
-    for _ in 0..tokio::runtime::Handle::current().metrics().num_workers() {
-        wakes.spawn(tokio::task::yield_now());
-    }
-    while wakes.join_next().await.is_some() {}
 }
 
 /// Whether the journal rests.
