@@ -1,17 +1,14 @@
 //! Durable intake on PostgreSQL against a reference, and the way from a POST to the call, with one and
 //! with three instances on one database. The server is started here, with its defaults (`fsync` and `synchronous_commit` on), on a free port of loopback.
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
 use tokio_postgres::NoTls;
+use untoil_postgres::Programs;
 use untoil_store::postgres::{PostgresConfig, migrate};
 
 use crate::acting::Acted;
@@ -50,54 +47,33 @@ const CALL_MAX: Duration = Duration::from_mins(2);
 const CONNECTIONS: usize = 66;
 /// How many instances there are.
 const INSTANCES: [usize; 2] = [1, 3];
-/// How long the server may take to start.
-const STARTS_MAX: usize = 200;
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A PostgreSQL server of the benchmark's own.
 struct Postgres {
-    folder: TempDir,
-    port: u16,
-    child: Child,
+    server: untoil_postgres::Server,
+    _folder: TempDir,
 }
 
 impl Postgres {
     async fn start() -> Result<Option<Self>> {
-        let Some(programs) = programs() else { return Ok(None) };
+        let Ok(programs) = Programs::here() else { return Ok(None) };
         let folder = tempfile::tempdir()?;
-        if is_root() {
-            run(Command::new("chown").arg("postgres").arg(folder.path())).await?;
-        }
+        Programs::hand_over(folder.path())?;
         let data = folder.path().join("data");
-        let mut init = as_postgres(&programs.join("initdb"));
-        init.args(["-A", "trust", "-U", "untoil", "-E", "UTF8", "--locale=C.UTF-8", "-D"]);
-        run(init.arg(&data).stdout(Stdio::null())).await?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut command = as_postgres(&programs.join("postgres"));
-        command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k"]).arg(folder.path());
-        command.arg("-D").arg(&data).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.kill_on_drop(true).spawn()?;
-        Ok(Some(Self { folder, port, child }))
+        programs.init(&data, &[])?;
+        let mut server = untoil_postgres::Server::new(&programs, &data, folder.path(), &[])?;
+        server.ready().await?;
+        migrate(&PostgresConfig::new(server.url())).await?;
+        Ok(Some(Self { server, _folder: folder }))
     }
 
     fn url(&self) -> String {
-        format!("postgres://untoil@127.0.0.1:{}/postgres", self.port)
-    }
-
-    async fn ready(&self) -> Result<()> {
-        let config = PostgresConfig::new(self.url());
-        for _ in 0..STARTS_MAX {
-            if migrate(&config).await.is_ok() {
-                return Ok(());
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        bail!("PostgreSQL in `{}` did not start", self.folder.path().display())
+        self.server.url()
     }
 
     /// The processor time of all that it runs, in microseconds.
     fn cpu(&self) -> Result<u64> {
-        let server = self.child.id().context("PostgreSQL ended")?;
+        let server = self.server.pid().context("PostgreSQL ended")?;
         let tasks = format!("/proc/{server}/task/{server}/children");
         let children = std::fs::read_to_string(tasks)?;
         // One that has just ended counts for nothing.
@@ -119,14 +95,6 @@ impl Postgres {
         migrate(&PostgresConfig::new(self.url())).await?;
         Ok(())
     }
-
-    /// Ends it in order.
-    async fn stop(mut self) -> Result<()> {
-        let id = self.child.id().context("PostgreSQL ended")?;
-        run(Command::new("kill").args(["-INT", &id.to_string()])).await?;
-        self.child.wait().await?;
-        Ok(())
-    }
 }
 
 pub(crate) async fn measure() -> Result<()> {
@@ -134,7 +102,6 @@ pub(crate) async fn measure() -> Result<()> {
         row("postgres", "no PostgreSQL server is installed here", "not measured", "");
         return Ok(());
     };
-    postgres.ready().await?;
     let mut rates = Vec::new();
     for round in 0..ROUNDS {
         for kind in KINDS {
@@ -156,7 +123,7 @@ pub(crate) async fn measure() -> Result<()> {
     for n in INSTANCES {
         acting(&postgres, n).await?;
     }
-    postgres.stop().await
+    Ok(())
 }
 
 /// Deliveries a second.
@@ -295,39 +262,4 @@ async fn acting(postgres: &Postgres, n: usize) -> Result<()> {
 /// Of untoil's processes alone.
 fn cpu(servers: &[Server]) -> Result<u64> {
     servers.iter().map(|server| cpu_micros(server.pid)).sum()
-}
-
-/// Where distributions keep the server's programs; the newest first.
-fn programs() -> Option<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-    let mut found: Vec<PathBuf> = versions
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
-        .filter(|folder| folder.join("postgres").exists())
-        .collect();
-    found.sort();
-    found.pop()
-}
-
-/// PostgreSQL refuses to run as root.
-fn as_postgres(program: &Path) -> Command {
-    if !is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"]).arg(program);
-    command.current_dir("/");
-    command
-}
-
-fn is_root() -> bool {
-    std::fs::read_to_string("/proc/self/status")
-        .is_ok_and(|status| status.lines().any(|line| line.starts_with("Uid:\t0\t")))
-}
-
-async fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().await?;
-    if !status.success() {
-        bail!("{command:?} ended with {status}");
-    }
-    Ok(())
 }

@@ -1,12 +1,12 @@
 //! Instances of the real program: started, signalled, and started again when they end.
 
 use std::fs::{self, OpenOptions};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use untoil_postgres::free_port;
 
 use crate::surroundings::clock_of;
 
@@ -22,6 +22,11 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
+    /// The same for another program.
+    pub(crate) fn of(&self, binary: &Path) -> Self {
+        Self { binary: binary.to_owned(), ..self.clone() }
+    }
+
     /// A subcommand of the program; what it says, when it has succeeded or not.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<std::process::Output> {
         Ok(self.command(arguments).output()?)
@@ -121,6 +126,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        self.child.as_mut().map_or(Ok(true), |child| Ok(child.try_wait()?.is_some()))
+    }
+
     /// It has answered that it is ready.
     pub(crate) fn is_ready(&mut self) {
         self.was_ready = true;
@@ -150,6 +160,12 @@ impl Engine {
             signal(child.id(), "TERM")?;
         }
         Ok(())
+    }
+
+    /// SIGTERM; another program starts in its place.
+    pub(crate) fn replace(&mut self, binary: &Path) -> Result<()> {
+        binary.clone_into(&mut self.setting.binary);
+        self.terminate()
     }
 
     /// SIGTERM, and no start afterwards; waits for the end.
@@ -194,11 +210,6 @@ impl Drop for Engine {
 pub(crate) fn signal(process: u32, name: &str) -> Result<()> {
     let status = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status()?;
     status.success().then_some(()).with_context(|| format!("no process takes SIG{name}"))
-}
-
-/// A port that nobody listens on just now.
-pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Rules for the three kinds of alarm, and a policy that lets them act all the time.
