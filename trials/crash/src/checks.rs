@@ -127,6 +127,8 @@ pub struct Counts {
     pub back_ms: u128,
     /// The longest end in order after SIGTERM, in milliseconds.
     pub drain_ms: u128,
+    /// What is worth telling, in words.
+    pub notes: Vec<String>,
     /// All that must not be, in words.
     pub wrong: Vec<String>,
 }
@@ -145,6 +147,7 @@ impl Counts {
         self.starts += other.starts;
         self.back_ms = self.back_ms.max(other.back_ms);
         self.drain_ms = self.drain_ms.max(other.drain_ms);
+        self.notes.extend(other.notes.iter().cloned());
         self.wrong.extend(other.wrong.iter().cloned());
     }
 }

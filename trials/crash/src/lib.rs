@@ -29,9 +29,10 @@ mod surroundings;
 mod table;
 mod traps;
 mod trial;
+mod upgrade;
 
 pub use binary::{built, folder};
 pub use checks::Counts;
-pub use scenario::{Cluster, SCENARIOS, Scenario, Store};
+pub use scenario::{Cluster, SCENARIOS, Scenario, Store, Upgrade};
 pub use table::Table;
 pub use trial::{Keep, Trial, Verdict, play_all};

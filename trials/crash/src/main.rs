@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use untoil_crash::{
-    Cluster, Keep, SCENARIOS, Scenario, Store, Table, Trial, Verdict, built, folder, play_all,
+    Cluster, Keep, SCENARIOS, Scenario, Store, Table, Trial, Upgrade, Verdict, built, folder,
+    play_all,
 };
 
 /// The crash matrix: the real program, really killed, and counted from outside.
@@ -70,6 +71,22 @@ enum What {
         #[arg(long = "for", default_value_t = 60, value_name = "SECONDS")]
         lasts: u64,
     },
+    /// Instances of an older program under load, replaced one by one by this one; then the way back.
+    Upgrade {
+        /// The older program.
+        #[arg(long)]
+        old: PathBuf,
+        /// How many instances; SQLite has one.
+        #[arg(long, default_value_t = 3)]
+        instances: usize,
+        /// Seconds of load.
+        #[arg(long = "for", default_value_t = 40, value_name = "SECONDS",
+            value_parser = clap::value_parser!(u64).range(16..))]
+        lasts: u64,
+        /// How often, with following seeds.
+        #[arg(long, default_value_t = 1)]
+        times: u64,
+    },
     /// Lists the scenarios.
     List,
 }
@@ -103,6 +120,7 @@ async fn run(line: Line) -> Result<ExitCode> {
         seed,
         store,
         binary: binary.clone(),
+        old: None,
         keep,
         within: within.clone(),
     };
@@ -131,6 +149,17 @@ async fn run(line: Line) -> Result<ExitCode> {
             let cluster = Scenario::cluster(Cluster { instances, every, lasts });
             trials.push(trial(&cluster, Store::Three, line.seed));
         }
+        What::Upgrade { old, instances, lasts, times } => {
+            let old = Some(old.canonicalize().context("there is no older program")?);
+            let store = line.store.unwrap_or(Store::Three);
+            let instances = if store == Store::Three { instances } else { 1 };
+            let lasts = Duration::from_secs(lasts);
+            let upgrade = Scenario::upgrade(Upgrade { instances, lasts });
+            let seeds = line.seed..line.seed + times;
+            trials.extend(
+                seeds.map(|seed| Trial { old: old.clone(), ..trial(&upgrade, store, seed) }),
+            );
+        }
     }
     if trials.is_empty() {
         bail!("nothing is to be played: no such scenario on that store");
@@ -157,6 +186,9 @@ async fn play(trials: Vec<Trial>, jobs: usize, until: Option<Instant>) -> Result
             Verdict::Skipped(why) => eprintln!("{n}/{all} {name}: SKIPPED: {why}"),
             Verdict::Played(counts) if counts.wrong.is_empty() => {
                 eprintln!("{n}/{all} {name} seed {}: fine", trial.seed);
+                for note in &counts.notes {
+                    eprintln!("    {note}");
+                }
             }
             Verdict::Played(counts) => {
                 wrong += 1;

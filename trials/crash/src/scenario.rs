@@ -82,6 +82,10 @@ pub(crate) enum Act {
     Step(i64),
     /// The database server, for a while.
     Database(Blow, Duration),
+    /// The new program brings the schema up to date, beside whatever runs.
+    Migrate,
+    /// SIGTERM to an instance, in whose place the new program starts when it has ended.
+    Replace,
 }
 
 /// When, and to which instance.
@@ -143,6 +147,7 @@ pub struct Scenario {
 enum Make {
     By(fn(&mut Chance, &mut Plan)),
     Of(Cluster),
+    Up(Upgrade),
 }
 
 /// Several instances on one PostgreSQL under load, one of which is killed again and again.
@@ -174,6 +179,41 @@ impl Cluster {
     }
 }
 
+/// Instances of an older program under load, which are replaced one by one.
+#[derive(Debug, Clone, Copy)]
+pub struct Upgrade {
+    /// How many.
+    pub instances: usize,
+    /// How long the load lasts.
+    pub lasts: Duration,
+}
+
+impl Upgrade {
+    /// Of the time of the load: a quarter with the old program alone, a quarter on the new schema, a
+    /// quarter beside each other, a quarter with the new one alone. Once in each of the two in the
+    /// middle somebody is killed, so that old ones start on the new schema and others adopt.
+    fn plan(self, chance: &mut Chance, plan: &mut Plan, store: Store) {
+        let n = u32::try_from(self.instances.max(1)).expect("they are few");
+        Cluster { instances: self.instances, every: self.lasts, lasts: self.lasts }
+            .plan(chance, plan);
+        let quarter = self.lasts / 4;
+        if store.is_postgres() {
+            plan.acts.push(Planned { at: quarter, instance: 0, act: Act::Migrate });
+            let until = (quarter * 2).saturating_sub(UPGRADE_REST);
+            let at = chance.between(quarter + UPGRADE_REST, until);
+            let instance = chance.below(self.instances);
+            plan.acts.push(Planned { at, instance, act: Act::Kill });
+        }
+        for (turn, instance) in (0..n).zip(0..) {
+            let at = quarter * 2 + quarter * turn / n;
+            plan.acts.push(Planned { at, instance, act: Act::Replace });
+        }
+        let at = chance.between((quarter * 3).saturating_sub(UPGRADE_REST), self.lasts);
+        let instance = chance.below(self.instances);
+        plan.acts.push(Planned { at, instance, act: Act::Kill });
+    }
+}
+
 /// Over which time alarms fire.
 const FIRE_OVER: Duration = Duration::from_secs(1);
 /// For how long after that something may go wrong.
@@ -195,6 +235,8 @@ const SETTLE_SHARED: Duration = Duration::from_secs(40);
 const CLUSTER_ALARMS_PER_SECOND: usize = 8;
 /// When an instance was killed, its incidents wait for its lease to end.
 const CLUSTER_CLEARS: Duration = Duration::from_secs(24);
+/// Around a kill in an upgrade nothing else happens.
+const UPGRADE_REST: Duration = ms(1_000);
 /// How long database servers are struck, at least and at most.
 const STRUCK_FOR: (Duration, Duration) = (ms(200), ms(2_000));
 
@@ -245,6 +287,32 @@ impl Scenario {
         }
     }
 
+    /// Several instances of an older program, which are replaced one by one.
+    #[must_use]
+    pub fn upgrade(upgrade: Upgrade) -> Self {
+        Self {
+            name: "upgrade",
+            about: "an older program's instances are replaced one by one",
+            stores: &[Store::Sqlite, Store::Postgres, Store::Three],
+            make: Make::Up(upgrade),
+        }
+    }
+
+    /// How its play begins on the command line of this program.
+    pub(crate) fn command(&self) -> String {
+        match self.make {
+            Make::By(_) => format!("matrix --only {}", self.name),
+            Make::Of(Cluster { instances, every, lasts }) => format!(
+                "cluster --instances {instances} --kill-every {} --for {}",
+                every.as_secs(),
+                lasts.as_secs()
+            ),
+            Make::Up(Upgrade { instances, lasts }) => {
+                format!("upgrade --instances {instances} --for {}", lasts.as_secs())
+            }
+        }
+    }
+
     /// How long it may take to come to its end, once all has gone wrong.
     #[must_use]
     pub fn settles_within(&self, store: Store) -> Duration {
@@ -284,6 +352,7 @@ impl Scenario {
         match self.make {
             Make::By(make) => make(&mut Chance::of(seed), &mut plan),
             Make::Of(cluster) => cluster.plan(&mut Chance::of(seed), &mut plan),
+            Make::Up(upgrade) => upgrade.plan(&mut Chance::of(seed), &mut plan, store),
         }
         plan.acts.sort_by_key(|planned| planned.at);
         plan

@@ -62,6 +62,9 @@ pub(crate) struct Stage<'a> {
     away: bool,
     /// The longest that it took until all were.
     back: Duration,
+    /// How many deliveries were kept when the schema was migrated, and when the first instance was
+    /// replaced after that.
+    kept: Vec<usize>,
     _servers: Vec<Server>,
     _looking: JoinSet<()>,
 }
@@ -113,16 +116,15 @@ impl<'a> Stage<'a> {
         }
         let (binary, folder) = (trial.binary.clone(), folder.to_owned());
         let setting = Setting { binary, folder, environment: variables };
+        let first = trial.old.as_ref().map_or_else(|| setting.clone(), |old| setting.of(old));
         if database.is_some() {
-            let made = setting.run(&["migrate"])?;
-            let said = String::from_utf8_lossy(&made.stderr).into_owned();
-            made.status.success().then_some(()).with_context(|| format!("migrate: {said}"))?;
+            migrate(&first)?;
         }
         let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
         let mut engines = Vec::new();
         for n in 0..plan.instances {
             let door = aws.door(n).await?;
-            let engine = Engine::new(&format!("untoil-{}", n + 1), setting.clone(), door.port)?;
+            let engine = Engine::new(&format!("untoil-{}", n + 1), first.clone(), door.port)?;
             if moves {
                 set_clock(&setting.folder, &engine.name, 0)?;
             }
@@ -146,6 +148,7 @@ impl<'a> Stage<'a> {
             struck: Instant::now(),
             away: false,
             back: Duration::ZERO,
+            kept: Vec::new(),
             _servers: servers,
             _looking: looking,
         })
@@ -179,6 +182,10 @@ impl<'a> Stage<'a> {
             self.trapped().await?;
             while self.turns.first().is_some_and(|(at, ..)| self.began.elapsed() >= *at) {
                 let (_, instance, turn) = self.turns.remove(0);
+                if matches!(turn, Turn::Begin(Act::Migrate | Act::Replace)) {
+                    let kept = sender.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+                    self.kept.push(kept.kept.len());
+                }
                 self.turn(instance, turn).await?;
                 self.strikes();
             }
@@ -288,7 +295,11 @@ impl<'a> Stage<'a> {
                 Some(database) => database.mend(blow).await,
                 None => Ok(()),
             },
-            Turn::End(Act::Kill | Act::Drain | Act::PowerCut | Act::Step(_)) => Ok(()),
+            Turn::Begin(Act::Migrate) => migrate(&self.setting),
+            Turn::Begin(Act::Replace) => self.engines[instance].replace(&self.setting.binary),
+            Turn::End(
+                Act::Kill | Act::Drain | Act::PowerCut | Act::Step(_) | Act::Migrate | Act::Replace,
+            ) => Ok(()),
         }
     }
 
@@ -366,6 +377,14 @@ impl<'a> Stage<'a> {
         Ok(story)
     }
 
+    /// Between one step of an upgrade and the next, deliveries were taken.
+    pub(crate) fn went_on(&self) -> Result<()> {
+        match self.kept.windows(2).position(|pair| pair[0] == pair[1]) {
+            Some(step) => bail!("nothing was taken between steps {step} and {} of it", step + 1),
+            None => Ok(()),
+        }
+    }
+
     /// Ends all instances in order.
     pub(crate) async fn end(&mut self) -> Result<()> {
         for engine in &mut self.engines {
@@ -375,6 +394,13 @@ impl<'a> Stage<'a> {
     }
 }
 
+/// Makes the schema, or brings it up to date.
+fn migrate(setting: &Setting) -> Result<()> {
+    let made = setting.run(&["migrate"])?;
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    made.status.success().then_some(()).with_context(|| format!("migrate: {said}"))
+}
+
 /// When each act begins and ends.
 fn turns(plan: &Plan) -> Vec<(Duration, usize, Turn)> {
     let mut turns = Vec::new();
@@ -382,6 +408,7 @@ fn turns(plan: &Plan) -> Vec<(Duration, usize, Turn)> {
         turns.push((planned.at, planned.instance, Turn::Begin(planned.act)));
         let lasts = match planned.act {
             Act::Kill | Act::Drain | Act::PowerCut | Act::Step(_) => None,
+            Act::Migrate | Act::Replace => None,
             Act::Pause(lasts) | Act::Weather(_, lasts) | Act::DiskDies(lasts) => Some(lasts),
             Act::DiskFull(lasts) | Act::Database(_, lasts) => Some(lasts),
         };

@@ -23,7 +23,7 @@ pub(crate) const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketim
 pub(crate) fn environment(folder: &Path, plan: &Plan) -> Vec<(String, String)> {
     let here = |name: &str| folder.join(name).display().to_string();
     // Long enough for alarms to come behind SIGTERM where that is played; other ends need not wait.
-    let drains = plan.acts.iter().any(|planned| planned.act == Act::Drain);
+    let drains = plan.acts.iter().any(|one| matches!(one.act, Act::Drain | Act::Replace));
     let open = if drains { "1s" } else { "0s" };
     let bearer = json!({ "bearer": { "secrets": [{ "env": "TRIAL_SECRET" }] } });
     let table = [

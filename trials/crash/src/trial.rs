@@ -13,6 +13,7 @@ use crate::postgres::{self, Database, Template};
 use crate::scenario::{Act, Blow, Ends, Plan, Scenario, Store};
 use crate::stage::{DiskKind, Stage, disk_kind};
 use crate::surroundings::{DISK, FAKETIME, REAL_DISK};
+use crate::upgrade::go_back;
 
 /// A scenario with everything that it depends on.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct Trial {
     pub store: Store,
     /// The program.
     pub binary: PathBuf,
+    /// The older program that an upgrade begins with.
+    pub old: Option<PathBuf>,
     /// Whether its folder is kept where nothing was wrong, too.
     pub keep: Keep,
     /// The folder that trials have their folders in.
@@ -53,10 +56,11 @@ impl Trial {
     /// The command that plays it again.
     #[must_use]
     pub fn again(&self) -> String {
-        let (name, store) = (self.scenario.name, self.store.name());
+        let (command, store, seed) = (self.scenario.command(), self.store.name(), self.seed);
+        let old = self.old.as_ref().map(|old| format!(" --old {}", old.display()));
         format!(
-            "cargo run -p untoil-crash -- matrix --only {name} --store {store} --seed {}",
-            self.seed
+            "cargo run -p untoil-crash -- {command}{} --store {store} --seed {seed}",
+            old.unwrap_or_default()
         )
     }
 
@@ -157,6 +161,14 @@ async fn play(
     counts.wrong.extend(ended.err().map(|why| format!("{why:#}")));
     if counts.open > 0 && stage.plan.ends == Ends::All {
         counts.wrong.push(format!("{} runs have not ended", counts.open));
+    }
+    if let Some(old) = &trial.old {
+        counts.wrong.extend(stage.went_on().err().map(|why| format!("{why:#}")));
+        let door = stage.aws.door(0).await?;
+        match go_back(&stage.setting, old, door.port).await {
+            Ok(back) => counts.notes.push(format!("the older program afterwards: {back}")),
+            Err(why) => counts.wrong.push(format!("the older program afterwards: {why:#}")),
+        }
     }
     let verified = stage.setting.run(&["audit", "verify"])?;
     if !verified.status.success() {

@@ -21,6 +21,7 @@ fn trials() -> Vec<Trial> {
         seed,
         store,
         binary: binary.clone(),
+        old: None,
         keep: Keep::Wrong,
         within: within.clone(),
     };
