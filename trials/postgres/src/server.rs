@@ -113,10 +113,16 @@ impl Server {
     /// # Errors
     /// When it does not answer, or refuses it.
     pub fn sql(&self, statement: &str) -> Result<()> {
+        run(&mut self.asks(statement))
+    }
+
+    /// A program that runs such a statement and ends.
+    pub fn asks(&self, statement: &str) -> Command {
         let mut psql = self.programs.client("psql");
         psql.env("PGOPTIONS", "-c default_transaction_read_only=off");
         psql.env("PGCONNECT_TIMEOUT", "3");
-        run(psql.args(["-X", "-q", "-d", &self.url(), "-c", statement]))
+        psql.args(["-X", "-q", "-d", &self.url(), "-c", statement]);
+        psql
     }
 
     /// Copies it into a folder, as a standby that follows it; that does not run yet.

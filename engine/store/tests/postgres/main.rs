@@ -349,3 +349,29 @@ async fn the_server_is_believed_only_with_a_certificate_and_a_name_that_fit() {
         assert!(said.contains(wrong) && said.is_empty() == wrong.is_empty(), "{said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_certificate_of_the_server_that_has_expired_is_to_be_renewed() {
+    let Some(server) = Server::own().await else { return };
+    let config = server.fresh().await;
+    let url = server.url().replace("127.0.0.1", "localhost");
+    let tls = Tls::VerifyFull { ca: Some(server.certificate()) };
+    let config = PostgresConfig { url, tls, ..config };
+    drop(PostgresJournal::connect(&config).await.unwrap());
+    server.certify(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    server.ready().await.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let mut said = String::new();
+    // The server reads its certificate a moment later.
+    for _ in 0..100 {
+        let opened = PostgresJournal::connect(&config).await;
+        said = opened.map_or_else(|error| error.to_string(), |_| String::new());
+        if said.contains("renew") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(
+        said.contains("expired") && said.ends_with("; renew the server's certificate"),
+        "{said}"
+    );
+}

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 use untoil_postgres::Programs;
@@ -114,12 +115,7 @@ impl Server {
         let order = ["--locale-provider=icu", "--icu-locale=en-US"];
         let init = [&["--no-sync", "--wal-segsize=1"], &order[..]].concat();
         programs.init(&data, &init).unwrap();
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-        std::fs::write(data.join("server.crt"), made.cert.pem()).unwrap();
-        let key = data.join("server.key");
-        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-        Programs::hand_over(&key).unwrap();
+        certify(&data, |_| ());
         // Without fsync: processes are killed here, machines are not.
         let settings = ["fsync=off", "ssl=on", "max_connections=200"];
         let server = untoil_postgres::Server::new(&programs, &data, folder.path(), &settings);
@@ -192,6 +188,11 @@ impl Server {
         self.data().join("server.crt")
     }
 
+    /// Gives it another certificate, which it reads when it is told to.
+    pub(crate) fn certify(&self, change: impl FnOnce(&mut CertificateParams)) {
+        certify(&self.data(), change);
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -216,6 +217,19 @@ impl Server {
         migrate(&config).await.unwrap();
         config
     }
+}
+
+/// Writes a certificate that nobody has signed, and its key.
+fn certify(data: &Path, change: impl FnOnce(&mut CertificateParams)) {
+    let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+    change(&mut params);
+    let made = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&made).unwrap();
+    std::fs::write(data.join("server.crt"), certificate.pem()).unwrap();
+    let key = data.join("server.key");
+    std::fs::write(&key, made.serialize_pem()).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    Programs::hand_over(&key).unwrap();
 }
 
 /// What the data is on.
