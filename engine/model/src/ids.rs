@@ -1,12 +1,15 @@
-//! Identifiers. Each is a newtype with one `parse`; inside the engine no string is an id. Copies share
-//! their text.
+//! Identifiers. Each is a newtype with one `parse`; inside the engine no string is an id. The short ones
+//! hold their text themselves: what is kept of one incident of a storm must not keep a page of memory.
+//! Copies of the others share it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 /// A text that is not an identifier of the wanted kind.
@@ -24,12 +27,64 @@ impl IdError {
     }
 }
 
+/// A text of at most `N` bytes of ASCII without zeros, in its place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Short<const N: usize> {
+    /// Zeros behind the text: so it is ordered as texts are.
+    text: [u8; N],
+    len: u8,
+}
+
+impl<const N: usize> std::ops::Deref for Short<N> {
+    type Target = str;
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.text[..usize::from(self.len)]).expect("only ASCII is written to it")
+    }
+}
+
+impl<const N: usize> fmt::Write for Short<N> {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let begin = usize::from(self.len);
+        let end = begin + more.len();
+        let room = self.text.get_mut(begin..end).filter(|_| more.is_ascii()).ok_or(fmt::Error)?;
+        room.copy_from_slice(more.as_bytes());
+        self.len = u8::try_from(end).map_err(|_| fmt::Error)?;
+        Ok(())
+    }
+}
+
+impl<const N: usize> From<&str> for Short<N> {
+    fn from(text: &str) -> Self {
+        let mut short = Self { text: [0; N], len: 0 };
+        short.write_str(text).expect("its length and its letters were looked at");
+        short
+    }
+}
+
+impl<const N: usize> fmt::Debug for Short<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+/// Reads an id from a text that need not be owned.
+struct Reads<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = IdError>> Visitor<'_> for Reads<T> {
+    type Value = T;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $max:literal, $ok:expr, $why:literal) => {
+    ($(#[$doc:meta])* $name:ident($text:ty), $kind:literal, $max:literal, $ok:expr, $why:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-        #[serde(try_from = "String")]
-        pub struct $name(Arc<str>);
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name($text);
 
         impl $name {
             /// The text itself.
@@ -58,6 +113,11 @@ macro_rules! text_id {
                 id.as_str().to_owned()
             }
         }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Reads(PhantomData))
+            }
+        }
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(&self.0)
@@ -77,34 +137,42 @@ fn is_slug(c: char) -> bool {
 
 text_id!(
     /// A kind of sender: `sns`, `cloudwatch`, `newrelic`, `alertmanager`, `generic`.
-    Source, "source", 40, is_slug, "use 1 to 40 of a-z, 0-9, `-`, `_`"
+    Source(Arc<str>), "source", 40, is_slug, "use 1 to 40 of a-z, 0-9, `-`, `_`"
 );
 text_id!(
     /// The folder name of a rule.
-    RuleName, "rule name", 60, is_slug, "use 1 to 60 of a-z, 0-9, `-`, `_`"
+    RuleName(Arc<str>), "rule name", 60, is_slug, "use 1 to 60 of a-z, 0-9, `-`, `_`"
 );
 text_id!(
     /// The first 16 hexadecimal digits of the SHA-256 of a rule's manifest and script.
-    RuleVersion, "rule version", 16, |c| c.is_ascii_hexdigit(), "it is up to 16 hexadecimal digits"
+    RuleVersion(Short<16>), "rule version", 16, |c| c.is_ascii_hexdigit(), "it is up to 16 hexadecimal digits"
 );
 text_id!(
     /// A kind of thing to do: `ecs.scale`, `ssm.document`.
-    ActionKind, "action", 40, |c| is_slug(c) || c == '.', "use 1 to 40 of a-z, 0-9, `.`, `-`, `_`"
+    ActionKind(Arc<str>), "action", 40, |c| is_slug(c) || c == '.', "use 1 to 40 of a-z, 0-9, `.`, `-`, `_`"
 );
 text_id!(
     /// The identity of an alarm over time, led by its source: `cloudwatch:arn:aws:…`.
     ///
     /// At most 2,048 bytes, any printable text: an alarm's ARN may hold spaces and Korean.
-    AlarmKey, "alarm key", 2048, |c| !c.is_control(), "use 1 to 2,048 bytes without control characters"
+    AlarmKey(Arc<str>), "alarm key", 2048, |c| !c.is_control(), "use 1 to 2,048 bytes without control characters"
 );
 text_id!(
     /// One episode of an alarm key: a ULID, so that ids sort by the time of opening.
-    IncidentId, "incident", 26, |c| c.is_ascii_uppercase() || c.is_ascii_digit(), "it is a ULID of 26 characters"
+    IncidentId(Short<26>), "incident", 26, |c| c.is_ascii_uppercase() || c.is_ascii_digit(), "it is a ULID of 26 characters"
 );
 text_id!(
     /// One run of one plan: the incident's id and a number, `01J…-1`. Fits an SSM parameter.
-    RunId, "run", 40, |c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '-', "it is an incident's id, `-` and a number"
+    RunId(Short<40>), "run", 40, |c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '-', "it is an incident's id, `-` and a number"
 );
+
+impl AlarmKey {
+    /// A copy that shares nothing with this one, for who keeps it: it lies where there is room now.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self(self.as_str().into())
+    }
+}
 
 impl IncidentId {
     /// The id of the incident that `alarm` opens at `at`.
@@ -123,18 +191,20 @@ impl IncidentId {
         for (i, byte) in hash.iter().take(10).enumerate() {
             bits |= u128::from(*byte) << (8 * (9 - i));
         }
-        let mut text = String::with_capacity(26);
-        for i in (0..26).rev() {
+        let mut text = [0; 26];
+        for (i, letter) in text.iter_mut().rev().enumerate() {
             let digit = usize::try_from((bits >> (5 * i)) & 31).unwrap_or(0);
-            text.push(char::from(CROCKFORD[digit]));
+            *letter = CROCKFORD[digit];
         }
-        Self(text.into())
+        Self(Short { text, len: 26 })
     }
 
     /// The id of the `n`th run of this incident, counted from 1.
     #[must_use]
     pub fn run(&self, n: u32) -> RunId {
-        RunId(format!("{}-{n}", self.0).into())
+        let mut run = Short::from(self.as_str());
+        write!(run, "-{n}").expect("14 bytes are left, and a number has at most 10");
+        RunId(run)
     }
 }
 
@@ -142,7 +212,9 @@ impl RunId {
     /// The incident that this run belongs to.
     #[must_use]
     pub fn incident(&self) -> IncidentId {
-        IncidentId(self.0.split('-').next().unwrap_or_default().into())
+        let incident = self.0.split('-').next().unwrap_or_default();
+        // A text that is no run's may have no `-` where an incident's id ends.
+        IncidentId(incident.get(..26).unwrap_or(incident).into())
     }
 
     /// What a call of this run carries so that it can be found again: `untoil:<run>:<step>:<attempt>`.
@@ -150,7 +222,7 @@ impl RunId {
     /// At most 46 characters; SSM's `Comment` takes 100, ECS's `startedBy` 128.
     #[must_use]
     pub fn marker(&self, step: u32, attempt: u32) -> String {
-        format!("untoil:{}:{step}:{attempt}", self.0)
+        format!("untoil:{self}:{step}:{attempt}")
     }
 }
 
@@ -200,6 +272,36 @@ mod tests {
         let run = IncidentId::derive(Timestamp::UNIX_EPOCH, &key, "d").run(12);
         assert!(run.marker(3, 2).len() <= 46);
         assert_eq!(run.incident().run(12), run);
+    }
+
+    #[test]
+    fn a_short_id_is_written_read_shown_and_ordered_as_its_text() {
+        let ids = ["0", "01J", "01J0", "01K", "Z", "ZZ", &"Z".repeat(26)];
+        for a in ids {
+            let id: IncidentId = a.parse().unwrap();
+            assert_eq!((id.as_str(), id.to_string().as_str()), (a, a));
+            assert_eq!(format!("{id:?}"), format!("IncidentId({a:?})"));
+            let json = serde_json::to_string(&id).unwrap();
+            assert_eq!(json, format!("{a:?}"));
+            assert_eq!(serde_json::from_str::<IncidentId>(&json).unwrap(), id);
+            for b in ids {
+                assert_eq!(id.cmp(&b.parse().unwrap()), a.cmp(b), "{a} {b}");
+            }
+        }
+        assert!("Z".repeat(27).parse::<IncidentId>().is_err());
+        let error = serde_json::from_str::<RunId>("\"01j\"").unwrap_err().to_string();
+        assert!(error.starts_with("`01j` is not a run: "), "{error}");
+        let error = serde_json::from_str::<RunId>("1").unwrap_err().to_string();
+        assert!(error.starts_with("invalid type: integer `1`, expected a string"), "{error}");
+    }
+
+    #[test]
+    fn a_text_that_is_no_run_has_an_incident_all_the_same() {
+        let id = |run: &str| run.parse::<RunId>().unwrap().incident().as_str().to_owned();
+        assert_eq!(id(&"Z".repeat(40)), "Z".repeat(26));
+        assert_eq!((id("01J-3-4").as_str(), id("-1").as_str()), ("01J", ""));
+        let longest: IncidentId = "Z".repeat(26).parse().unwrap();
+        assert_eq!(longest.run(u32::MAX).incident(), longest);
     }
 
     #[test]
