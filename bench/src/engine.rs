@@ -60,10 +60,12 @@ pub(crate) async fn shared(url: &str) -> Result<Stores> {
 }
 
 /// The journal with metrics at its door. Nobody reads the log here, so no line of it is made.
-fn watched(journal: Arc<dyn Journal>, clock: &Arc<dyn Clock>) -> Arc<dyn Journal> {
-    let (metrics, readiness) = (Metrics::new("bench", Vec::new()), Readiness::new(clock.clone()));
+fn watched(journal: Arc<dyn Journal>, clock: &Arc<dyn Clock>) -> (Arc<dyn Journal>, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::new("bench", Vec::new()));
+    let readiness = Readiness::new(clock.clone());
     let log: Vec<Arc<dyn Observer>> = vec![Arc::new(EntryLog)];
-    Arc::new(Watched::new((journal, clock.clone()), Arc::new(metrics), readiness, log))
+    let watched = Watched::new((journal, clock.clone()), metrics.clone(), readiness, log);
+    (Arc::new(watched), metrics)
 }
 
 impl Engine {
@@ -79,7 +81,7 @@ impl Engine {
         act: Option<SocketAddr>,
     ) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let journal = watched(journal, &clock);
+        let (journal, metrics) = watched(journal, &clock);
         let actor = Actor::Engine("bench".to_owned());
         let (sender, sent) = mpsc::unbounded_channel();
         let ssm =
@@ -119,9 +121,12 @@ impl Engine {
         let serve =
             axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
         tasks.spawn(async move { Ok(serve.await?) });
-        let dispatching = Dispatcher::new(tools).run(stop.clone());
+        let dispatcher = Dispatcher::new(tools);
+        let bell = dispatcher.bell();
+        let dispatching = dispatcher.run(stop.clone());
         tasks.spawn(async move { Ok(dispatching.await?) });
-        tasks.spawn(give_back(journal.head()));
+        let settle = move || (metrics.rests(), bell.ring_quiet()).1;
+        tasks.spawn(give_back(journal.head(), settle));
         Ok(Self { address, journal, sent, tasks, stop })
     }
 
@@ -134,7 +139,7 @@ impl Engine {
 }
 
 /// Nearly as in the binary: what is free is given back each time that the journal has come to rest.
-async fn give_back(head: watch::Receiver<Seq>) -> Result<()> {
+async fn give_back(head: watch::Receiver<Seq>, settle: impl Fn()) -> Result<()> {
     untoil_store::when_threads_rest(MeteredAlloc::thread_rests);
     let (mut seen, mut owed) = (*head.borrow(), true);
     loop {
@@ -144,6 +149,10 @@ async fn give_back(head: watch::Receiver<Seq>) -> Result<()> {
         (seen, owed) = (now, owed || !rests);
         if rests && owed {
             owed = false;
+            MeteredAlloc::call_threads().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            settle();
+            tokio::time::sleep(Duration::from_millis(20)).await;
             MeteredAlloc::call_threads().await;
             tokio::time::sleep(Duration::from_millis(20)).await;
             tokio::task::spawn_blocking(MeteredAlloc::give_back).await?;

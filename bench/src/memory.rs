@@ -25,7 +25,7 @@ const CONNECTIONS: usize = 64;
 const AGAIN: Duration = Duration::from_millis(200);
 /// An engine is idle so long after its start, and again after its last decision: by then the journal
 /// lets go of its pages, and the engine gives back what is free.
-const SETTLED: Duration = Duration::from_secs(10);
+const SETTLED: Duration = Duration::from_secs(12);
 /// Longest wait for all decisions.
 const DECIDED_MAX: Duration = Duration::from_mins(10);
 

@@ -40,6 +40,8 @@ struct Pokes {
     resting: BTreeMap<IncidentId, Timestamp>,
     /// The same by their times.
     rests: BTreeSet<(Timestamp, IncidentId)>,
+    /// Whether nothing is done just now, and that was not heard yet.
+    is_quiet: bool,
 }
 
 /// What a worker listens to.
@@ -56,6 +58,18 @@ impl Bell {
     pub fn ring(&self, incident: IncidentId) {
         self.hear([incident]);
         self.rung.notify_one();
+    }
+
+    /// Tells that nothing is done just now: there is time to put in order what is kept in mind, so that
+    /// the memory around it can be given back.
+    pub fn ring_quiet(&self) {
+        self.pokes().is_quiet = true;
+        self.rung.notify_one();
+    }
+
+    /// Whether that was told since it was last asked.
+    pub(crate) fn is_quiet(&self) -> bool {
+        std::mem::take(&mut self.pokes().is_quiet)
     }
 
     /// Waits until it is rung.

@@ -165,6 +165,9 @@ impl Dispatcher {
             while let Some(place) = self.bell.next_place(stop) {
                 workers.spawn(crate::worker::work(Arc::clone(&tools), Box::new(place)));
             }
+            if self.bell.is_quiet() {
+                known.lie_close();
+            }
             if more && !stop.is_cancelled() {
                 while workers.try_join_next().is_some() {}
                 continue;

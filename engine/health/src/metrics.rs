@@ -223,6 +223,12 @@ impl Metrics {
         }
     }
 
+    /// For when nothing is done: what is kept of what was done lies close together from then on, so that
+    /// the memory around it can be given back.
+    pub fn rests(&self) {
+        self.stopwatch().lie_close();
+    }
+
     fn stopwatch(&self) -> std::sync::MutexGuard<'_, Stopwatch> {
         self.stopwatch.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -21,9 +21,11 @@ const AGAIN: [u32; 2] = [12, 120];
 /// By then the runtime's threads have followed the call on them: some ten microseconds, and much more.
 const FOLLOWED_AFTER: Duration = Duration::from_millis(20);
 
-/// Does so until it is told to stop, each time that the journal has come to rest.
+/// Does so until it is told to stop, each time that the journal has come to rest. Whoever keeps something
+/// in mind is told by `settle`, and lays it close together: each piece keeps a page of memory.
 pub(crate) async fn give_back(
     (clock, head): (Arc<dyn Clock>, watch::Receiver<Seq>),
+    settle: impl Fn(),
     stop: CancellationToken,
 ) {
     untoil_store::when_threads_rest(MeteredAlloc::thread_rests);
@@ -37,6 +39,11 @@ pub(crate) async fn give_back(
         if !rest.is_due(head) {
             continue;
         }
+        // First, so that they do not lay it where they have room of their own.
+        MeteredAlloc::call_threads().await;
+        clock.sleep(FOLLOWED_AFTER).await;
+        settle();
+        clock.sleep(FOLLOWED_AFTER).await;
         MeteredAlloc::call_threads().await;
         clock.sleep(FOLLOWED_AFTER).await;
         if let Err(bug) = tokio::task::spawn_blocking(MeteredAlloc::give_back).await {

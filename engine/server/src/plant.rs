@@ -139,7 +139,7 @@ impl Plant {
         };
         let posts = (Arc::clone(&roster), Arc::clone(&clock));
         let dispatcher = Dispatcher::new(tools);
-        let bell = dispatcher.bell();
+        let (bell, quiet) = (dispatcher.bell(), dispatcher.bell());
         let notifier =
             Notifier::new(Arc::clone(&journal), chat, Arc::clone(&clock), notify).sharing(roster);
         let told = notifier.health();
@@ -159,7 +159,9 @@ impl Plant {
         let keeping = rules.keep(base, deciding.stop.clone());
         deciding.parts.spawn(keeping.map(Ok));
         let rest = (Arc::clone(&clock), journal.head());
-        let giving_back = memory::give_back(rest, deciding.stop.clone());
+        let metrics = Arc::clone(&health.metrics);
+        let settle = move || (metrics.rests(), quiet.ring_quiet()).1;
+        let giving_back = memory::give_back(rest, settle, deciding.stop.clone());
         deciding.parts.spawn(giving_back.map(Ok));
         deciding.archive(archiver, posts);
         telling.parts.spawn(notifier.run(telling.stop.clone()).map(Ok));
