@@ -1,6 +1,8 @@
 //! Reading the arguments of proposals and of `may:` entries against their schema.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use serde_json::Value;
 use untoil_model::{Period, Reason, Target};
@@ -74,10 +76,10 @@ fn check_text(text: &str, max: usize) -> Result<(), String> {
 }
 
 /// A text, or a whole number as text: scripts write `80` as often as `"80"`.
-fn scalar(value: &Value) -> Option<String> {
+fn scalar(value: &Value) -> Option<Cow<'_, str>> {
     match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(n) if n.is_i64() => Some(n.to_string()),
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Number(n) if n.is_i64() => Some(Cow::Owned(n.to_string())),
         Value::Number(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
             None
         }
@@ -106,11 +108,16 @@ pub(crate) fn time(args: &Bounds, name: &str) -> Option<Period> {
 
 /// A table that was checked; empty when it is absent.
 pub(crate) fn table(args: &Bounds, name: &str) -> BTreeMap<String, String> {
-    let rows = args.get(name).and_then(Value::as_object);
-    rows.into_iter()
-        .flatten()
-        .filter_map(|(name, cell)| Some((name.clone(), scalar(cell)?)))
-        .collect()
+    rows(args, name).map(|(name, cell)| (name.to_owned(), cell.into_owned())).collect()
+}
+
+/// Its rows.
+pub(crate) fn rows<'a>(
+    args: &'a Bounds,
+    name: &str,
+) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
+    let rows = args.get(name).and_then(Value::as_object).into_iter().flatten();
+    rows.filter_map(|(name, cell)| Some((name.as_str(), scalar(cell)?)))
 }
 
 /// Checks a `may:` entry, in words for the rule's author.
@@ -148,7 +155,7 @@ pub(crate) fn target(ask: &Ask<'_>, kind: &str) -> Result<Target, Reason> {
 pub(crate) fn granted<T>(
     ask: &Ask<'_>,
     covers: impl Fn(&Bounds) -> bool,
-    what: &str,
+    what: impl Display,
     allow: impl Fn(&Bounds) -> Result<T, Reason>,
 ) -> Result<T, Reason> {
     let mut refusal = None;

@@ -222,7 +222,7 @@ impl Action for Request {
             return Err(invalid("body", format!("{} bytes; {BODY_MAX} are the most", body.len())));
         }
         let covers = |bounds: &Bounds| args::text(bounds, "host") == url.host();
-        args::granted(ask, covers, &format!("`{}`", url.host()), |bounds| {
+        args::granted(ask, covers, format_args!("`{}`", url.host()), |bounds| {
             let folder = args::text(bounds, "path");
             if !url.path.starts_with(folder) {
                 return Err(invalid("url", format!("its path does not begin with `{folder}`")));

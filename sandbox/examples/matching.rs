@@ -21,7 +21,7 @@ static METERED: MeteredAlloc = MeteredAlloc;
 const ROUNDS: usize = 200_000;
 
 /// What one asking costs from a caller's view: the way to a thread of the pool and back is in it.
-fn ask(sandbox: &Sandbox, alarm: &Alarm) {
+fn ask(sandbox: &Sandbox, alarm: &Arc<Alarm>) {
     let files = RuleFiles {
         name: "sync".into(),
         manifest: Some(
@@ -34,7 +34,7 @@ fn ask(sandbox: &Sandbox, alarm: &Alarm) {
         ),
     };
     let rule = sandbox.build(&files).unwrap();
-    let (target, facts) = ("asg/web".parse().unwrap(), untoil_model::Facts::new());
+    let (target, facts) = ("asg/web".parse().unwrap(), Arc::default());
     let mut nanos: Vec<u128> = (0..5_000)
         .map(|_| {
             let begun = Instant::now();
@@ -54,6 +54,7 @@ fn main() {
         "changed_at": "2026-01-01T00:00:00Z", "namespace": "Team/Service", "metric": "Metric7",
     }))
     .unwrap();
+    let alarm = Arc::new(alarm);
     ask(&sandbox, &alarm);
     for n_rules in [10, 1_000, 10_000] {
         let rules = (0..n_rules).map(|at| {

@@ -1,6 +1,7 @@
 //! `rule.yaml`: what a rule answers, what it acts on, and how much it may do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use untoil_actions::{Bounds, FactKind, FactRequest};
 use untoil_model::{ActionKind, Alarm, Limits, Mode, Period, Target, Verify};
@@ -22,7 +23,7 @@ pub struct Manifest {
     /// The facts it needs, by the names its script knows them by.
     pub facts: BTreeMap<String, FactWish>,
     /// The only authority its script has.
-    pub may: BTreeMap<ActionKind, Vec<Bounds>>,
+    pub may: Arc<BTreeMap<ActionKind, Vec<Bounds>>>,
     /// How much it may do by itself.
     pub mode: Mode,
     /// How often it may act.

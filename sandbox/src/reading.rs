@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::Range;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use untoil_actions::{Bounds, Catalogue, FactKind, Param};
 use untoil_model::{ActionKind, Limits, Mode, Period, Rate, Verify};
@@ -236,7 +237,7 @@ impl Reader<'_> {
             on: on?,
             target: target?,
             facts: facts?,
-            may: may?,
+            may: Arc::new(may?),
             mode: mode?,
             limits: limits?,
             max_age: max_age?,

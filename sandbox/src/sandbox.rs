@@ -57,20 +57,20 @@ pub enum Question<'a> {
     /// What to do about the alarm: `plan(alarm, facts)`.
     Plan {
         /// The alarm.
-        alarm: &'a Alarm,
+        alarm: &'a Arc<Alarm>,
         /// What the rule is about.
         target: &'a Target,
         /// The facts that its manifest declares.
-        facts: &'a Facts,
+        facts: &'a Arc<Facts>,
     },
     /// What to do next: `next(alarm, facts, results)`. A script without it has nothing more to do.
     Next {
         /// The alarm.
-        alarm: &'a Alarm,
+        alarm: &'a Arc<Alarm>,
         /// What the rule is about.
         target: &'a Target,
         /// The facts, read again.
-        facts: &'a Facts,
+        facts: &'a Arc<Facts>,
         /// The finished steps of the run.
         results: &'a [StepResult],
     },
@@ -200,7 +200,7 @@ struct Asking {
     alarm: AlarmView,
     facts: Record,
     results: Option<Record>,
-    target: String,
+    target: Target,
 }
 
 impl Asking {
@@ -211,8 +211,8 @@ impl Asking {
                 (alarm, target, facts, Some(Record::of_results(results)))
             }
         };
-        let (alarm, facts) = (AlarmView::new(alarm, target), Record::of_facts(facts));
-        Self { alarm, facts, results, target: target.to_string() }
+        let (view, facts) = (AlarmView::new(alarm, target), Record::of_facts(facts));
+        Self { alarm: view, facts, results, target: target.clone() }
     }
 
     fn is_next(&self) -> bool {
@@ -226,7 +226,10 @@ impl Asking {
             None => cage.call(ast, "plan", (alarm, facts)),
             Some(results) => cage.call(ast, "next", (alarm, facts, results)),
         };
-        Answer { proposals: judged(script, &target, called.outcome), printed: called.printed }
+        Answer {
+            proposals: judged(script, target.as_str(), called.outcome),
+            printed: called.printed,
+        }
     }
 }
 

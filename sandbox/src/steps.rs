@@ -279,7 +279,7 @@ fn json(value: &Dynamic, depth: usize, values: &mut usize) -> Result<Value, Stri
         if inner.to_string().len() > TEXT_BYTES_MAX {
             return Err("that is too much for a step's table: name the fields it needs".into());
         }
-        Ok(inner.clone())
+        Ok(inner.into_owned())
     } else {
         Err(format!("a step's table cannot hold {}", type_name(value)))
     }

@@ -1,5 +1,6 @@
 //! Texts with `{alarm.…}` in them: targets and the arguments of facts.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use untoil_model::Alarm;
@@ -163,26 +164,27 @@ impl fmt::Display for Field {
 
 impl Field {
     /// Its value; empty counts as not said.
-    fn of(&self, alarm: &Alarm, target: Option<&str>) -> Option<String> {
+    fn of<'a>(&self, alarm: &'a Alarm, target: Option<&'a str>) -> Option<Cow<'a, str>> {
+        let number = |value: Option<f64>| value.map(|value| Cow::Owned(value.to_string()));
         let value = match self {
-            Self::Dimension(name) => alarm.dimensions.get(name).cloned(),
-            Self::Label(name) => alarm.labels.get(name).cloned(),
+            Self::Dimension(name) => alarm.dimensions.get(name).map(|text| text.as_str().into()),
+            Self::Label(name) => alarm.labels.get(name).map(|text| text.as_str().into()),
             Self::Plain(name) => match name.as_str() {
-                "key" => Some(alarm.key.to_string()),
-                "source" => Some(alarm.source.to_string()),
-                "name" => Some(alarm.name.clone()),
-                "state" => Some(alarm.state.as_str().to_owned()),
-                "severity" => alarm.severity.clone(),
-                "reason" => Some(alarm.reason.clone()),
-                "description" => Some(alarm.description.clone()),
-                "account" => alarm.account.clone(),
-                "region" => alarm.region.clone(),
-                "namespace" => alarm.namespace.clone(),
-                "metric" => alarm.metric.clone(),
-                "value" => alarm.value.map(|value| value.to_string()),
-                "threshold" => alarm.threshold.map(|value| value.to_string()),
-                "link" => alarm.link.clone(),
-                "target" => target.map(str::to_owned),
+                "key" => Some(alarm.key.as_str().into()),
+                "source" => Some(alarm.source.as_str().into()),
+                "name" => Some(alarm.name.as_str().into()),
+                "state" => Some(alarm.state.as_str().into()),
+                "severity" => alarm.severity.as_deref().map(Cow::Borrowed),
+                "reason" => Some(alarm.reason.as_str().into()),
+                "description" => Some(alarm.description.as_str().into()),
+                "account" => alarm.account.as_deref().map(Cow::Borrowed),
+                "region" => alarm.region.as_deref().map(Cow::Borrowed),
+                "namespace" => alarm.namespace.as_deref().map(Cow::Borrowed),
+                "metric" => alarm.metric.as_deref().map(Cow::Borrowed),
+                "value" => number(alarm.value),
+                "threshold" => number(alarm.threshold),
+                "link" => alarm.link.as_deref().map(Cow::Borrowed),
+                "target" => target.map(Cow::Borrowed),
                 _ => None,
             },
         };

@@ -77,7 +77,7 @@ fn ask(script: &str) -> Answer {
     let rule = sandbox.build(&files).unwrap_or_else(|found| {
         panic!("{}", found.iter().map(|d| d.rendered.clone()).collect::<Vec<_>>().join("\n"))
     });
-    let (alarm, facts, results) = (alarm(), facts(), results());
+    let (alarm, facts, results) = (Arc::new(alarm()), Arc::new(facts()), results());
     let target: Target = "ecs/workers/contact-sync".parse().unwrap();
     let question = if rule.has_next() {
         Question::Next { alarm: &alarm, target: &target, facts: &facts, results: &results }
@@ -324,7 +324,7 @@ async fn paused_time_stands_still_while_a_rule_is_asked() {
         script: Some("fn plan(alarm, facts) { for i in 0..20000 { } [] }".into()),
     };
     let rule = sandbox.build(&files).unwrap();
-    let (alarm, facts) = (alarm(), facts());
+    let (alarm, facts) = (Arc::new(alarm()), Arc::new(facts()));
     let target: Target = "ecs/workers/contact-sync".parse().unwrap();
     let before = tokio::time::Instant::now();
     let question = Question::Plan { alarm: &alarm, target: &target, facts: &facts };
@@ -349,7 +349,7 @@ async fn a_burst_waits_for_its_turn_and_nobody_is_refused() {
     for _ in 0..1_000 {
         let (sandbox, rule) = (sandbox.clone(), Arc::clone(&rule));
         asked.spawn(async move {
-            let (alarm, facts) = (alarm(), facts());
+            let (alarm, facts) = (Arc::new(alarm()), Arc::new(facts()));
             let target: Target = "ecs/workers/contact-sync".parse().unwrap();
             let question = Question::Plan { alarm: &alarm, target: &target, facts: &facts };
             sandbox.ask(&rule, question).await.proposals

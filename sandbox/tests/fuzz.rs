@@ -127,7 +127,7 @@ fn check(script: &str) {
         "changed_at": "2026-01-01T00:00:00Z",
     }))
     .unwrap();
-    let facts = Facts::new();
+    let (alarm, facts) = (Arc::new(alarm), Arc::new(Facts::new()));
     let target: Target = "ec2/i-0a1b2c3d".parse().unwrap();
     let question = Question::Plan { alarm: &alarm, target: &target, facts: &facts };
     let answer = SANDBOX.ask_blocking(&rule, question);

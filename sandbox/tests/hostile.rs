@@ -78,7 +78,7 @@ fn build(sandbox: &Sandbox, script: &str) -> Result<Rule, String> {
 }
 
 fn plan(sandbox: &Sandbox, rule: &Rule) -> Result<usize, ScriptError> {
-    let (alarm, facts) = (alarm(), Facts::new());
+    let (alarm, facts) = (Arc::new(alarm()), Arc::new(Facts::new()));
     let target: Target = "ec2/i-0a1b2c3d".parse().unwrap();
     let question = Question::Plan { alarm: &alarm, target: &target, facts: &facts };
     let answer = sandbox.ask_blocking(rule, question);

@@ -190,9 +190,9 @@ fn a_version_names_the_text_of_both_files() {
 }
 
 fn ask(sandbox: &Sandbox, rule: &untoil_sandbox::Rule) -> Result<usize, String> {
-    let alarm = alarm();
+    let alarm = Arc::new(alarm());
     let target = rule.manifest.target_of(&alarm).unwrap();
-    let facts = untoil_model::Facts::default();
+    let facts = Arc::default();
     let question = Question::Plan { alarm: &alarm, target: &target, facts: &facts };
     let answer = sandbox.ask_blocking(rule, question);
     answer.proposals.map(|steps| steps.len()).map_err(|error| error.to_string())

@@ -84,7 +84,7 @@ impl Action for ReplaceInstance {
             return Err(invalid("instance", format!("`{instance}` is not an instance's id")));
         }
         let covers = |bounds: &Bounds| super::covers(bounds, &target);
-        args::granted(ask, covers, &format!("`{target}`"), |bounds| {
+        args::granted(ask, covers, format_args!("`{target}`"), |bounds| {
             let share = args::whole(bounds, "min_healthy").unwrap_or(MIN_HEALTHY_PCT);
             let params = [
                 ("instance".to_owned(), json!(instance)),

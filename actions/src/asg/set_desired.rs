@@ -70,7 +70,7 @@ impl Action for SetDesired {
         let target = args::target(ask, "asg")?;
         args::check_params(SPEC.params, &ask.proposal.params)?;
         let covers = |bounds: &Bounds| super::covers(bounds, &target);
-        args::granted(ask, covers, &format!("`{target}`"), |bounds| {
+        args::granted(ask, covers, format_args!("`{target}`"), |bounds| {
             let fact = args::fact(ask, "asg.group", &[("group", target.name())])?;
             let number = |field| args::number("asg.group", fact, field);
             let (min, max, from) = (number("min")?, number("max")?, number("desired")?);

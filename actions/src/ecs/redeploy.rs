@@ -64,7 +64,7 @@ impl Action for Redeploy {
         let target = args::target(ask, "ecs")?;
         args::check_params(SPEC.params, &ask.proposal.params)?;
         let covers = |bounds: &Bounds| super::covers(bounds, &target);
-        args::granted(ask, covers, &format!("`{target}`"), |_| {
+        args::granted(ask, covers, format_args!("`{target}`"), |_| {
             Ok(Step {
                 action: ask.proposal.action.clone(),
                 target: target.clone(),

@@ -118,7 +118,7 @@ impl Action for Scale {
         args::granted(
             ask,
             |bounds| super::covers(bounds, &target),
-            &format!("`{target}`"),
+            format_args!("`{target}`"),
             |bounds| {
                 let same = [("cluster", cluster), ("service", name)];
                 let fact = args::fact(ask, "ecs.service", &same)?;

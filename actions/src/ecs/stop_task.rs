@@ -106,7 +106,7 @@ impl Action for StopTask {
         }
         let reason = args::text(&ask.proposal.params, "reason");
         let covers = |bounds: &Bounds| super::covers(bounds, &target);
-        args::granted(ask, covers, &format!("`{target}`"), |_| {
+        args::granted(ask, covers, format_args!("`{target}`"), |_| {
             Ok(Step {
                 action: ask.proposal.action.clone(),
                 target: target.clone(),

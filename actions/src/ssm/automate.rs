@@ -199,7 +199,7 @@ impl Action for Automate {
         let name = args::text(&ask.proposal.params, "document");
         let given = args::table(&ask.proposal.params, "params");
         let covers = |bounds: &Bounds| args::text(bounds, "document") == name;
-        args::granted(ask, covers, &format!("`{name}`"), |bounds| {
+        args::granted(ask, covers, format_args!("`{name}`"), |bounds| {
             let values = values(&given, bounds, ask.target.name())?;
             let version = args::text(bounds, "version");
             let with: Vec<_> =

@@ -209,19 +209,20 @@ impl Action for Document {
         let values = args::table(&ask.proposal.params, "params");
         check_values(document, &values).map_err(|(param, why)| invalid(&param, why))?;
         let covers = |bounds: &Bounds| args::text(bounds, "document") == name;
-        args::granted(ask, covers, &format!("`{name}`"), |bounds| {
-            for (param, only) in args::table(bounds, "params") {
-                let default = document.parameter(&param).and_then(|p| p.default);
-                let value = values.get(&param).map(String::as_str).or(default).unwrap_or_default();
+        args::granted(ask, covers, format_args!("`{name}`"), |bounds| {
+            for (param, only) in args::rows(bounds, "params") {
+                let default = document.parameter(param).and_then(|p| p.default);
+                let value = values.get(param).map(String::as_str).or(default).unwrap_or_default();
                 if value != only {
-                    return Err(invalid(&param, format!("`{value}` is not granted; `{only}` is")));
+                    return Err(invalid(param, format!("`{value}` is not granted; `{only}` is")));
                 }
             }
             let secs = execution_secs(document, bounds);
-            let with: Vec<_> =
-                values.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            let with =
-                if with.is_empty() { String::new() } else { format!(" with {}", with.join(" ")) };
+            let mut says = format!("run `{name}`");
+            for (n, (name, value)) in values.iter().enumerate() {
+                let before = if n == 0 { " with " } else { " " };
+                says.extend([before, name, "=", value]);
+            }
             let params = [
                 ("document".to_owned(), json!(name)),
                 ("version".to_owned(), json!(document.version)),
@@ -234,7 +235,7 @@ impl Action for Document {
                 target: target.clone(),
                 class: class_of(document, &values),
                 params: params.into(),
-                says: format!("run `{name}`{with}"),
+                says,
                 after: ask.proposal.after,
                 settle: Period::secs(DELIVERY.as_secs() + secs + REPORTING),
                 lease: None,

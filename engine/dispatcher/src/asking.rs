@@ -78,10 +78,12 @@ async fn ask_once(
         Question { alarm: &incident.alarm, target: &prepared.target, facts: &facts, results };
     let answer = tools.rules.ask(rule, question).await;
     // Rules are asked by name: bounds and facts of one version never meet the script of another.
-    match tools.rules.prepare(rule, &incident.alarm) {
-        Ok(still) if still.rule.version == prepared.rule.version => {}
-        Ok(still) => return Asked::Reloaded(still.mention),
-        Err(error) => return fails(error),
+    if !tools.rules.is_current(&prepared.rule) {
+        match tools.rules.prepare(rule, &incident.alarm) {
+            Ok(still) if still.rule.version == prepared.rule.version => {}
+            Ok(still) => return Asked::Reloaded(still.mention),
+            Err(error) => return fails(error),
+        }
     }
     bodies.extend(planned(tools, incident, (&prepared, &facts, parents), answer));
     Asked::Answered(bodies)

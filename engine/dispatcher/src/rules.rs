@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use untoil_actions::{Bounds, FactRequest, Proposal};
@@ -31,7 +32,7 @@ pub struct Prepared {
     /// The facts it needs.
     pub facts: Vec<FactRequest>,
     /// What it may do, by action.
-    pub may: BTreeMap<ActionKind, Vec<Bounds>>,
+    pub may: Arc<BTreeMap<ActionKind, Vec<Bounds>>>,
     /// Its limits.
     pub limits: Limits,
     /// The oldest alarm it acts on.
@@ -46,11 +47,11 @@ pub struct Prepared {
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
     /// The alarm.
-    pub alarm: &'a Alarm,
+    pub alarm: &'a Arc<Alarm>,
     /// The rule's target, filled in.
     pub target: &'a Target,
     /// The facts.
-    pub facts: &'a Facts,
+    pub facts: &'a Arc<Facts>,
     /// What the steps so far came to; `None` asks for the first plan.
     pub results: Option<&'a [StepResult]>,
 }
@@ -77,6 +78,12 @@ pub trait Rules: Send + Sync + Debug {
     /// # Errors
     /// In words: the rule is gone, or a template cannot be filled from this alarm.
     fn prepare(&self, rule: &RuleName, alarm: &Alarm) -> Result<Prepared, String>;
+
+    /// Whether the rule still has the text that this was made ready from. Where that is not told, it is made
+    /// ready again to see.
+    fn is_current(&self, _prepared: &Candidate) -> bool {
+        false
+    }
 
     /// Runs its script. Never hangs, and never takes others down.
     async fn ask(&self, rule: &RuleName, question: Question<'_>) -> Answer;

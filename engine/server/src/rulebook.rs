@@ -86,6 +86,10 @@ impl Rules for Book {
         })
     }
 
+    fn is_current(&self, prepared: &Candidate) -> bool {
+        self.rule(&prepared.name).is_ok_and(|rule| *rule.version() == prepared.version)
+    }
+
     async fn ask(&self, name: &RuleName, question: Question<'_>) -> Answer {
         let rule = match self.rule(name) {
             Ok(rule) => rule,

@@ -136,7 +136,7 @@ fn book(config: &Config, lines: &mut Lines) -> Wanted {
         let text = |bounds: &untoil_actions::Bounds, key: &str| {
             bounds.get(key).and_then(Value::as_str).map(str::to_owned)
         };
-        for (action, grants) in &rule.manifest.may {
+        for (action, grants) in rule.manifest.may.iter() {
             for bounds in grants {
                 match (action.as_str(), text(bounds, "cluster"), text(bounds, "service")) {
                     (

@@ -86,7 +86,7 @@ fn needs(rule: &Rule, catalogue: &Catalogue) -> Vec<Need> {
         let args = fixed.map(|(name, text)| (name.clone(), text.to_string())).collect();
         needs.extend(wish.kind.needs(&args));
     }
-    for (kind, all) in &rule.manifest.may {
+    for (kind, all) in rule.manifest.may.iter() {
         let Some(action) = catalogue.of(kind) else { continue };
         needs.extend(all.iter().flat_map(|bounds| action.needs(bounds)));
     }

@@ -5,6 +5,7 @@ mod reading;
 
 use std::io::Read as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -107,7 +108,7 @@ async fn one(config: &Config, what: &Try, loaded: &Loaded, alarm: &Alarm) -> any
         }
     };
     told["facts"] = json!(facts);
-    let asked = (&prepared, &facts, parents);
+    let asked = (&prepared, facts, parents);
     told["would"] = plan(config, (loaded, &book), asked, alarm).await?;
     Ok(told)
 }
@@ -147,9 +148,10 @@ async fn facts(
 async fn plan(
     config: &Config,
     (loaded, book): (&Loaded, &Book),
-    (prepared, facts, parents): (&Prepared, &Facts, Vec<Target>),
+    (prepared, facts, parents): (&Prepared, Facts, Vec<Target>),
     alarm: &Alarm,
 ) -> anyhow::Result<Value> {
+    let (alarm, facts) = (&Arc::new(alarm.clone()), &Arc::new(facts));
     let question = Question { alarm, target: &prepared.target, facts, results: None };
     let answer = book.ask(&prepared.rule.name, question).await;
     let proposals = match answer.proposals {

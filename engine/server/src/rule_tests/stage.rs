@@ -344,6 +344,10 @@ impl Rules for Tested {
         self.book.prepare(rule, alarm)
     }
 
+    fn is_current(&self, prepared: &Candidate) -> bool {
+        self.book.is_current(prepared)
+    }
+
     async fn ask(&self, rule: &RuleName, question: Question<'_>) -> Answer {
         let flag = if question.results.is_none() { &self.asked.plan } else { &self.asked.next };
         flag.store(true, Ordering::Relaxed);
