@@ -448,4 +448,32 @@ mod tests {
         let now = book::read_folder(dir.path(), name).unwrap().0.digest();
         assert!(seen == Some(("disk".to_owned(), now)), "it was opened again");
     }
+    #[test]
+    fn what_could_not_be_read_before_it_was_checked_is_loaded_when_it_can_be_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("disk");
+        std::fs::create_dir(&folder).unwrap();
+        let manifest = "summary: First\nowner: platform\non: [{ source: cloudwatch }]\n\
+            target: asg/web\nmay: [slack.message]\nmode: shadow\n";
+        std::fs::write(folder.join("rule.yaml"), manifest).unwrap();
+        let script = folder.join("rule.rhai");
+        let text = "fn plan(alarm, facts) { slack::message(\"x\") }";
+        std::fs::write(&script, text).unwrap();
+        let catalogue = Arc::new(untoil_actions::Catalogue::standard(Vec::new()));
+        let sandbox = Sandbox::start(catalogue, 1).unwrap();
+        let (mut reloader, _) = Reloader::open(dir.path(), sandbox);
+        // As it stays for as long as no thread is left to check it.
+        let unchecked = |reloader: &Reloader| reloader.book().rules()[0].unchecked().is_some();
+        assert!(unchecked(&reloader));
+        std::fs::remove_file(&script).unwrap();
+        std::fs::create_dir(&script).unwrap();
+        let events = reloader.poll();
+        assert!(matches!(&events[..], [ReloadEvent::Broken { .. }]), "{events:?}");
+        assert!(reloader.poll().is_empty() && unchecked(&reloader), "it is told once");
+        std::fs::remove_dir(&script).unwrap();
+        std::fs::write(&script, text).unwrap();
+        let events = reloader.poll();
+        assert!(matches!(&events[..], [ReloadEvent::Loaded { .. }]), "{events:?}");
+        assert!(!unchecked(&reloader) && reloader.diagnostics().next().is_none());
+    }
 }
