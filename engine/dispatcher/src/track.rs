@@ -166,8 +166,9 @@ impl Known {
     /// Lays what is known close together. It was learned while a storm filled the memory around it, of
     /// which each piece keeps a whole page.
     pub(crate) fn lie_close(&mut self) {
-        let tracks = std::mem::take(&mut self.tracks);
-        self.tracks = tracks.into_iter().map(|(key, track)| (key.apart(), track)).collect();
+        // While the old are still there: what is freed is given to the next who asks, as scattered as it was.
+        let copies = self.tracks.iter().map(|(key, track)| (key.apart(), track.clone()));
+        self.tracks = copies.collect();
     }
 
     /// Forgets everything when it is too much; it is then read again as it is needed.

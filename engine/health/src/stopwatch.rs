@@ -59,9 +59,10 @@ impl Stopwatch {
     /// piece keeps a whole page.
     pub(crate) fn lie_close(&mut self) {
         let Self { deliveries, swept: _, incidents, steps } = self;
-        *deliveries = std::mem::take(deliveries).into_iter().collect();
-        *incidents = std::mem::take(incidents).into_iter().collect();
-        *steps = std::mem::take(steps).into_iter().collect();
+        // While the old are still there: what is freed is given to the next who asks, as scattered as it was.
+        *deliveries = deliveries.iter().map(|(id, at)| (*id, *at)).collect();
+        *incidents = incidents.iter().map(|(id, at)| (id.clone(), *at)).collect();
+        *steps = steps.iter().map(|(step, at)| (step.clone(), *at)).collect();
     }
 
     fn sweep(&mut self, now: Timestamp) {
