@@ -20,6 +20,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("schema/2_archive.sql"), oldest: 2 },
     Migration { sql: include_str!("schema/3_instances.sql"), oldest: 3 },
     Migration { sql: include_str!("schema/4_synced.sql"), oldest: 3 },
+    Migration { sql: include_str!("schema/5_in_place.sql"), oldest: 3 },
 ];
 
 /// From this version on the `head` row says which programs may work; before it, only those of the

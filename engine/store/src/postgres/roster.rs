@@ -31,7 +31,6 @@ use super::sharing::Member;
 pub(super) struct Pulse {
     clock: Arc<dyn Clock>,
     lease: Duration,
-    tenure: Tenure,
     /// A connection of its own: a beat waits for no lock and no queue. Locked while one is under
     /// way, so that none comes after a leave that was asked for later.
     session: Mutex<Option<Session>>,
@@ -39,12 +38,7 @@ pub(super) struct Pulse {
 
 impl Pulse {
     pub(super) fn new(config: &PostgresConfig) -> Self {
-        Self {
-            clock: Arc::clone(&config.clock),
-            lease: config.lease,
-            tenure: Tenure::none(),
-            session: Mutex::new(None),
-        }
+        Self { clock: Arc::clone(&config.clock), lease: config.lease, session: Mutex::new(None) }
     }
 
     /// For how long this instance takes its lease to last. The fifth that is missing is what its
@@ -91,7 +85,7 @@ impl Pulse {
                     .into(),
             )),
             _ => {
-                self.tenure.extend(sent + self.own_lease());
+                me.tenure.extend(sent + self.own_lease());
                 Ok(())
             }
         }
@@ -107,7 +101,7 @@ impl Roster for PostgresJournal {
     }
 
     fn tenure(&self) -> Tenure {
-        self.pulse.tenure.clone()
+        self.me.tenure.clone()
     }
 
     async fn adopt(&self, limit: usize) -> Result<Vec<IncidentId>, JournalError> {
@@ -181,7 +175,7 @@ impl Roster for PostgresJournal {
     async fn leave(&self) -> Result<(), JournalError> {
         self.queue()?;
         let _no_beat_meanwhile = self.pulse.session.lock().await;
-        self.pulse.tenure.end();
+        self.me.tenure.end();
         let (ack, answer) = oneshot::channel();
         self.put(Job::Leave { ack }).await?;
         answer.await.map_err(|_| stopped())?

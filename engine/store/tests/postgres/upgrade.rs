@@ -154,3 +154,31 @@ async fn an_entry_of_a_kind_that_only_a_newer_program_knows_is_named_and_stops_n
     assert_eq!((raw[0].text.as_str(), raw[0].hash), (text.as_str(), raw[1].prev));
     assert!(matches!(verify(&*mine).await.unwrap(), Verified::Broken(_)));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn rows_that_every_group_changes_get_room_beside_programs_that_do_not_know_of_it() {
+    let Some(server) = Server::shared().await else { return };
+    let config = server.empty();
+    let client = server.ready().await;
+    let old = format!(
+        "CREATE SCHEMA {0}; SET search_path = {0}; \
+         CREATE TABLE schema_version (version BIGINT PRIMARY KEY); {1} {2} {3} {4} \
+         INSERT INTO schema_version VALUES (1), (2), (3), (4); \
+         INSERT INTO head (id, seq, hash) VALUES (1, 0, decode(repeat('00', 32), 'hex'))",
+        config.schema,
+        include_str!("../../src/postgres/schema/1.sql"),
+        include_str!("../../src/postgres/schema/2_archive.sql"),
+        include_str!("../../src/postgres/schema/3_instances.sql"),
+        include_str!("../../src/postgres/schema/4_synced.sql"),
+    );
+    client.batch_execute(&old).await.unwrap();
+    let refused = PostgresJournal::connect(&config).await.unwrap_err();
+    assert!(matches!(refused, PostgresError::TooOld { found: 4, .. }), "{refused}");
+    assert_eq!(migrate(&config).await.unwrap(), (4, 5));
+    let sql = "SELECT array(SELECT relname::text FROM pg_class WHERE relnamespace = $1::text::regnamespace \
+        AND 'fillfactor=10' = ANY(reloptions) ORDER BY 1), (SELECT oldest FROM head)";
+    let row = client.query_one(sql, &[&config.schema]).await.unwrap();
+    assert_eq!(row.get::<_, Vec<String>>(0), ["head", "instance", "reader", "synced"]);
+    assert_eq!(row.get::<_, i64>(1), 3, "programs of version 3 and 4 go on");
+    open(&config).await.append(paused("after")).await.unwrap();
+}
