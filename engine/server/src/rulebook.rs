@@ -324,6 +324,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_rule_with_another_text_or_none_is_not_the_one_that_was_made_ready() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = folder.path().join("one");
+        std::fs::create_dir(&one).unwrap();
+        let manifest = "summary: s\nowner: o\non: [{ source: cloudwatch }]\ntarget: asg/web\n\
+            may: [slack.message]\nmode: shadow\n";
+        std::fs::write(one.join("rule.yaml"), manifest).unwrap();
+        let write = |text: &str| {
+            let script = format!("fn plan(alarm, facts) {{ slack::message(\"{text}\") }}");
+            std::fs::write(one.join("rule.rhai"), script).unwrap();
+        };
+        write("first");
+        let catalogue = Arc::new(Catalogue::standard(Vec::new()));
+        let loaded = Loaded::open(folder.path(), catalogue).unwrap();
+        let book = loaded.book(None);
+        let now = || book.rule(&"one".parse().unwrap()).map(|rule| book.candidate(&rule));
+        let first = now().unwrap();
+        assert!(book.is_current(&first));
+        write("second");
+        let (loaded, _, _) = loaded.look(Left::Nothing);
+        let second = now().unwrap();
+        assert!(!book.is_current(&first) && book.is_current(&second));
+        std::fs::remove_dir_all(&one).unwrap();
+        let (_loaded, _, _) = loaded.look(Left::Nothing);
+        assert!(!book.is_current(&second) && now().is_err());
+    }
+
+    #[test]
     fn a_policy_that_is_no_file_or_has_no_end_is_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.yaml");
