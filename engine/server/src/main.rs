@@ -10,6 +10,7 @@ use clap::Parser as _;
 
 mod api;
 mod archiving;
+mod authorities;
 mod cli;
 mod client;
 mod commands;

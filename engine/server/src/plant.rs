@@ -1,11 +1,10 @@
 //! Everything wired together and running: intake, dispatcher, notifier, rule book, API.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +12,7 @@ use untoil_actions::{Catalogue, Hands};
 use untoil_clock::Clock;
 use untoil_dispatcher::{Bell, Dispatcher, Tools};
 use untoil_guard::Guard;
+use untoil_health::Metrics;
 use untoil_intake::{
     AwsSns, Consumer, IntakeConfig, IntakeState, Origin, Ports, Queue, SourceAuth,
 };
@@ -158,9 +158,7 @@ impl Plant {
         dispatching.parts.spawn(dispatch(dispatcher, dispatching.stop.clone(), end.clone()));
         let keeping = rules.keep(base, deciding.stop.clone());
         deciding.parts.spawn(keeping.map(Ok));
-        let rest = (Arc::clone(&clock), journal.head());
-        let metrics = Arc::clone(&health.metrics);
-        let settle = move || (metrics.rests(), quiet.ring_quiet()).1;
+        let (rest, settle) = ((Arc::clone(&clock), journal.head()), settle(&health.metrics, quiet));
         let giving_back = memory::give_back(rest, settle, deciding.stop.clone());
         deciding.parts.spawn(giving_back.map(Ok));
         deciding.archive(archiver, posts);
@@ -168,7 +166,7 @@ impl Plant {
         health.watch_over(&journal, (config, told), flows, (&mut telling.parts, &telling.stop));
         health.is_up(address, &journal, (&mut fetching.parts, &fetching.stop));
         // The certificates of the system take longer to read than all of the above.
-        fetching.parts.spawn(prepare(sns, fetching.stop.clone()));
+        fetching.parts.spawn(prepare(move || read_certificates(&sns), fetching.stop.clone()));
         let shifts = Shifts { serving, fetching, dispatching, deciding, telling };
         let parting = close.parting;
         Ok(Self { address, health, journal, clock, actor, shifts, parting, end })
@@ -258,28 +256,31 @@ async fn dispatch(dispatcher: Dispatcher, stop: CancellationToken, end: End) -> 
     Ok(())
 }
 
-/// Where nobody outside can be believed that must be known before anything is begun, and not when the first
-/// alarm comes. What is there is read later.
-fn has_certificates(found: &openssl_probe::ProbeResult) -> anyhow::Result<()> {
-    let holds_any =
-        |dir: &PathBuf| std::fs::read_dir(dir).is_ok_and(|mut all| all.next().is_some());
-    if found.cert_file.is_none() && !found.cert_dir.iter().any(holds_any) {
-        bail!(
-            "TLS cannot be set up: this machine has no certificates of authorities; install \
-            `ca-certificates`, or name a file in `SSL_CERT_FILE`"
-        );
+/// What is kept in mind is laid close when the journal rests.
+fn settle(metrics: &Arc<Metrics>, quiet: Bell) -> impl Fn() + use<> {
+    let metrics = Arc::clone(metrics);
+    move || {
+        metrics.rests();
+        quiet.ring_quiet();
     }
-    Ok(())
 }
 
-/// Reads the system's certificates before anybody waits for it.
-async fn prepare(sns: Arc<AwsSns>, stop: CancellationToken) -> anyhow::Result<()> {
-    let read = move || {
-        untoil_aws::read_certificates();
-        sns.prepare()
-    };
-    let prepared = tokio::task::spawn_blocking(read).await;
-    prepared.context("a bug ended the setting up of TLS")?.context("TLS cannot be set up")?;
+fn read_certificates(sns: &AwsSns) -> anyhow::Result<()> {
+    untoil_aws::read_certificates();
+    sns.prepare().context("the certificates of authorities cannot be read")
+}
+
+/// Reads the system's certificates before anybody waits for it. Once one could be read, a failure is no end:
+/// whoever needs them reads them again.
+async fn prepare(
+    read: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let read = tokio::task::spawn_blocking(read).await;
+    if let Err(why) = read.context("a bug ended the setting up of TLS").flatten() {
+        let why = format!("{why:#}");
+        tracing::error!(why, "TLS cannot be set up for now; nothing of SNS can be believed");
+    }
     stop.cancelled().await;
     Ok(())
 }
@@ -335,7 +336,6 @@ fn app(
     let mut intake = crate::config::intake(config)?;
     let heartbeat = health.source()?;
     intake.sources.extend(heartbeat.map(|(source, auth)| (source, auth.into())));
-    has_certificates(&openssl_probe::probe())?;
     let sns = Arc::new(AwsSns::new(&stand_ins(&intake)));
     let ports = Ports { certificates: Arc::clone(&sns) as _, subscriptions: Arc::clone(&sns) as _ };
     let state = IntakeState::new(Arc::clone(journal), Arc::clone(clock), intake, ports)?;
@@ -361,20 +361,19 @@ fn stand_ins(intake: &IntakeConfig) -> Vec<Origin> {
 
 #[cfg(test)]
 mod tests {
-    use openssl_probe::ProbeResult;
-
     use super::*;
 
-    #[test]
-    fn a_machine_without_certificates_is_told_of_before_anything_is_begun() {
-        let folder = tempfile::tempdir().unwrap();
-        let found = |cert_file, cert_dir| has_certificates(&ProbeResult { cert_file, cert_dir });
-        let (dir, file) = (folder.path().to_owned(), folder.path().join("ca.pem"));
-        let refused = found(None, Vec::new()).unwrap_err().to_string();
-        assert!(refused.contains("`ca-certificates`"), "{refused}");
-        assert!(found(None, vec![dir.clone()]).is_err(), "an empty folder holds none");
-        assert!(found(Some(file.clone()), Vec::new()).is_ok());
-        std::fs::write(file, "").unwrap();
-        assert!(found(None, vec![dir]).is_ok());
+    #[tokio::test]
+    async fn certificates_that_cannot_be_read_any_more_end_nothing() {
+        for fails in [(|| anyhow::bail!("gone")) as fn() -> anyhow::Result<()>, || panic!("a bug")]
+        {
+            let stop = CancellationToken::new();
+            let prepared = prepare(fails, stop.clone());
+            tokio::pin!(prepared);
+            let waited = tokio::time::timeout(Duration::from_millis(50), &mut prepared).await;
+            assert!(waited.is_err(), "it goes on");
+            stop.cancel();
+            prepared.await.unwrap();
+        }
     }
 }

@@ -72,6 +72,7 @@ fn ended_early() -> ExitCode {
 
 /// Listens, then opens the journal and loads the rules, side by side, and starts everything.
 async fn start(config: &Config) -> anyhow::Result<Plant> {
+    crate::authorities::check()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let front = Front::open(config, &clock).await?;
     let catalogue = Arc::new(Catalogue::standard(config.http_hosts.clone()));

@@ -52,7 +52,8 @@ pub(crate) struct Sight {
 pub(crate) struct Health {
     /// What this instance is ready for.
     pub(crate) readiness: Readiness,
-    metrics: Arc<Metrics>,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     tracer: Option<Arc<Tracer>>,
     deadman: Option<Arc<DeadMan>>,

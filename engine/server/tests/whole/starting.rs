@@ -68,6 +68,24 @@ async fn a_service_that_is_told_to_stop_while_it_starts_does_so_at_once() {
 }
 
 #[tokio::test]
+async fn certificates_that_cannot_be_read_end_a_service_before_it_takes_anything() {
+    let mut untoil = Untoil::towards(free_port());
+    untoil.ship("contact-sync-backlog", "shadow");
+    let authorities = untoil.path("authorities.pem");
+    fs::write(&authorities, "-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n")
+        .unwrap();
+    untoil.set("SSL_CERT_FILE", authorities.to_str().unwrap());
+    untoil.set("SSL_CERT_DIR", "");
+    untoil.begin();
+    assert_eq!(untoil.ended().await, 1);
+    let said = untoil.said("stderr");
+    assert!(said.contains("no certificate of an authority can be read in"), "{said}");
+    assert!(said.contains("authorities.pem") && said.contains("`SSL_CERT_FILE`"), "{said}");
+    let told = untoil.run(&["audit", "list"]).await;
+    assert!(!told.out.contains("engine_started"), "nothing was begun: {told:?}");
+}
+
+#[tokio::test]
 async fn an_address_that_is_taken_ends_the_second_service_before_it_opens_the_journal() {
     let (mut first, _) = waiting().await;
     let mut second = Untoil::towards(free_port());

@@ -21,7 +21,7 @@ const PAGE: usize = 1_000;
 pub(super) async fn verdict(
     config: &Config,
     loaded: &Loaded,
-    (prepared, alarm, parents): (&Prepared, &Alarm, Vec<Target>),
+    (prepared, alarm, parents): (&Prepared, &Arc<Alarm>, Vec<Target>),
     (steps, more): (Vec<Step>, bool),
     now: jiff::Timestamp,
 ) -> anyhow::Result<Value> {
@@ -46,7 +46,7 @@ pub(super) async fn verdict(
     };
     let (rule, version) = (plan.rule.clone(), plan.version.clone());
     let bodies = [
-        Body::Opened { delivery, alarm: Arc::new(alarm.clone()), skewed_from: None },
+        Body::Opened { delivery, alarm: Arc::clone(alarm), skewed_from: None },
         Body::Matched { rule, version, passed: Vec::new() },
         Body::Planned { run: id.run(1), part: 0, plan: Arc::new(plan), printed: Vec::new() },
     ];
