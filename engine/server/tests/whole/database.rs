@@ -13,13 +13,27 @@ pub(crate) struct Database {
 impl Database {
     /// Starts one, or says that the test is skipped.
     pub(crate) async fn start() -> Option<Self> {
+        Self::with(&[]).await
+    }
+
+    /// The same with settings of its own.
+    pub(crate) async fn with(settings: &[&str]) -> Option<Self> {
         let programs = Programs::for_a_test()?;
         let folder = TempDir::new().unwrap();
-        let server = Server::quick(&programs, folder.path(), &[]).await.unwrap();
+        let server = Server::quick(&programs, folder.path(), settings).await.unwrap();
         Some(Self { server, _folder: folder })
     }
 
     pub(crate) fn url(&self) -> String {
         self.server.url()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    /// A program that runs a statement as its owner.
+    pub(crate) fn asks(&self, statement: &str) -> std::process::Command {
+        self.server.asks(statement)
     }
 }

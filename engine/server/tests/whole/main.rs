@@ -13,6 +13,7 @@ mod books;
 mod cloud;
 mod commands;
 mod crashes;
+mod crowded;
 mod database;
 mod heals;
 mod health;
