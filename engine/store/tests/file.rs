@@ -202,6 +202,39 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     assert!(matches!(verify(&journal).await.unwrap(), Verified::Whole { entries: 5, .. }));
 }
 
+#[tokio::test]
+async fn a_file_of_the_first_version_is_migrated_by_who_writes_it_and_keeps_everything() {
+    let (folder, new) = filled().await;
+    let file = folder.path().join("first.db");
+    // As the first version has left it: its schema, and what was written.
+    let first = format!(
+        "PRAGMA journal_mode = WAL; PRAGMA application_id = 0x75746a6c; {} \
+         ATTACH '{}' AS new; \
+         INSERT INTO entry SELECT * FROM new.entry; INSERT INTO delivery SELECT * FROM new.delivery; \
+         INSERT INTO pending SELECT * FROM new.pending; INSERT INTO reader SELECT * FROM new.reader; \
+         INSERT INTO memo SELECT * FROM new.memo; PRAGMA user_version = 1",
+        include_str!("../src/schema/1.sql"),
+        new.display(),
+    );
+    raw(&file, &first).unwrap();
+    let refused = SqliteJournal::open_read_only(&file).unwrap_err();
+    assert!(matches!(refused, OpenError::TooOld { found: 1, .. }), "{refused}");
+    assert!(refused.to_string().contains("start `untoil serve` once"), "{refused}");
+    let journal = SqliteJournal::open(&file).unwrap();
+    assert!(matches!(verify(&journal).await.unwrap(), Verified::Whole { entries: 5, .. }));
+    assert_eq!(journal.pending(9).await.unwrap(), [delivery("b").id]);
+    assert_eq!(journal.cursor("slack").await.unwrap(), Seq(3));
+    assert_eq!(journal.receive(delivery("a")).await.unwrap(), Receipt::Seen);
+    journal.append(Batch::of(vec![pause("w")])).await.unwrap();
+    drop(journal);
+    SqliteJournal::open_read_only(&file).unwrap();
+    // What the second version adds, and what it goes on to forbid.
+    raw(&file, "SELECT record, last FROM segment").unwrap();
+    for forbidden in ["DELETE FROM entry WHERE seq = 1", "DELETE FROM delivery WHERE seq = 1"] {
+        raw(&file, forbidden).unwrap_err();
+    }
+}
+
 #[test]
 fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     let folder = TempDir::new().unwrap();
