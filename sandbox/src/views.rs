@@ -173,9 +173,10 @@ impl<'a> Table<'a> {
             Self::Facts(facts) => {
                 facts.iter().map(|(name, fact)| (name.clone(), fact.value.clone())).collect()
             }
-            Self::Texts(texts) => {
-                texts.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str()))).collect()
-            }
+            Self::Texts(texts) => texts
+                .iter()
+                .map(|(name, text)| (name.clone(), Value::from(text.as_str())))
+                .collect(),
         }
     }
 }
@@ -399,7 +400,7 @@ mod tests {
     }
 
     /// A value that a script can hold, with all that can be told of it.
-    fn told(value: Dynamic) -> String {
+    fn told(value: &Dynamic) -> String {
         match value.clone().try_cast::<Record>() {
             Some(record) => format!("{} {}", record.path, record.json()),
             None => format!("{} {value}", value.type_name()),
@@ -409,19 +410,19 @@ mod tests {
     /// Everything that a script can ask of a record.
     fn all(record: &Record, names: &[&str]) -> Vec<String> {
         let error = |answer: Answer| match answer {
-            Ok(value) => told(value),
+            Ok(value) => told(&value),
             Err(error) => format!("error: {error}"),
         };
         let mut all = vec![
             record.clone().len().to_string(),
             record.clone().show().to_string(),
             format!("{:?}", record.clone().keys()),
-            format!("{:?}", record.clone().into_iter().map(told).collect::<Vec<_>>()),
+            format!("{:?}", record.clone().into_iter().map(|item| told(&item)).collect::<Vec<_>>()),
             record.json().to_string(),
         ];
         for name in names {
             all.push(error(record.clone().field(name)));
-            all.push(told(record.clone().get(name)));
+            all.push(told(&record.clone().get(name)));
             all.push(record.clone().contains(name).to_string());
         }
         all.extend([0, 1, -1, 99].map(|index| error(record.clone().item(index))));
