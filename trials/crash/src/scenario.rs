@@ -376,6 +376,27 @@ mod tests {
     }
 
     #[test]
+    fn an_upgrade_migrates_once_and_replaces_each_instance_once_after_that() {
+        let upgrade = Upgrade { instances: 3, lasts: Duration::from_secs(16) };
+        for seed in 0..100 {
+            for (store, migrations) in [(Store::Three, 1), (Store::Sqlite, 0)] {
+                let plan = Scenario::upgrade(upgrade).plan(seed, store);
+                let of = |act| {
+                    let acts = plan.acts.iter().filter(move |one| one.act == act);
+                    acts.map(|one| (one.at, one.instance)).collect::<Vec<_>>()
+                };
+                let (migrated, replaced) = (of(Act::Migrate), of(Act::Replace));
+                assert_eq!(migrated.len(), migrations);
+                let instances: Vec<_> = replaced.iter().map(|(_, instance)| *instance).collect();
+                assert_eq!(instances, [0, 1, 2]);
+                assert!(migrated.iter().all(|(at, _)| *at < replaced[0].0));
+                assert!(plan.acts.iter().all(|one| one.at < upgrade.lasts));
+                assert_eq!(of(Act::Kill).len(), 1 + migrations);
+            }
+        }
+    }
+
+    #[test]
     fn names_are_unique() {
         let mut names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
         names.sort_unstable();

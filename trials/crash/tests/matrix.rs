@@ -2,13 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use untoil_crash::{
-    Keep, SCENARIOS, Scenario, Store, Table, Trial, Verdict, built, folder, play_all,
+    Keep, SCENARIOS, Scenario, Store, Table, Trial, Upgrade, Verdict, built, folder, play_all,
 };
 
 /// Trials at a time: most of a trial is waiting.
 const JOBS: usize = 6;
+/// The load of an upgrade.
+const UPGRADE: Duration = Duration::from_secs(16);
 /// Trials by chance, of the kinds that kill in turn.
 const BY_CHANCE: u64 = 6;
 
@@ -36,6 +39,10 @@ fn trials() -> Vec<Trial> {
     let killed = Scenario::named("killed").unwrap();
     let by_chance = (0..BY_CHANCE).zip(killed.stores.iter().filter(has_server).cycle());
     trials.extend(by_chance.map(|(n, store)| make(killed, *store, 100 + n)));
+    // There is no older program here: it takes its own place.
+    let (store, instances) = if skips { (Store::Sqlite, 1) } else { (Store::Three, 3) };
+    let upgrade = Scenario::upgrade(Upgrade { instances, lasts: UPGRADE });
+    trials.push(Trial { old: Some(binary.clone()), ..make(&upgrade, store, 1) });
     // Those that take long go first, so that the others are played meanwhile.
     let settles = |trial: &Trial| trial.scenario.settles_within(trial.store);
     trials.sort_by_key(|trial| std::cmp::Reverse(settles(trial)));
@@ -50,7 +57,7 @@ async fn nothing_is_lost_and_nothing_done_twice_whatever_fails() {
     play_all(trials.into_iter(), JOBS, |trial, verdict| {
         let order = SCENARIOS.iter().position(|one| one.name == trial.scenario.name);
         let name = format!("{} ({})", trial.scenario.name, trial.store.name());
-        table.add(order.unwrap(), &name, verdict);
+        table.add(order.unwrap_or(SCENARIOS.len()), &name, verdict);
         if let Verdict::Played(counts) = verdict
             && !counts.wrong.is_empty()
         {
