@@ -196,6 +196,11 @@ pub(crate) fn let_go(connection: &Connection) {
     if let Err(error) = connection.execute_batch("PRAGMA shrink_memory") {
         tracing::debug!(%error, "a connection keeps its pages");
     }
+    rest();
+}
+
+/// What the calling thread does when it has come to rest.
+pub(crate) fn rest() {
     if let Some(then) = AT_REST.get() {
         then();
     }

@@ -23,6 +23,9 @@ const AHEAD_MAX: usize = 8;
 /// that much later. Something that is waited for mostly comes sooner, and takes them along.
 const LAZY: Duration = Duration::from_millis(5);
 
+/// The thread rests when it had nothing to sync for so long.
+const REST_AFTER: Duration = Duration::from_secs(2);
+
 /// What was committed together and is not on the disk.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -193,13 +196,13 @@ impl Syncing {
 
     /// What is to be synced next; nothing of it when somebody only asks how far it has come.
     fn next(&self) -> Option<Vec<Group>> {
-        let mut state = self.state();
+        let (mut state, mut rested) = (self.state(), false);
         loop {
             if state.waiting.is_empty() {
                 if state.has_ended {
                     return None;
                 }
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.wait(state, &mut rested);
             } else if state.is_wanted() {
                 break;
             } else {
@@ -220,6 +223,27 @@ impl Syncing {
             self.ended.notify_one();
         }
         Some(groups)
+    }
+
+    /// Waits until there may be something; rests once when that takes a while: what it frees was taken by others.
+    fn wait<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        rested: &mut bool,
+    ) -> MutexGuard<'a, State> {
+        if *rested {
+            return self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let waited = self.work.wait_timeout(state, REST_AFTER);
+        let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if !waited.timed_out() {
+            return state;
+        }
+        drop(state);
+        crate::open::rest();
+        *rested = true;
+        // What was given meanwhile is found by the next look.
+        self.state()
     }
 
     /// Tells everybody how it went.
