@@ -125,7 +125,10 @@ impl Engine {
         let bell = dispatcher.bell();
         let dispatching = dispatcher.run(stop.clone());
         tasks.spawn(async move { Ok(dispatching.await?) });
-        let settle = move || (metrics.rests(), bell.ring_quiet()).1;
+        let settle = move || {
+            metrics.rests();
+            bell.ring_quiet();
+        };
         tasks.spawn(give_back(journal.head(), settle));
         Ok(Self { address, journal, sent, tasks, stop })
     }
