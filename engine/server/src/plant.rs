@@ -371,7 +371,7 @@ mod tests {
             let prepared = prepare(fails, stop.clone());
             tokio::pin!(prepared);
             // Time stands still while they are read.
-            let waited = tokio::time::timeout(Duration::from_secs(60), &mut prepared).await;
+            let waited = tokio::time::timeout(Duration::from_mins(1), &mut prepared).await;
             assert!(waited.is_err(), "it goes on");
             stop.cancel();
             prepared.await.unwrap();
