@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 
-use crate::config::env;
+use crate::config::env_as_it_is;
 
 /// Where the certificates are, as the verifier looks for them.
 #[derive(Debug)]
@@ -21,10 +21,11 @@ struct Places {
 }
 
 impl Places {
-    /// Those that the environment names, and no others then; the system's otherwise.
+    /// Those that the environment names, and no others then; the system's otherwise. A file that is named
+    /// by an empty text is named.
     fn here() -> Self {
-        let file = env("SSL_CERT_FILE").map(PathBuf::from);
-        let dirs = env("SSL_CERT_DIR").unwrap_or_default();
+        let file = env_as_it_is("SSL_CERT_FILE").map(PathBuf::from);
+        let dirs = env_as_it_is("SSL_CERT_DIR").unwrap_or_default();
         let dirs: Vec<_> =
             std::env::split_paths(&dirs).filter(|dir| !dir.as_os_str().is_empty()).collect();
         if file.is_some() || !dirs.is_empty() {
@@ -51,6 +52,11 @@ fn check_in(places: &Places) -> anyhow::Result<()> {
         );
     }
     if !files.any(|file| holds_one(&file)) {
+        if places.file.as_ref().is_some_and(|file| file.as_os_str().is_empty()) {
+            bail!(
+                "TLS cannot be set up: `SSL_CERT_FILE` is set, and empty; unset it, or name a file in PEM in it"
+            );
+        }
         let places = places.file.iter().chain(&places.dirs);
         let places: Vec<_> = places.map(|place| format!("`{}`", place.display())).collect();
         bail!(
@@ -62,11 +68,16 @@ fn check_in(places: &Places) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a certificate is in a file that TLS would go by. No more is read than it takes.
+/// Whether a certificate is in a file that TLS would go by. No more is read than it takes, and only of what
+/// is a file: the opening of a pipe waits for whoever writes into it.
 fn holds_one(file: &Path) -> bool {
+    if !fs::metadata(file).is_ok_and(|found| found.is_file()) {
+        return false;
+    }
     let certificates = CertificateDer::pem_file_iter(file).into_iter().flatten();
-    let mut readable = certificates.map_while(Result::ok);
-    readable.any(|one| RootCertStore::empty().add(one).is_ok())
+    // Behind a section that makes no sense the next is read; behind a file that cannot be, nothing.
+    let mut readable = certificates.take_while(|one| !matches!(one, Err(pem::Error::Io(_))));
+    readable.any(|one| one.is_ok_and(|one| RootCertStore::empty().add(one).is_ok()))
 }
 
 #[cfg(test)]
@@ -94,11 +105,14 @@ mod tests {
         let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let own = own.cert.pem();
         let no_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let no_base64 = no_der.replace("AAAA", "!!!");
         let cut = &own[..own.len() / 2];
         for (text, is_readable) in [
             (own.as_str(), true),
             (&format!("an authority\n{own}"), true),
             (&format!("{no_der}{own}"), true),
+            (&format!("{no_base64}{own}"), true),
+            (&no_base64, false),
             ("", false),
             ("no certificate\n", false),
             (cut, false),
@@ -114,5 +128,19 @@ mod tests {
         }
         let gone = folder.path().join("gone.pem");
         assert!(check_in(&found(Some(&gone), &[])).is_err());
+        let empty = check_in(&found(Some(Path::new("")), &[])).unwrap_err().to_string();
+        assert!(empty.contains("`SSL_CERT_FILE` is set, and empty"), "{empty}");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "no engine runs here, and mkfifo(1) is safe")]
+    fn a_pipe_among_the_certificates_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("0-pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(check_in(&found(Some(&pipe), &[folder.path()])).is_err());
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        fs::write(folder.path().join("own.pem"), own.cert.pem()).unwrap();
+        check_in(&found(None, &[folder.path()])).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 //! This is the one module that reads the environment.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -407,6 +408,11 @@ fn named(error: serde_json::Error, base: &Value, overrides: &[(String, String)])
         Some(n) => anyhow::Error::from(error).context(format!("in `{}`", overrides[n].0)),
         None => error.into(),
     }
+}
+
+/// A variable of the environment as others read it: one that is empty is there.
+pub(crate) fn env_as_it_is(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 /// A variable of the environment.

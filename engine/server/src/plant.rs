@@ -256,7 +256,7 @@ async fn dispatch(dispatcher: Dispatcher, stop: CancellationToken, end: End) -> 
     Ok(())
 }
 
-/// What is kept in mind is laid close when the journal rests.
+/// Lays close what is kept in mind; asked for when the journal rests.
 fn settle(metrics: &Arc<Metrics>, quiet: Bell) -> impl Fn() + use<> {
     let metrics = Arc::clone(metrics);
     move || {
@@ -265,22 +265,21 @@ fn settle(metrics: &Arc<Metrics>, quiet: Bell) -> impl Fn() + use<> {
     }
 }
 
+/// Those of SNS first: they tell of a failure. What the AWS SDKs once found empty stays empty.
 fn read_certificates(sns: &AwsSns) -> anyhow::Result<()> {
+    sns.prepare().context("the certificates of authorities cannot be read any more")?;
     untoil_aws::read_certificates();
-    sns.prepare().context("the certificates of authorities cannot be read")
+    Ok(())
 }
 
-/// Reads the system's certificates before anybody waits for it. Once one could be read, a failure is no end:
-/// whoever needs them reads them again.
+/// Reads the system's certificates before anybody waits for it. A failure ends the service: without them
+/// nothing of SNS is believed and AWS cannot be called, and a start reads them anew.
 async fn prepare(
     read: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let read = tokio::task::spawn_blocking(read).await;
-    if let Err(why) = read.context("a bug ended the setting up of TLS").flatten() {
-        let why = format!("{why:#}");
-        tracing::error!(why, "TLS cannot be set up for now; nothing of SNS can be believed");
-    }
+    read.context("a bug ended the setting up of TLS").flatten()?;
     stop.cancelled().await;
     Ok(())
 }
@@ -364,17 +363,18 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn certificates_that_cannot_be_read_any_more_end_nothing() {
-        for fails in [(|| anyhow::bail!("gone")) as fn() -> anyhow::Result<()>, || panic!("a bug")]
-        {
-            let stop = CancellationToken::new();
-            let prepared = prepare(fails, stop.clone());
-            tokio::pin!(prepared);
-            // Time stands still while they are read.
-            let waited = tokio::time::timeout(Duration::from_mins(1), &mut prepared).await;
-            assert!(waited.is_err(), "it goes on");
-            stop.cancel();
-            prepared.await.unwrap();
+    async fn certificates_that_can_be_read_end_nothing_and_others_the_service() {
+        let fails = [(|| anyhow::bail!("gone")) as fn() -> anyhow::Result<()>, || panic!("a bug")];
+        for read in fails {
+            assert!(prepare(read, CancellationToken::new()).await.is_err());
         }
+        let stop = CancellationToken::new();
+        let prepared = prepare(|| Ok(()), stop.clone());
+        tokio::pin!(prepared);
+        // Time stands still while they are read.
+        let waited = tokio::time::timeout(Duration::from_mins(1), &mut prepared).await;
+        assert!(waited.is_err(), "it goes on");
+        stop.cancel();
+        prepared.await.unwrap();
     }
 }
