@@ -57,6 +57,7 @@ pub struct PostgresJournal {
     /// About how many deliveries wait for their decision, all instances' together.
     waiting: Arc<AtomicI64>,
     pub(super) me: Arc<Member>,
+    /// For how long it may act; see [`untoil_journal::Roster`].
     pub(super) pulse: Pulse,
     /// The writer and the follower; they end with it.
     _tasks: JoinSet<()>,

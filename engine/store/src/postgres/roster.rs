@@ -31,6 +31,7 @@ use super::sharing::Member;
 pub(super) struct Pulse {
     clock: Arc<dyn Clock>,
     lease: Duration,
+    tenure: Tenure,
     /// A connection of its own: a beat waits for no lock and no queue. Locked while one is under
     /// way, so that none comes after a leave that was asked for later.
     session: Mutex<Option<Session>>,
@@ -38,7 +39,12 @@ pub(super) struct Pulse {
 
 impl Pulse {
     pub(super) fn new(config: &PostgresConfig) -> Self {
-        Self { clock: Arc::clone(&config.clock), lease: config.lease, session: Mutex::new(None) }
+        Self {
+            clock: Arc::clone(&config.clock),
+            lease: config.lease,
+            tenure: Tenure::none(),
+            session: Mutex::new(None),
+        }
     }
 
     /// For how long this instance takes its lease to last. The fifth that is missing is what its
@@ -85,7 +91,7 @@ impl Pulse {
                     .into(),
             )),
             _ => {
-                me.tenure.extend(sent + self.own_lease());
+                self.tenure.extend(sent + self.own_lease());
                 Ok(())
             }
         }
@@ -101,7 +107,7 @@ impl Roster for PostgresJournal {
     }
 
     fn tenure(&self) -> Tenure {
-        self.me.tenure.clone()
+        self.pulse.tenure.clone()
     }
 
     async fn adopt(&self, limit: usize) -> Result<Vec<IncidentId>, JournalError> {
@@ -175,7 +181,7 @@ impl Roster for PostgresJournal {
     async fn leave(&self) -> Result<(), JournalError> {
         self.queue()?;
         let _no_beat_meanwhile = self.pulse.session.lock().await;
-        self.me.tenure.end();
+        self.pulse.tenure.end();
         let (ack, answer) = oneshot::channel();
         self.put(Job::Leave { ack }).await?;
         answer.await.map_err(|_| stopped())?

@@ -1,12 +1,10 @@
 //! Who this instance is, and what it holds: SQL under the `head` row's lock.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_postgres::Client;
-use untoil_clock::Clock;
-use untoil_journal::Tenure;
 
 use super::chain::{BEGIN, LOCK_HEAD};
 use super::config::PostgresConfig;
@@ -29,9 +27,6 @@ pub(crate) struct Member {
     pub(crate) channel: String,
     /// For how long it is believed to live without being heard.
     pub(crate) lease: Duration,
-    /// For how long it may act; see [`untoil_journal::Roster`].
-    pub(crate) tenure: Tenure,
-    clock: Arc<dyn Clock>,
     /// The posts that it has taken, whether it has them still or not: as many as there are readers.
     had: Mutex<BTreeSet<String>>,
 }
@@ -59,8 +54,6 @@ impl Member {
             version: env!("CARGO_PKG_VERSION"),
             channel: super::follower::channel(&config.schema),
             lease: config.lease,
-            tenure: Tenure::none(),
-            clock: Arc::clone(&config.clock),
             had: Mutex::default(),
         }
     }
@@ -68,11 +61,6 @@ impl Member {
     /// Whether it has taken a post, be it long ago.
     pub(crate) fn has_had(&self, post: &str) -> bool {
         self.had.lock().unwrap_or_else(PoisonError::into_inner).contains(post)
-    }
-
-    /// Whether its row is there for certain: none is removed within a day of the end of its lease.
-    pub(crate) fn is_heard(&self) -> bool {
-        self.tenure.lasts(&*self.clock)
     }
 
     /// For how long it must have been heard without a gap before it adopts from who was not, in
