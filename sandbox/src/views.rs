@@ -1,7 +1,8 @@
 //! What scripts see of the alarm, the facts and the results: types with getters and nothing else.
 //!
 //! A Rhai map given to a script can be written to, even as a constant; these cannot. An unknown
-//! field is an error with its place, never a silent nothing. What a script does not read is not made.
+//! field is an error with its place, never a silent nothing. Of the
+//! alarm and the facts, what a script does not read is not made.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -393,7 +394,7 @@ mod tests {
     fn alarm(texts: &BTreeMap<String, String>) -> Arc<Alarm> {
         let alarm = json!({
             "key": "k", "source": "cloudwatch", "name": "n".repeat(9_000), "state": "firing",
-            "changed_at": "2026-01-01T00:00:00Z", "severity": "high", "reason": "because it is so",
+            "changed_at": "2026-01-01T00:00:00Z", "severity": "high", "reason": "r".repeat(9_000), "description": "d".repeat(9_000),
             "value": 1.5, "dimensions": texts, "labels": texts,
         });
         Arc::new(serde_json::from_value(alarm).unwrap())
@@ -487,6 +488,11 @@ mod tests {
         assert!(name.len() <= TEXT_BYTES_MAX && name.ends_with('…'));
         // As much as the list itself and the parsed script take, and not 8 KiB for each.
         assert!(meter::used() < 900 * 256, "{}", meter::used());
+        meter::begin();
+        let lengths = "alarm.reason.len + alarm.description.len";
+        let length = engine.eval_with_scope::<i64>(&mut scope, lengths).unwrap();
+        assert!(length > 9_000, "{length}");
+        assert!(meter::used() < 8_000, "{}", meter::used());
         let fields =
             "`${alarm.severity} ${alarm.value} ${alarm.link} ${alarm.target} ${alarm.state}`";
         let shown = engine.eval_with_scope::<String>(&mut scope, fields).unwrap();

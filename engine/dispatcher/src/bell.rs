@@ -40,7 +40,7 @@ struct Pokes {
     resting: BTreeMap<IncidentId, Timestamp>,
     /// The same by their times.
     rests: BTreeSet<(Timestamp, IncidentId)>,
-    /// Whether nothing is done just now, and that was not heard yet.
+    /// Whether there is time to put things in order, and that was not heard yet.
     is_quiet: bool,
 }
 
@@ -60,15 +60,15 @@ impl Bell {
         self.rung.notify_one();
     }
 
-    /// Tells that nothing is done just now: there is time to put in order what is kept in mind, so that
-    /// the memory around it can be given back.
+    /// Tells that this is the time to put in order what is kept in mind, so that the memory around it can be
+    /// given back: nothing is done just now, or for long nobody has rested.
     pub fn ring_quiet(&self) {
         self.pokes().is_quiet = true;
         self.rung.notify_one();
     }
 
-    /// Whether that was told since it was last asked.
-    pub(crate) fn is_quiet(&self) -> bool {
+    /// Whether that was told and not taken yet.
+    pub(crate) fn take_quiet(&self) -> bool {
         std::mem::take(&mut self.pokes().is_quiet)
     }
 

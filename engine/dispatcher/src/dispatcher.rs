@@ -165,7 +165,7 @@ impl Dispatcher {
             while let Some(place) = self.bell.next_place(stop) {
                 workers.spawn(crate::worker::work(Arc::clone(&tools), Box::new(place)));
             }
-            if self.bell.is_quiet() {
+            if self.bell.take_quiet() {
                 known.lie_close();
             }
             if more && !stop.is_cancelled() {

@@ -223,8 +223,8 @@ impl Metrics {
         }
     }
 
-    /// For when nothing is done: what is kept of what was done lies close together from then on, so that
-    /// the memory around it can be given back.
+    /// What is kept of what was done lies close together from then on, so that the memory around it can be
+    /// given back. For when nothing is done: deliveries wait while it copies what is timed, at most 24,576 places.
     pub fn rests(&self) {
         self.stopwatch().lie_close();
     }

@@ -21,8 +21,9 @@ const AGAIN: [u32; 2] = [12, 120];
 /// By then the runtime's threads have followed the call on them: some ten microseconds, and much more.
 const FOLLOWED_AFTER: Duration = Duration::from_millis(20);
 
-/// Does so until it is told to stop, each time that the journal has come to rest. Whoever keeps something
-/// in mind is told by `settle`, and lays it close together: each piece keeps a page of memory.
+/// Does so until it is told to stop, each time that the journal has come to rest, and once a minute while it
+/// never does. Whoever keeps something in mind is told by `settle`, and lays it close together: each piece
+/// keeps a page of memory.
 pub(crate) async fn give_back(
     (clock, head): (Arc<dyn Clock>, watch::Receiver<Seq>),
     settle: impl Fn(),
