@@ -26,7 +26,7 @@ use untoil_world::World;
 
 use crate::acting::Callers;
 use crate::child::{JOURNAL, intake};
-use crate::rules::Book;
+use crate::rules;
 use crate::standin::StandInSsm;
 
 /// As in the binary.
@@ -99,7 +99,7 @@ impl Engine {
         let base = (Arc::clone(&journal), Arc::clone(&clock), actor.clone());
         let (watch, act) = (Arc::clone(&guard), Some(hands));
         let runner = Runner::new(base, watch, Arc::clone(&catalogue), eyes.clone(), act);
-        let rules = Arc::new(Book::shipped(sandbox)?);
+        let rules = Arc::new(rules::book(sandbox)?);
         let (journal_of, clock_of) = (Arc::clone(&journal), Arc::clone(&clock));
         let tools = Tools {
             roster,

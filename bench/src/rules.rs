@@ -4,9 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use async_trait::async_trait;
-use untoil_dispatcher::{Answer, Candidate, Prepared, Question, Rules};
-use untoil_model::{Alarm, RuleName};
+use untoil_dispatcher::Book;
 use untoil_sandbox::{Matcher, Rule, RuleBook, RuleFiles, Sandbox};
 
 /// As the shipped manifest, but for the source, the mode, and limits that never end a benchmark.
@@ -87,67 +85,8 @@ pub(crate) fn write(dir: &Path, n: usize) -> Result<()> {
     Ok(())
 }
 
-/// The rule book as the dispatcher asks it; as the binary's, but for reloading.
-#[derive(Debug)]
-pub(crate) struct Book {
-    book: RuleBook,
-    sandbox: Sandbox,
-}
-
-impl Book {
-    pub(crate) fn shipped(sandbox: Sandbox) -> Result<Self> {
-        let book = RuleBook::new([Arc::new(shipped(&sandbox)?)]);
-        Ok(Self { book, sandbox })
-    }
-
-    fn rule(&self, name: &RuleName) -> Result<Arc<Rule>, String> {
-        self.book.get(name).cloned().ok_or_else(|| format!("rule `{name}` is gone"))
-    }
-}
-
-fn candidate(rule: &Rule) -> Candidate {
-    let (name, version) = (rule.name.clone(), rule.version().clone());
-    Candidate { name, version, mode: rule.manifest.mode }
-}
-
-#[async_trait]
-impl Rules for Book {
-    fn candidates(&self, alarm: &Alarm) -> Vec<Candidate> {
-        self.book.matching(alarm).into_iter().map(|rule| candidate(rule)).collect()
-    }
-
-    fn prepare(&self, name: &RuleName, alarm: &Alarm) -> Result<Prepared, String> {
-        let rule = self.rule(name)?;
-        let target = rule.manifest.target_of(alarm).map_err(|e| e.to_string())?;
-        let facts = rule.manifest.facts_of(alarm, &target).map_err(|e| e.to_string())?;
-        Ok(Prepared {
-            rule: candidate(&rule),
-            target,
-            facts,
-            may: rule.manifest.may.clone(),
-            limits: rule.manifest.limits,
-            max_age: rule.manifest.max_age,
-            verify: rule.manifest.verify,
-            mention: rule.manifest.mention.clone(),
-        })
-    }
-
-    fn is_current(&self, prepared: &Candidate) -> bool {
-        self.rule(&prepared.name).is_ok_and(|rule| *rule.version() == prepared.version)
-    }
-
-    async fn ask(&self, name: &RuleName, question: Question<'_>) -> Answer {
-        let rule = match self.rule(name) {
-            Ok(rule) => rule,
-            Err(gone) => return Answer { proposals: Err(gone), printed: Vec::new(), more: false },
-        };
-        let Question { alarm, target, facts, results } = question;
-        let asked = match results {
-            None => untoil_sandbox::Question::Plan { alarm, target, facts },
-            Some(results) => untoil_sandbox::Question::Next { alarm, target, facts, results },
-        };
-        let answer = self.sandbox.ask(&rule, asked).await;
-        let proposals = answer.proposals.map_err(|e| e.to_string());
-        Answer { proposals, printed: answer.printed, more: rule.has_next() }
-    }
+/// The shipped rule as the dispatcher asks it.
+pub(crate) fn book(sandbox: Sandbox) -> Result<Book> {
+    let rules = Arc::new(RuleBook::new([Arc::new(shipped(&sandbox)?)]));
+    Ok(Book::fixed(rules, sandbox))
 }

@@ -11,6 +11,7 @@
 
 mod asking;
 mod bell;
+mod book;
 mod desk;
 mod dispatcher;
 mod left;
@@ -20,5 +21,6 @@ mod track;
 mod worker;
 
 pub use bell::Bell;
+pub use book::{Asks, Book, Modes};
 pub use dispatcher::{Dispatcher, DispatcherError, Presence, Tools};
 pub use rules::{Answer, Candidate, Prepared, Question, Rules};

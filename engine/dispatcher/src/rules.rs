@@ -79,11 +79,8 @@ pub trait Rules: Send + Sync + Debug {
     /// In words: the rule is gone, or a template cannot be filled from this alarm.
     fn prepare(&self, rule: &RuleName, alarm: &Alarm) -> Result<Prepared, String>;
 
-    /// Whether the rule still has the text that this was made ready from. Where that is not told, it is made
-    /// ready again to see.
-    fn is_current(&self, _prepared: &Candidate) -> bool {
-        false
-    }
+    /// Whether the rule still has the text that this was made ready from.
+    fn is_current(&self, prepared: &Candidate) -> bool;
 
     /// Runs its script. Never hangs, and never takes others down.
     async fn ask(&self, rule: &RuleName, question: Question<'_>) -> Answer;

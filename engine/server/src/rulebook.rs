@@ -1,4 +1,4 @@
-//! The sandbox's rule book, as the dispatcher asks it; and keeping it up to date.
+//! The rules of a folder and its policy: loading them, and keeping the book up to date.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use untoil_actions::Catalogue;
 use untoil_clock::Clock;
-use untoil_dispatcher::{Answer, Candidate, Prepared, Question, Rules};
+use untoil_dispatcher::{Book, Modes};
 use untoil_guard::Policy;
 use untoil_intake::{Decoders, Enrichment};
 use untoil_journal::{Batch, Journal};
-use untoil_model::{Actor, Alarm, Body, Draft, Mode, RuleName};
-use untoil_sandbox::{ReloadEvent, Reloader, Rule, RuleBook, Sandbox};
+use untoil_model::{Actor, Body, Draft, Mode};
+use untoil_sandbox::{ReloadEvent, Reloader, RuleBook, Sandbox};
 
 /// Threads for scripts: one asking takes well under a millisecond.
 const SCRIPT_THREADS: usize = 2;
@@ -27,90 +26,6 @@ const POLL_UNWATCHED: Duration = Duration::from_secs(5);
 const CHECKED_AT_ONCE: usize = 500;
 /// After a change: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(300);
-
-/// The rules that the engine goes by.
-#[derive(Debug, Clone)]
-pub(crate) struct Book {
-    shared: Arc<arc_swap::ArcSwap<RuleBook>>,
-    sandbox: Sandbox,
-    mode: Option<Mode>,
-    time: Time,
-}
-
-/// What time does while a rule is asked.
-#[derive(Debug, Clone, Copy)]
-enum Time {
-    Passes,
-    /// It is paused, and must stand still while a script runs.
-    StandsStill,
-}
-
-impl Book {
-    /// The same, for rule tests on paused time.
-    pub(crate) fn on_paused_time(self) -> Self {
-        Self { time: Time::StandsStill, ..self }
-    }
-
-    fn rule(&self, name: &RuleName) -> Result<Arc<Rule>, String> {
-        self.shared.load().get(name).cloned().ok_or_else(|| format!("rule `{name}` is gone"))
-    }
-
-    fn candidate(&self, rule: &Rule) -> Candidate {
-        Candidate {
-            name: rule.name.clone(),
-            version: rule.version().clone(),
-            mode: self.mode.unwrap_or(rule.manifest.mode),
-        }
-    }
-}
-
-#[async_trait]
-impl Rules for Book {
-    fn candidates(&self, alarm: &Alarm) -> Vec<Candidate> {
-        self.shared.load().matching(alarm).into_iter().map(|rule| self.candidate(rule)).collect()
-    }
-
-    fn prepare(&self, name: &RuleName, alarm: &Alarm) -> Result<Prepared, String> {
-        let rule = self.rule(name)?;
-        let target = rule.manifest.target_of(alarm).map_err(|e| e.to_string())?;
-        let facts = rule.manifest.facts_of(alarm, &target).map_err(|e| e.to_string())?;
-        Ok(Prepared {
-            rule: self.candidate(&rule),
-            target,
-            facts,
-            may: rule.manifest.may.clone(),
-            limits: rule.manifest.limits,
-            max_age: rule.manifest.max_age,
-            verify: rule.manifest.verify,
-            mention: rule.manifest.mention.clone(),
-        })
-    }
-
-    fn is_current(&self, prepared: &Candidate) -> bool {
-        self.rule(&prepared.name).is_ok_and(|rule| *rule.version() == prepared.version)
-    }
-
-    async fn ask(&self, name: &RuleName, question: Question<'_>) -> Answer {
-        let rule = match self.rule(name) {
-            Ok(rule) => rule,
-            Err(gone) => return Answer { proposals: Err(gone), printed: Vec::new(), more: false },
-        };
-        let Question { alarm, target, facts, results } = question;
-        let asked = match results {
-            None => untoil_sandbox::Question::Plan { alarm, target, facts },
-            Some(results) => untoil_sandbox::Question::Next { alarm, target, facts, results },
-        };
-        let answer = match self.time {
-            Time::Passes => self.sandbox.ask(&rule, asked).await,
-            Time::StandsStill => self.sandbox.ask_on_paused_time(&rule, asked).await,
-        };
-        Answer {
-            proposals: answer.proposals.map_err(|e| e.to_string()),
-            printed: answer.printed,
-            more: rule.has_next(),
-        }
-    }
-}
 
 /// The rules of a folder, loaded, with what there is to tell of them.
 #[derive(Debug)]
@@ -155,8 +70,8 @@ impl Loaded {
 
     /// The book for the dispatcher. With a `mode` every rule has that one: for demo and tests.
     pub(crate) fn book(&self, mode: Option<Mode>) -> Book {
-        let (shared, sandbox) = (self.reloader.shared(), self.sandbox.clone());
-        Book { shared, sandbox, mode, time: Time::Passes }
+        let book = Book::new(self.reloader.shared(), self.sandbox.clone());
+        book.in_modes(mode.map_or(Modes::Own, Modes::All))
     }
 
     /// The rules as they are now.
@@ -321,6 +236,9 @@ fn policy(path: &Path, text: &str) -> anyhow::Result<(Policy, Enrichment)> {
 
 #[cfg(test)]
 mod tests {
+    use untoil_dispatcher::Rules as _;
+    use untoil_model::Alarm;
+
     use super::*;
 
     #[test]
@@ -339,7 +257,12 @@ mod tests {
         let catalogue = Arc::new(Catalogue::standard(Vec::new()));
         let loaded = Loaded::open(folder.path(), catalogue).unwrap();
         let book = loaded.book(None);
-        let now = || book.rule(&"one".parse().unwrap()).map(|rule| book.candidate(&rule));
+        let alarm = serde_json::json!({
+            "key": "k", "source": "cloudwatch", "name": "n", "state": "firing",
+            "changed_at": "2026-01-01T00:00:00Z",
+        });
+        let alarm: Alarm = serde_json::from_value(alarm).unwrap();
+        let now = || book.prepare(&"one".parse().unwrap(), &alarm).map(|prepared| prepared.rule);
         let first = now().unwrap();
         assert!(book.is_current(&first));
         write("second");

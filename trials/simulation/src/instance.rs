@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use untoil_actions::{Eyes, Hands};
+use untoil_actions::{Catalogue, Eyes, Hands};
 use untoil_clock::{Clock, VirtualClock};
-use untoil_dispatcher::{Bell, Dispatcher, Rules, Tools};
+use untoil_dispatcher::{Bell, Book, Dispatcher, Rules, Tools};
 use untoil_guard::{Guard, Policy};
 use untoil_journal::{Batch, Journal, Roster};
 use untoil_model::{Actor, Body, Draft, EngineMode, Hash};
@@ -21,7 +21,6 @@ use crate::journal::FarJournal;
 use crate::mutation::Mutation;
 use crate::network::{Line, Network};
 use crate::ports::Ports;
-use crate::rules::SeedBook;
 use crate::switch::{Power, Switch};
 use crate::trace::Trace;
 use crate::weather::Weather;
@@ -37,7 +36,8 @@ pub(crate) struct Common {
     pub(crate) channel: Arc<Channel>,
     pub(crate) trace: Arc<Trace>,
     pub(crate) deaths: Arc<tokio::sync::Notify>,
-    pub(crate) book: SeedBook,
+    pub(crate) book: Book,
+    pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) policy: Policy,
     pub(crate) mode: EngineMode,
     pub(crate) eyes: Eyes,
@@ -155,7 +155,7 @@ fn tools(
     let policy = common.policy.clone();
     let guard = Arc::new(Guard::new(Arc::clone(&journal), policy, common.mode, actor.clone()));
     let hands = (common.mode == EngineMode::Live).then(|| ports.hands());
-    let catalogue = Arc::clone(&common.book.library.catalogue);
+    let catalogue = Arc::clone(&common.catalogue);
     let base = (Arc::clone(&journal), Arc::clone(&clock), actor.clone());
     let runner = Runner::new(base, Arc::clone(&guard), Arc::clone(&catalogue), ports.eyes(), hands);
     let rules: Arc<dyn Rules> = Arc::new(common.book.clone());

@@ -20,7 +20,7 @@ use crate::instance::{Common, Instance};
 use crate::mutation::Mutation;
 use crate::network::Network;
 use crate::plot::{Happening, Plot};
-use crate::rules::{Library, SeedBook};
+use crate::rules::Library;
 use crate::scenery::{self, AGENT, MOUNT, QUEUE};
 use crate::street::Street;
 use crate::trace::{Trace, Wanted};
@@ -122,7 +122,8 @@ impl Stage {
             channel: Arc::new(Channel::default()),
             trace: Arc::clone(&trace),
             deaths: Arc::new(Notify::new()),
-            book: SeedBook { library, modes },
+            book: library.book(modes),
+            catalogue: library.catalogue,
             policy: plot.policy.clone(),
             mode: plot.mode,
             eyes: world.eyes(),

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, anyhow};
-use async_trait::async_trait;
 use untoil_actions::Catalogue;
-use untoil_dispatcher::{Answer, Candidate, Prepared, Question, Rules};
-use untoil_model::{Alarm, Mode, RuleName};
-use untoil_sandbox::{Rule, RuleBook, RuleFiles, Sandbox};
+use untoil_dispatcher::{Asks, Book, Modes};
+use untoil_model::{Mode, RuleName};
+use untoil_sandbox::{RuleBook, RuleFiles, Sandbox};
 
 /// The host that `http.request` may talk to.
 const HOST: &str = "ops.example.com";
@@ -39,7 +38,7 @@ const RULES: [(&str, &str, &str); 6] = [
 pub(crate) struct Library {
     pub(crate) catalogue: Arc<Catalogue>,
     sandbox: Sandbox,
-    book: Arc<RuleBook>,
+    rules: Arc<RuleBook>,
 }
 
 impl Library {
@@ -69,71 +68,17 @@ impl Library {
             })?;
             rules.push(Arc::new(built));
         }
-        Ok(Self { catalogue, sandbox, book: Arc::new(RuleBook::new(rules)) })
+        Ok(Self { catalogue, sandbox, rules: Arc::new(RuleBook::new(rules)) })
+    }
+
+    /// The rules with the modes of one seed, asked on the thread that asks.
+    pub(crate) fn book(&self, modes: BTreeMap<RuleName, Mode>) -> Book {
+        let book = Book::fixed(Arc::clone(&self.rules), self.sandbox.clone());
+        book.in_modes(Modes::Named(modes)).asked(Asks::Here)
     }
 
     /// The names of all rules.
     pub(crate) fn names(&self) -> Vec<RuleName> {
-        self.book.rules().iter().map(|rule| rule.name.clone()).collect()
-    }
-}
-
-/// The rules with the modes of one seed.
-#[derive(Debug, Clone)]
-pub(crate) struct SeedBook {
-    pub(crate) library: Library,
-    pub(crate) modes: BTreeMap<RuleName, Mode>,
-}
-
-impl SeedBook {
-    fn rule(&self, name: &RuleName) -> Result<&Arc<Rule>, String> {
-        self.library.book.get(name).ok_or_else(|| format!("rule `{name}` is gone"))
-    }
-
-    fn candidate(&self, rule: &Rule) -> Candidate {
-        let mode = self.modes.get(&rule.name).copied().unwrap_or(rule.manifest.mode);
-        Candidate { name: rule.name.clone(), version: rule.version().clone(), mode }
-    }
-}
-
-#[async_trait]
-impl Rules for SeedBook {
-    fn candidates(&self, alarm: &Alarm) -> Vec<Candidate> {
-        let matching = self.library.book.matching(alarm);
-        matching.into_iter().map(|rule| self.candidate(rule)).collect()
-    }
-
-    fn prepare(&self, name: &RuleName, alarm: &Alarm) -> Result<Prepared, String> {
-        let rule = self.rule(name)?;
-        let target = rule.manifest.target_of(alarm).map_err(|e| e.to_string())?;
-        let facts = rule.manifest.facts_of(alarm, &target).map_err(|e| e.to_string())?;
-        Ok(Prepared {
-            rule: self.candidate(rule),
-            target,
-            facts,
-            may: rule.manifest.may.clone(),
-            limits: rule.manifest.limits,
-            max_age: rule.manifest.max_age,
-            verify: rule.manifest.verify,
-            mention: rule.manifest.mention.clone(),
-        })
-    }
-
-    async fn ask(&self, name: &RuleName, question: Question<'_>) -> Answer {
-        let rule = match self.rule(name) {
-            Ok(rule) => rule,
-            Err(gone) => return Answer { proposals: Err(gone), printed: Vec::new(), more: false },
-        };
-        let Question { alarm, target, facts, results } = question;
-        let asked = match results {
-            None => untoil_sandbox::Question::Plan { alarm, target, facts },
-            Some(results) => untoil_sandbox::Question::Next { alarm, target, facts, results },
-        };
-        let answer = self.library.sandbox.ask_here(rule, asked);
-        Answer {
-            proposals: answer.proposals.map_err(|e| e.to_string()),
-            printed: answer.printed,
-            more: rule.has_next(),
-        }
+        self.rules.rules().iter().map(|rule| rule.name.clone()).collect()
     }
 }

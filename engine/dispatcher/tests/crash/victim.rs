@@ -15,7 +15,7 @@ use untoil_world::{Transition, World};
 
 use crate::points::{Letter, MortalHands, MortalJournal, Outside, Points};
 use crate::scenes::{self, Scene};
-use crate::support::book::Book;
+use crate::support::book::Written;
 use crate::support::{Engine, Parts, delivery};
 
 /// How long the service is away after a kill: a container that is started again.
@@ -74,7 +74,7 @@ async fn play(scene: &Scene, folder: &Path, die_at: u64) {
         clock: clock.clone(),
         eyes: world.eyes(),
         hands: Some(MortalHands::over(world.hands(), &points)),
-        book: Book::of(vec![(scene.rule)()]),
+        book: Written::of(vec![(scene.rule)()]),
         policy: policy(),
     });
     let sender = Sender { points: &points, journal: &*journal, clock: &*clock };

@@ -15,7 +15,7 @@ use untoil_model::{Actor, Delivery, DeliveryId, EngineMode};
 use untoil_runner::Runner;
 use untoil_sandbox::MeteredAlloc;
 
-use book::Book;
+use book::Written;
 
 #[global_allocator]
 static METERED: MeteredAlloc = MeteredAlloc;
@@ -27,7 +27,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) eyes: Eyes,
     pub(crate) hands: Option<Hands>,
-    pub(crate) book: Book,
+    pub(crate) book: Written,
     pub(crate) policy: Policy,
 }
 
@@ -54,7 +54,7 @@ impl Engine {
             clock,
             actor,
             decoders: Arc::default(),
-            rules: Arc::new(book),
+            rules: Arc::new(book.book()),
             catalogue,
             guard: Arc::clone(&guard),
             eyes,

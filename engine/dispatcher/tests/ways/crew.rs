@@ -14,7 +14,7 @@ use untoil_world::World;
 
 use crate::gate::{Gate, Gated, GatedHands};
 use crate::rules::{self, HOST};
-use crate::support::book::Book;
+use crate::support::book::Written;
 use crate::support::{Engine, Parts, delivery};
 use crate::tale;
 
@@ -37,7 +37,7 @@ pub(crate) struct Crew {
     /// What looks from outside: it never writes.
     pub(crate) journal: MemoryJournal,
     pub(crate) members: Vec<Member>,
-    book: Book,
+    book: Written,
     start: Timestamp,
     posted: u32,
 }
@@ -61,7 +61,7 @@ impl Crew {
         world.add_disk(HOST, "/", (90.0, 30.0, 0.0));
         world.add_service("workers", "sync", 4);
         let journal = MemoryJournal::new();
-        let book = Book::of(rules::all());
+        let book = Written::of(rules::all());
         Self { clock, world, journal, members: Vec::new(), book, start, posted: 0 }
     }
 

@@ -14,7 +14,7 @@ use untoil_model::{Body, Entry, IncidentId, Period, Seq, Stream};
 use untoil_world::World;
 
 use crate::rules::{self, HOST};
-use crate::support::book::Book;
+use crate::support::book::Written;
 use crate::support::{Engine, Parts, delivery};
 use crate::tale;
 
@@ -25,7 +25,7 @@ pub(crate) struct Lab {
     pub(crate) guard: Arc<Guard>,
     pub(crate) bell: Bell,
     engine: Option<Engine>,
-    pub(crate) book: Book,
+    pub(crate) book: Written,
     start: Timestamp,
     posted: u32,
 }
@@ -38,7 +38,7 @@ fn engine(
     journal: &Arc<dyn Journal>,
     clock: &Arc<VirtualClock>,
     world: &World,
-    book: &Book,
+    book: &Written,
 ) -> (Engine, Arc<Guard>, Bell) {
     Engine::start(Parts {
         journal: Arc::clone(journal),
@@ -61,7 +61,7 @@ impl Lab {
         world.add_disk(HOST, "/", (90.0, 30.0, 0.0));
         world.add_service("workers", "sync", 4);
         let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
-        let book = Book::of(rules::all());
+        let book = Written::of(rules::all());
         let (running, guard, bell) = engine(&journal, &clock, &world, &book);
         Self { clock, world, journal, guard, bell, engine: Some(running), book, start, posted: 0 }
     }

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use untoil_actions::Ask;
 use untoil_clock::{Clock as _, SystemClock};
-use untoil_dispatcher::{Prepared, Question, Rules as _};
+use untoil_dispatcher::{Book, Prepared, Question, Rules as _};
 use untoil_intake::Decoded;
 use untoil_model::{Alarm, Delivery, DeliveryId, Facts, Hash, Target};
 
@@ -19,7 +19,7 @@ use crate::cli::{Format, Try};
 use crate::commands::{rules, serve};
 use crate::config::Config;
 use crate::out;
-use crate::rulebook::{Book, Loaded};
+use crate::rulebook::Loaded;
 
 /// Largest event that is read.
 const EVENT_BYTES_MAX: u64 = 16 << 20;

@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use untoil_actions::Catalogue;
 use untoil_clock::{Clock, VirtualClock};
-use untoil_dispatcher::{Answer, Bell, Candidate, Dispatcher, Prepared, Question, Rules, Tools};
+use untoil_dispatcher::{
+    Answer, Bell, Book, Candidate, Dispatcher, Prepared, Question, Rules, Tools,
+};
 use untoil_guard::{Guard, Policy, RUN_GATE};
 use untoil_intake::Decoders;
 use untoil_journal::{Batch, Journal, MemoryJournal, Sole, load};
@@ -26,7 +28,6 @@ use untoil_world::World;
 use super::format::{Answering, Before, Moment, Said, Test};
 use super::setting::Scenery;
 use super::{look, sender};
-use crate::rulebook::Book;
 
 /// When every test begins: a Monday morning in Seoul, so that months and days cannot be mistaken.
 const START: &str = "2026-01-05T09:00:00+09:00";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use untoil_actions::Catalogue;
+use untoil_dispatcher::Asks;
 use untoil_intake::Decoders;
 use untoil_model::RuleName;
 
@@ -103,7 +104,7 @@ fn rule(folder: &Path, loaded: &Loaded, catalogue: &Arc<Catalogue>) -> RuleRepor
             for test in tests {
                 let cast = Cast {
                     rule: name.clone(),
-                    book: loaded.book(test.mode).on_paused_time(),
+                    book: loaded.book(test.mode).asked(Asks::OnPausedTime),
                     policy: loaded.policy.clone(),
                     decoders: loaded.decoders(Decoders::default()),
                     catalogue: Arc::clone(catalogue),
