@@ -50,7 +50,7 @@ pub(crate) struct Told {
     pub(crate) head: watch::Sender<Seq>,
     /// The same, of what this instance has written: it tells the others.
     mine: watch::Sender<Seq>,
-    /// About how many deliveries wait.
+    /// About how many deliveries wait for their decision, all instances' together.
     pub(crate) waiting: Arc<AtomicI64>,
 }
 

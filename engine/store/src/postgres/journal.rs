@@ -1,7 +1,7 @@
 //! The journal in one schema of a PostgreSQL database.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -49,16 +49,18 @@ pub struct PostgresJournal {
     pool: Pool,
     head: watch::Receiver<Seq>,
     /// None when it is open for reading only.
-    told: Option<Told>,
-    /// KiB of bodies that may still be queued.
-    space: Arc<Semaphore>,
-    /// None when it is open for reading only.
-    queue: Option<mpsc::Sender<Job>>,
-    /// About how many deliveries wait for their decision, all instances' together.
-    waiting: Arc<AtomicI64>,
+    writing: Option<Writing>,
     pub(super) me: Arc<Member>,
     /// For how long it may act; see [`untoil_journal::Roster`].
     pub(super) pulse: Pulse,
+}
+
+/// What it writes by.
+pub(super) struct Writing {
+    queue: mpsc::Sender<Job>,
+    /// KiB of bodies that may still be queued.
+    space: Arc<Semaphore>,
+    told: Told,
     /// The writer and the follower; they end with it.
     _tasks: JoinSet<()>,
 }
@@ -80,7 +82,7 @@ impl PostgresJournal {
     pub async fn connect(config: &PostgresConfig) -> Result<Self, PostgresError> {
         let (target, pool, (reader, end)) = open(config).await?;
         let told = Told::new(end);
-        let (head, waiting) = (told.head.subscribe(), Arc::clone(&told.waiting));
+        let head = told.head.subscribe();
         let writer = Writer::start(target.clone(), config, told.clone()).await;
         let writer = writer.map_err(|fault| fault.at_open(&config.schema))?;
         let me = writer.me();
@@ -92,9 +94,9 @@ impl PostgresJournal {
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run(jobs));
         tasks.spawn(follower::run(target.clone(), Arc::clone(&me), told.clone()));
-        let (pulse, space) = (Pulse::new(config), space());
-        let (queue, told) = (Some(queue), Some(told));
-        Ok(Self { target, pool, head, told, space, queue, waiting, me, pulse, _tasks: tasks })
+        let space = Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize));
+        let writing = Some(Writing { queue, space, told, _tasks: tasks });
+        Ok(Self { target, pool, head, writing, me, pulse: Pulse::new(config) })
     }
 
     /// Connects for reading only, also beside a running service.
@@ -113,18 +115,7 @@ impl PostgresJournal {
         // Unchecked: `audit verify` must be able to open a damaged one.
         let (_, head) = watch::channel(Seq::START);
         let me = Arc::new(Member::nobody(config));
-        Ok(Self {
-            target,
-            pool,
-            head,
-            told: None,
-            space: space(),
-            queue: None,
-            waiting: Arc::default(),
-            me,
-            pulse: Pulse::new(config),
-            _tasks: JoinSet::new(),
-        })
+        Ok(Self { target, pool, head, writing: None, me, pulse: Pulse::new(config) })
     }
 
     /// Runs a query on a connection of the pool, again when that connection turns out to be gone.
@@ -164,7 +155,7 @@ impl PostgresJournal {
     ) -> Result<(), Fault> {
         match read.map(|entry| entry.seq).max() {
             // Who only reads has no row to change, and does nothing because of what it reads.
-            Some(last) if last > *self.head.borrow() && self.queue.is_some() => {
+            Some(last) if last > *self.head.borrow() && self.writing.is_some() => {
                 match self.sync(reader, last).await {
                     // What stood before it took no more writes comes to the disk within a second, by
                     // itself; and nothing can be done meanwhile because of what is read.
@@ -180,38 +171,37 @@ impl PostgresJournal {
     async fn sync(&self, reader: &Reader, seq: Seq) -> Result<(), Fault> {
         let sync = reader.prepare_cached(chain::SYNC).await?;
         chain::sync(reader, &sync, &self.me, seq).await?;
-        if let Some(told) = &self.told {
-            told.raise_here(seq);
+        if let Some(writing) = &self.writing {
+            writing.told.raise_here(seq);
         }
         Ok(())
     }
 
-    pub(super) fn queue(&self) -> Result<&mpsc::Sender<Job>, JournalError> {
-        self.queue.as_ref().ok_or_else(|| {
+    /// What it writes by; a refusal when it is open for reading only.
+    pub(super) fn writing(&self) -> Result<&Writing, JournalError> {
+        self.writing.as_ref().ok_or_else(|| {
             let schema = &self.target.schema;
             JournalError::Unavailable(format!("the schema `{schema}` is open for reading only"))
         })
     }
 
-    /// Room for a body in the queue, or a refusal at once.
-    fn space_for(&self, delivery: &Delivery) -> Result<OwnedSemaphorePermit, JournalError> {
-        let kib = u32::try_from(delivery.body.len() / 1024 + 1).unwrap_or(QUEUE_KIB_MAX);
-        let space = Arc::clone(&self.space).try_acquire_many_owned(kib.min(QUEUE_KIB_MAX));
-        space.map_err(|_| JournalError::Overloaded)
-    }
-
     /// Queues a write as soon as there is a place for it.
     pub(super) async fn put(&self, job: Job) -> Result<(), JournalError> {
-        self.queue()?.send_timeout(job, PLACE_WAIT_MAX).await.map_err(|error| match error {
+        let queue = &self.writing()?.queue;
+        queue.send_timeout(job, PLACE_WAIT_MAX).await.map_err(|error| match error {
             SendTimeoutError::Timeout(_) => JournalError::Overloaded,
             SendTimeoutError::Closed(_) => stopped(),
         })
     }
 }
 
-/// Room for bodies in the queue.
-fn space() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize))
+impl Writing {
+    /// Room for a body in the queue, or a refusal at once.
+    fn space_for(&self, delivery: &Delivery) -> Result<OwnedSemaphorePermit, JournalError> {
+        let kib = u32::try_from(delivery.body.len() / 1024 + 1).unwrap_or(QUEUE_KIB_MAX);
+        let space = Arc::clone(&self.space).try_acquire_many_owned(kib.min(QUEUE_KIB_MAX));
+        space.map_err(|_| JournalError::Overloaded)
+    }
 }
 
 async fn open(config: &PostgresConfig) -> Result<(Target, Pool, (Reader, Seq)), PostgresError> {
@@ -248,15 +238,15 @@ pub(super) fn stopped() -> JournalError {
 #[async_trait]
 impl Journal for PostgresJournal {
     async fn receive(&self, delivery: Delivery) -> Result<Receipt, JournalError> {
-        let queue = self.queue()?;
-        if self.waiting.load(Ordering::Relaxed) >= WAITING_MAX {
+        let writing = self.writing()?;
+        if writing.told.waiting.load(Ordering::Relaxed) >= WAITING_MAX {
             return Err(JournalError::Overloaded);
         }
-        let space = self.space_for(&delivery)?;
+        let space = writing.space_for(&delivery)?;
         let (ack, answer) = oneshot::channel();
         let delivery = Box::new(Arriving::new(delivery));
         let job = Job::Receive { delivery, outcome: None, ack, _space: space };
-        queue.try_send(job).map_err(|error| match error {
+        writing.queue.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => JournalError::Overloaded,
             TrySendError::Closed(_) => stopped(),
         })?;
@@ -385,7 +375,7 @@ impl Journal for PostgresJournal {
 
     async fn durable(&self, seq: Seq) -> Result<(), JournalError> {
         // Who only reads has no row to change, and nothing to do outside because of what it reads.
-        if *self.head.borrow() >= seq || self.queue.is_none() {
+        if *self.head.borrow() >= seq || self.writing.is_none() {
             return Ok(());
         }
         self.ask(|reader| Box::pin(async move { self.sync(&reader, seq).await })).await

@@ -40,7 +40,7 @@ impl Retention for PostgresJournal {
     }
 
     async fn prune(&self, prune: Prune) -> Result<u64, JournalError> {
-        self.queue()?;
+        self.writing()?;
         let prune = Arc::new(prune);
         self.ask(move |reader| {
             let prune = Arc::clone(&prune);

@@ -101,7 +101,7 @@ impl Pulse {
 #[async_trait]
 impl Roster for PostgresJournal {
     async fn beat(&self) -> Result<(), JournalError> {
-        self.queue()?;
+        self.writing()?;
         let beat = self.pulse.beat(&self.target, &self.me).await;
         beat.map_err(|fault| fault.told(&self.target.schema))
     }
@@ -159,7 +159,7 @@ impl Roster for PostgresJournal {
     }
 
     async fn take(&self, post: &str) -> Result<bool, JournalError> {
-        self.queue()?;
+        self.writing()?;
         let me = self.me.number;
         let post = nul::kept(post);
         let post = &*post;
@@ -179,7 +179,7 @@ impl Roster for PostgresJournal {
     }
 
     async fn leave(&self) -> Result<(), JournalError> {
-        self.queue()?;
+        self.writing()?;
         let _no_beat_meanwhile = self.pulse.session.lock().await;
         self.pulse.tenure.end();
         let (ack, answer) = oneshot::channel();
