@@ -36,3 +36,4 @@ pub use checks::Counts;
 pub use scenario::{Cluster, SCENARIOS, Scenario, Store, Upgrade};
 pub use table::Table;
 pub use trial::{Keep, Trial, Verdict, play_all};
+pub use upgrade::WORKS;

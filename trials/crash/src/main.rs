@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
 use untoil_crash::{
     Cluster, Keep, SCENARIOS, Scenario, Store, Table, Trial, Upgrade, Verdict, built, folder,
@@ -26,7 +27,7 @@ struct Line {
     #[arg(long, global = true, default_value_t = 1)]
     seed: u64,
     /// How many trials at a time.
-    #[arg(long, global = true, default_value_t = 2)]
+    #[arg(long, global = true, default_value_t = 2, value_parser = some())]
     jobs: usize,
     /// Keep the folder of every trial, not only where something was wrong.
     #[arg(long, global = true)]
@@ -62,10 +63,11 @@ enum What {
     /// Instances on one PostgreSQL under load, one of which is killed again and again.
     Cluster {
         /// How many instances.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 3, value_parser = some())]
         instances: usize,
         /// Seconds between two kills.
-        #[arg(long, default_value_t = 3, value_name = "SECONDS")]
+        #[arg(long, default_value_t = 3, value_name = "SECONDS",
+            value_parser = clap::value_parser!(u64).range(1..))]
         kill_every: u64,
         /// Seconds of load.
         #[arg(long = "for", default_value_t = 60, value_name = "SECONDS")]
@@ -77,7 +79,7 @@ enum What {
         #[arg(long)]
         old: PathBuf,
         /// How many instances; SQLite has one.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 3, value_parser = some())]
         instances: usize,
         /// Seconds of load.
         #[arg(long = "for", default_value_t = 40, value_name = "SECONDS",
@@ -89,6 +91,11 @@ enum What {
     },
     /// Lists the scenarios.
     List,
+}
+
+/// At least one: with none, nothing would be played and nothing found.
+fn some() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 #[tokio::main(worker_threads = 8)]

@@ -154,7 +154,7 @@ impl Database {
             Blow::FailedOver => {
                 let standby = self.standby.take().context("there is a standby to promote")?;
                 self.server = standby;
-                self.sql("SELECT pg_promote()")?;
+                self.server.promote()?;
                 // The copied setting, by which it would now wait for a standby of its own.
                 self.sql("ALTER SYSTEM RESET synchronous_standby_names")?;
                 self.sql("SELECT pg_reload_conf()")

@@ -189,9 +189,10 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
-    /// Of the time of the load: a quarter with the old program alone, a quarter on the new schema, a
-    /// quarter beside each other, a quarter with the new one alone. Once in each of the two in the
-    /// middle somebody is killed, so that old ones start on the new schema and others adopt.
+    /// Of the time of the load: a quarter with the old program alone, a quarter of it on the new schema,
+    /// three eighths in which one after the other is replaced, the rest with the new one alone. On the new
+    /// schema somebody is killed, so that old ones start on it and others adopt; and somebody amid two
+    /// replacements, so that one of the two programs adopts what the other held, or both.
     fn plan(self, chance: &mut Chance, plan: &mut Plan, store: Store) {
         let n = u32::try_from(self.instances.max(1)).expect("they are few");
         Cluster { instances: self.instances, every: self.lasts, lasts: self.lasts }
@@ -204,12 +205,13 @@ impl Upgrade {
             let instance = chance.below(self.instances);
             plan.acts.push(Planned { at, instance, act: Act::Kill });
         }
+        let each = self.lasts * 3 / 8 / n;
         for (turn, instance) in (0..n).zip(0..) {
-            let at = quarter * 2 + quarter * turn / n;
-            plan.acts.push(Planned { at, instance, act: Act::Replace });
+            plan.acts.push(Planned { at: quarter * 2 + each * turn, instance, act: Act::Replace });
         }
-        let at = chance.between((quarter * 3).saturating_sub(UPGRADE_REST), self.lasts);
-        let instance = chance.below(self.instances);
+        let gaps = self.instances.saturating_sub(1).max(1);
+        let gap = u32::try_from(chance.below(gaps)).expect("they are few");
+        let (at, instance) = (quarter * 2 + each * gap + each / 2, chance.below(self.instances));
         plan.acts.push(Planned { at, instance, act: Act::Kill });
     }
 }
@@ -235,7 +237,7 @@ const SETTLE_SHARED: Duration = Duration::from_secs(40);
 const CLUSTER_ALARMS_PER_SECOND: usize = 8;
 /// When an instance was killed, its incidents wait for its lease to end.
 const CLUSTER_CLEARS: Duration = Duration::from_secs(24);
-/// Around a kill in an upgrade nothing else happens.
+/// What lies at least between a kill on the new schema of an upgrade, and what comes before it and after.
 const UPGRADE_REST: Duration = ms(1_000);
 /// How long database servers are struck, at least and at most.
 const STRUCK_FOR: (Duration, Duration) = (ms(200), ms(2_000));
@@ -391,7 +393,11 @@ mod tests {
                 assert_eq!(instances, [0, 1, 2]);
                 assert!(migrated.iter().all(|(at, _)| *at < replaced[0].0));
                 assert!(plan.acts.iter().all(|one| one.at < upgrade.lasts));
-                assert_eq!(of(Act::Kill).len(), 1 + migrations);
+                let kills = of(Act::Kill);
+                assert_eq!(kills.len(), 1 + migrations);
+                let amid =
+                    kills.iter().filter(|(at, _)| (replaced[0].0..replaced[2].0).contains(at));
+                assert_eq!(amid.count(), 1, "{kills:?} {replaced:?}");
             }
         }
     }

@@ -62,8 +62,7 @@ pub(crate) struct Stage<'a> {
     away: bool,
     /// The longest that it took until all were.
     back: Duration,
-    /// How many deliveries were kept when the schema was migrated, and when the first instance was
-    /// replaced after that.
+    /// How many deliveries were kept at each step of an upgrade, kills among them, and at the end.
     kept: Vec<usize>,
     _servers: Vec<Server>,
     _looking: JoinSet<()>,
@@ -182,9 +181,8 @@ impl<'a> Stage<'a> {
             self.trapped().await?;
             while self.turns.first().is_some_and(|(at, ..)| self.began.elapsed() >= *at) {
                 let (_, instance, turn) = self.turns.remove(0);
-                if matches!(turn, Turn::Begin(Act::Migrate | Act::Replace)) {
-                    let kept = sender.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-                    self.kept.push(kept.kept.len());
+                if matches!(turn, Turn::Begin(Act::Migrate | Act::Replace | Act::Kill)) {
+                    self.note_kept(&sender);
                 }
                 self.turn(instance, turn).await?;
                 self.strikes();
@@ -194,10 +192,16 @@ impl<'a> Stage<'a> {
             }
             tokio::time::sleep(TICK).await;
         }
+        self.note_kept(&sender);
         self.comes_back(&sender).await?;
         self.settle(&sender).await?;
         let ledger = sender.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok((ledger, self.back))
+    }
+
+    fn note_kept(&mut self, sender: &Sender) {
+        let ledger = sender.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        self.kept.push(ledger.kept.len());
     }
 
     fn all_ready(&self) -> bool {
@@ -377,12 +381,10 @@ impl<'a> Stage<'a> {
         Ok(story)
     }
 
-    /// Between one step of an upgrade and the next, deliveries were taken.
+    /// Before the first step of an upgrade, between one and the next, and after the last, deliveries
+    /// were taken.
     pub(crate) fn went_on(&self) -> Result<()> {
-        match self.kept.windows(2).position(|pair| pair[0] == pair[1]) {
-            Some(step) => bail!("nothing was taken between steps {step} and {} of it", step + 1),
-            None => Ok(()),
-        }
+        went_on(&self.kept)
     }
 
     /// Ends all instances in order.
@@ -391,6 +393,15 @@ impl<'a> Stage<'a> {
             engine.stop(DRAINS_WITHIN).await?;
         }
         Ok(())
+    }
+}
+
+/// Whether more were kept at each step, the end being the last.
+fn went_on(kept: &[usize]) -> Result<()> {
+    let before = std::iter::once(&0).chain(kept);
+    match before.zip(kept).position(|(before, after)| before == after) {
+        Some(step) => bail!("nothing was taken between steps {step} and {} of it", step + 1),
+        None => Ok(()),
     }
 }
 
@@ -440,5 +451,18 @@ pub(crate) fn disk_kind(plan: &Plan) -> DiskKind {
         DiskKind::Small
     } else {
         DiskKind::Anywhere
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upgrade_in_which_nothing_is_taken_for_a_while_is_found() {
+        assert!(went_on(&[3, 5, 9]).is_ok());
+        for kept in [&[0, 5, 9][..], &[3, 3, 9], &[3, 9, 9]] {
+            assert!(went_on(kept).is_err(), "{kept:?}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::postgres::{self, Database, Template};
 use crate::scenario::{Act, Blow, Ends, Plan, Scenario, Store};
 use crate::stage::{DiskKind, Stage, disk_kind};
 use crate::surroundings::{DISK, FAKETIME, REAL_DISK};
-use crate::upgrade::go_back;
+use crate::upgrade::{Back, go_back};
 
 /// A scenario with everything that it depends on.
 #[derive(Debug, Clone)]
@@ -152,6 +152,11 @@ async fn play(
     let played = stage.go(trial.seed).await;
     let ended = stage.end().await;
     let (ledger, back) = played?;
+    // Before anything is counted: what the older program does counts, too.
+    let afterwards = match &trial.old {
+        Some(old) => Some(way_back(&stage, old).await),
+        None => None,
+    };
     let story = stage.read_all()?;
     let effects = stage.aws.effects();
     let told: Vec<String> = effects.iter().map(ToString::to_string).collect();
@@ -162,13 +167,10 @@ async fn play(
     if counts.open > 0 && stage.plan.ends == Ends::All {
         counts.wrong.push(format!("{} runs have not ended", counts.open));
     }
-    if let Some(old) = &trial.old {
-        counts.wrong.extend(stage.went_on().err().map(|why| format!("{why:#}")));
-        let door = stage.aws.door(0).await?;
-        match go_back(&stage.setting, old, door.port).await {
-            Ok(back) => counts.notes.push(format!("the older program afterwards: {back}")),
-            Err(why) => counts.wrong.push(format!("the older program afterwards: {why:#}")),
-        }
+    match afterwards {
+        Some(Ok(back)) => counts.notes.push(back.to_string()),
+        Some(Err(why)) => counts.wrong.push(format!("{why:#}")),
+        None => {}
     }
     let verified = stage.setting.run(&["audit", "verify"])?;
     if !verified.status.success() {
@@ -185,6 +187,13 @@ async fn play(
         counts.wrong.extend(engine.own_ends.iter().map(|end| format!("it ended by itself: {end}")));
     }
     Ok(Verdict::Played(counts))
+}
+
+/// Whether deliveries were taken all along; then the older program alone on what was left.
+async fn way_back(stage: &Stage<'_>, old: &Path) -> Result<Back> {
+    stage.went_on()?;
+    let door = stage.aws.door(0).await?;
+    go_back(&stage.setting, old, door.port).await.context("the older program afterwards")
 }
 
 /// What the database of a plan must be.

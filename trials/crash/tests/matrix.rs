@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use untoil_crash::{
-    Keep, SCENARIOS, Scenario, Store, Table, Trial, Upgrade, Verdict, built, folder, play_all,
+    Keep, SCENARIOS, Scenario, Store, Table, Trial, Upgrade, Verdict, WORKS, built, folder,
+    play_all,
 };
 
 /// Trials at a time: most of a trial is waiting.
@@ -51,7 +52,7 @@ fn trials() -> Vec<Trial> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_is_lost_and_nothing_done_twice_whatever_fails() {
-    let (mut table, mut wrong) = (Table::default(), Vec::new());
+    let (mut table, mut wrong, mut upgraded) = (Table::default(), Vec::new(), false);
     let trials = trials();
     let all = trials.len();
     play_all(trials.into_iter(), JOBS, |trial, verdict| {
@@ -63,11 +64,19 @@ async fn nothing_is_lost_and_nothing_done_twice_whatever_fails() {
         {
             wrong.push(format!("{}\n{}", trial.again(), counts.wrong.join("\n")));
         }
+        if let (Some(_), Verdict::Played(counts)) = (&trial.old, verdict) {
+            upgraded = true;
+            // The same program can do what it has just done; a refusal would be no way back.
+            if !counts.notes.iter().any(|note| note == WORKS) {
+                wrong.push(format!("{}\n{:?}", trial.again(), counts.notes));
+            }
+        }
     })
     .await
     .unwrap();
     std::io::stderr().write_all(table.text().as_bytes()).unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(upgraded, "no upgrade was played");
     // On a busy machine alarms clear before their turn comes; in most trials they do not.
     assert!(table.idle().len() * 4 < all, "{:?}", table.idle());
     assert!(table.played() * 2 > all, "only {} of {all} were played", table.played());

@@ -22,7 +22,8 @@ impl Programs {
         let told = Command::new("pg_config").arg("--bindir").stderr(Stdio::null()).output();
         let told = told.ok().map(|out| PathBuf::from(String::from_utf8_lossy(&out.stdout).trim()));
         let packaged = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
-        let packaged = packaged.filter_map(Result::ok).map(|version| version.path().join("bin"));
+        let packaged = newest_first(packaged.filter_map(Result::ok).map(|version| version.path()));
+        let packaged = packaged.into_iter().map(|version| version.join("bin"));
         let found = told.into_iter().chain(packaged).find(|bin| bin.join("initdb").exists());
         found.map(Self).context(
             "there is no PostgreSQL server here: install it (`apt-get install postgresql`)",
@@ -85,6 +86,14 @@ impl Programs {
     }
 }
 
+/// Folders called by their versions, whole numbers.
+fn newest_first(folders: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let version = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
+    let mut folders: Vec<_> = folders.collect();
+    folders.sort_by_key(|folder| std::cmp::Reverse(version(folder)));
+    folders
+}
+
 /// Whether this program may do everything here.
 pub(crate) fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n")
@@ -92,6 +101,28 @@ pub(crate) fn is_root() -> bool {
 
 /// Runs a program that has to succeed.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-    status.success().then_some(()).with_context(|| format!("{command:?}: {status}"))
+    let ended =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let told = || format!("{command:?}: {}: {}", ended.status, said.trim());
+    ended.status.success().then_some(()).with_context(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_versions_the_newest_comes_first() {
+        let folders = ["9.6", "15", "9", "17"].map(PathBuf::from);
+        let wanted = ["17", "15", "9", "9.6"].map(PathBuf::from);
+        assert_eq!(newest_first(folders.into_iter()), wanted);
+    }
+
+    #[test]
+    fn what_a_program_says_that_fails_is_in_the_error() {
+        let mut fails = Command::new("sh");
+        let error = run(fails.args(["-c", "echo no room >&2; exit 3"])).unwrap_err().to_string();
+        assert!(error.contains("no room") && error.contains("exit status: 3"), "{error}");
+    }
 }

@@ -66,7 +66,7 @@ impl Server {
     ///
     /// # Errors
     /// When its program cannot be run.
-    pub fn start(&mut self) -> Result<()> {
+    fn start(&mut self) -> Result<()> {
         let mut command = self.programs.server_side("postgres");
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-k"]).arg(&self.sockets);
         command.args(self.settings.iter().flat_map(|setting| ["-c", setting]));
@@ -114,6 +114,15 @@ impl Server {
     /// When it does not answer, or refuses it.
     pub fn sql(&self, statement: &str) -> Result<()> {
         run(&mut self.asks(statement))
+    }
+
+    /// Makes a standby take writes, and waits until it does.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn promote(&self) -> Result<()> {
+        // What it answers is no error where it fails.
+        self.sql("DO $$ BEGIN IF NOT pg_promote() THEN RAISE 'it was not promoted'; END IF; END $$")
     }
 
     /// A program that runs such a statement and ends.
