@@ -84,7 +84,7 @@ impl Server {
 
     /// Makes a standby take writes.
     pub(crate) fn promote(&self) {
-        self.running().sql("SELECT pg_promote()").unwrap();
+        self.running().promote().unwrap();
     }
 
     fn with(

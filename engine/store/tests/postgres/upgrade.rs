@@ -124,15 +124,17 @@ async fn a_migration_takes_nothing_from_a_program_of_version_3_that_lives() {
     let Some(server) = Server::shared().await else { return };
     let config = server.empty();
     let client = server.ready().await;
-    // One of version 3 is there, holds an incident and has taken a delivery.
+    // One of version 3 is there, holds an incident and has taken a delivery; another is gone.
     let old = format!(
         "CREATE SCHEMA {0}; SET search_path = {0}; \
          CREATE TABLE schema_version (version BIGINT PRIMARY KEY); {1} {2} {3} \
          INSERT INTO schema_version VALUES (1), (2), (3); \
          INSERT INTO head (id, seq, hash, instances) \
-           VALUES (1, 0, decode(repeat('00', 32), 'hex'), 1); \
-         INSERT INTO instance VALUES (1, 'old', '0.1.0', now(), now() + interval '1 hour'); \
-         INSERT INTO incident (id, alarm, opened_seq, holder) VALUES ('{4}', 'generic:x', 1, 1); \
+           VALUES (1, 0, decode(repeat('00', 32), 'hex'), 2); \
+         INSERT INTO instance VALUES (1, 'old', '0.1.0', now(), now() + interval '1 hour'), \
+           (2, 'gone', '0.1.0', now() - interval '2 hours', now() - interval '1 hour'); \
+         INSERT INTO incident (id, alarm, opened_seq, holder) \
+           VALUES ('{4}', 'generic:x', 1, 1), ('{5}', 'generic:y', 1, 2); \
          INSERT INTO delivery VALUES (2, 'sns', 'waits', 'topic', 0, '{{}}', 'body'); \
          INSERT INTO pending (seq, receiver) VALUES (2, 1)",
         config.schema,
@@ -140,6 +142,7 @@ async fn a_migration_takes_nothing_from_a_program_of_version_3_that_lives() {
         include_str!("../../src/postgres/schema/2_archive.sql"),
         include_str!("../../src/postgres/schema/3_instances.sql"),
         incident(1),
+        incident(2),
     );
     client.batch_execute(&old).await.unwrap();
     let refused = PostgresJournal::connect(&config).await.unwrap_err();
@@ -148,8 +151,7 @@ async fn a_migration_takes_nothing_from_a_program_of_version_3_that_lives() {
     let oldest = client.query_one("SELECT oldest FROM head", &[]).await.unwrap();
     assert_eq!(oldest.get::<_, i64>(0), 3, "which is what lets it go on writing");
     let new = open(&config).await;
-    new.beat().await.unwrap();
-    assert_eq!(new.adopt(9).await.unwrap(), []);
+    assert_eq!(adopted(&new).await, [incident(2)], "of who is gone, and nothing of who lives");
     assert_eq!(new.to_decide(9).await.unwrap(), []);
     client.batch_execute("UPDATE instance SET until = now() WHERE number = 1").await.unwrap();
     assert_eq!(adopted(&new).await, [incident(1)], "as soon as it is not heard any more");
