@@ -1,11 +1,12 @@
 //! A PostgreSQL server all of whose connections others have taken while the service runs.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::alarm::backlog;
@@ -17,6 +18,9 @@ use crate::stand_in::free_port;
 const CONNECTIONS: usize = 40;
 /// Between two tries to get another one: sooner than the service tries.
 const AGAIN_AFTER: Duration = Duration::from_millis(1);
+/// How long a try may take, and all of them together.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+const TAKEN_WITHIN: Duration = Duration::from_mins(1);
 /// Who tries.
 const HANDS: usize = 4;
 /// Tries until something is as expected, ten a second.
@@ -24,7 +28,7 @@ const TRIES_MAX: u32 = 600;
 
 /// The session's name by which those of others are told apart.
 const NAME: &str = "crowd";
-/// Ends all other sessions for as long as there are any, then keeps its own.
+/// Ends all other sessions for as long as there are any and others are free, says so, and keeps its own.
 const ALONE: &str = "DO $$ BEGIN
     WHILE EXISTS (SELECT 1 FROM pg_stat_activity WHERE backend_type = 'client backend'
                   AND application_name <> 'crowd' AND pid <> pg_backend_pid())
@@ -36,6 +40,7 @@ const ALONE: &str = "DO $$ BEGIN
         PERFORM pg_sleep(0.02);
         PERFORM pg_stat_clear_snapshot();
     END LOOP;
+    RAISE NOTICE 'alone';
     PERFORM pg_sleep(600);
 END $$";
 
@@ -46,34 +51,47 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn of(database: &Database) -> Self {
+    /// Takes them; they are all taken when it answers.
+    async fn of(database: &Database) -> Self {
         let ends_others = ALONE.replace("CONNECTIONS", &CONNECTIONS.to_string());
         let mut ends_others = tokio::process::Command::from(database.asks(&ends_others));
-        let ends_others = ends_others.kill_on_drop(true).spawn().unwrap();
+        let mut ends_others =
+            ends_others.kill_on_drop(true).stderr(Stdio::piped()).spawn().unwrap();
         let (taken, mut hands) = (Arc::new(Mutex::new(Vec::new())), JoinSet::new());
         for _ in 0..HANDS {
             let (taken, port) = (Arc::clone(&taken), database.port());
             hands.spawn(async move {
                 loop {
-                    taken.lock().unwrap().extend(connected(port));
+                    let another = tokio::time::timeout(ANSWERS_WITHIN, connected(port)).await;
+                    taken.lock().unwrap().extend(another.ok().flatten());
                     tokio::time::sleep(AGAIN_AFTER).await;
                 }
             });
         }
+        let mut said = BufReader::new(ends_others.stderr.take().unwrap()).lines();
+        let alone = async {
+            while let Some(line) = said.next_line().await.unwrap() {
+                if line.contains("alone") {
+                    return;
+                }
+            }
+            panic!("who ends the others has ended");
+        };
+        tokio::time::timeout(TAKEN_WITHIN, alone).await.expect("others keep connecting");
         Self { _hands: hands, _ends_others: ends_others }
     }
 }
 
 /// A session of our own, unless there is none left.
-fn connected(port: u16) -> Option<TcpStream> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+async fn connected(port: u16) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
     let about = format!("user\0untoil\0database\0postgres\0application_name\0{NAME}\0\0");
     // The protocol's first message: its length, version 3.0, who wants what.
     let length = u32::try_from(8 + about.len()).unwrap();
     let hello = [&length.to_be_bytes()[..], &[0, 3, 0, 0], about.as_bytes()].concat();
-    stream.write_all(&hello).ok()?;
+    stream.write_all(&hello).await.ok()?;
     let mut kind = [0];
-    stream.read_exact(&mut kind).ok()?;
+    stream.read_exact(&mut kind).await.ok()?;
     // "R" asks for no password here; "E" refuses.
     (kind == *b"R").then_some(stream)
 }
@@ -106,7 +124,7 @@ async fn a_service_without_a_connection_says_so_keeps_nothing_and_comes_back_by_
     untoil.until("matched", 1).await;
     let before = untoil.journal().await.len();
 
-    let crowd = Crowd::of(&database);
+    let crowd = Crowd::of(&database).await;
     settles(&untoil, "it is not noticed that there is no connection left", false).await;
     let told = untoil.get("/readyz").await;
     let store = &told["parts"]["store"];
