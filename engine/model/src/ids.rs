@@ -209,14 +209,6 @@ impl IncidentId {
 }
 
 impl RunId {
-    /// The incident that this run belongs to.
-    #[must_use]
-    pub fn incident(&self) -> IncidentId {
-        let incident = self.0.split('-').next().unwrap_or_default();
-        // A text that is no run's may have no `-` where an incident's id ends.
-        IncidentId(incident.get(..26).unwrap_or(incident).into())
-    }
-
     /// What a call of this run carries so that it can be found again: `untoil:<run>:<step>:<attempt>`.
     ///
     /// At most 46 characters; SSM's `Comment` takes 100, ECS's `startedBy` 128.
@@ -271,7 +263,7 @@ mod tests {
         let key: AlarmKey = "k".parse().unwrap();
         let run = IncidentId::derive(Timestamp::UNIX_EPOCH, &key, "d").run(12);
         assert!(run.marker(3, 2).len() <= 46);
-        assert_eq!(run.incident().run(12), run);
+        assert_eq!(run.marker(3, 2), format!("untoil:{run}:3:2"));
     }
 
     #[test]
@@ -296,12 +288,9 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_run_has_an_incident_all_the_same() {
-        let id = |run: &str| run.parse::<RunId>().unwrap().incident().as_str().to_owned();
-        assert_eq!(id(&"Z".repeat(40)), "Z".repeat(26));
-        assert_eq!((id("01J-3-4").as_str(), id("-1").as_str()), ("01J", ""));
+    fn the_longest_incident_s_last_run_has_its_text() {
         let longest: IncidentId = "Z".repeat(26).parse().unwrap();
-        assert_eq!(longest.run(u32::MAX).incident(), longest);
+        assert_eq!(longest.run(u32::MAX).as_str(), format!("{longest}-4294967295"));
     }
 
     #[test]
