@@ -14,7 +14,8 @@ pub const SKIP: &str = "UNTOIL_SKIP_STAND_INS";
 pub struct Programs(PathBuf);
 
 impl Programs {
-    /// Those that are installed here.
+    /// Those that are installed here: what the `pg_config` in the path names, for that was chosen; else
+    /// the newest.
     ///
     /// # Errors
     /// When there are none.
@@ -122,7 +123,9 @@ mod tests {
     #[test]
     fn what_a_program_says_that_fails_is_in_the_error() {
         let mut fails = Command::new("sh");
-        let error = run(fails.args(["-c", "echo no room >&2; exit 3"])).unwrap_err().to_string();
+        // The command is in the error, too: it does not spell out what it says.
+        let script = "printf 'no %s' room >&2; exit 3";
+        let error = run(fails.args(["-c", script])).unwrap_err().to_string();
         assert!(error.contains("no room") && error.contains("exit status: 3"), "{error}");
     }
 }
