@@ -1,6 +1,6 @@
 //! Keeps the rule book up to date with its folder while the engine runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
 use std::panic::resume_unwind;
@@ -24,10 +24,13 @@ const ERROR_BYTES_MAX: usize = 8 * 1024;
 /// once.
 const OPENINGS_MAX: usize = 3;
 
+/// Names of broken rules that are told at once; there are more in the journal.
+const TOLD_MAX: usize = 5;
+
 /// What changed in the book, for the journal and Slack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReloadEvent {
-    /// A rule was loaded, or loaded anew.
+    /// A rule was loaded, or loaded anew; also each rule when the folder can be read again.
     Loaded {
         /// Which.
         rule: RuleName,
@@ -42,7 +45,7 @@ pub enum ReloadEvent {
         rule: String,
         /// Why, with carets; at most 8 KiB.
         error: String,
-        /// The version that goes on, if any.
+        /// The version that goes on, if any; none is named where it is all of them.
         kept: Option<RuleVersion>,
     },
     /// A rule's folder is gone.
@@ -208,6 +211,20 @@ impl Reloader {
         self.diagnostics.values().flatten()
     }
 
+    /// What cannot be loaded as the texts are now, in words; none when everything is. What was loaded
+    /// before goes on.
+    pub fn trouble(&self) -> Option<String> {
+        if let Some(error) = &self.folder_error {
+            return Some(error.clone());
+        }
+        let is_error = |diagnostic: &Diagnostic| diagnostic.severity == Severity::Error;
+        let broken = self.diagnostics.iter().filter(|(_, found)| found.iter().any(is_error));
+        let broken: Vec<&str> = broken.map(|(name, _)| name.as_str()).collect();
+        let told = &broken[..broken.len().min(TOLD_MAX)];
+        (!broken.is_empty())
+            .then(|| format!("{} cannot be loaded: {}", broken.len(), told.join(", ")))
+    }
+
     /// Whether the system tells of changes; where it does not, poll often.
     pub fn is_watching(&self) -> bool {
         self.watcher.is_some()
@@ -237,10 +254,28 @@ impl Reloader {
             Ok(read) => read,
             Err(error) => return self.folder_failed(&error),
         };
-        self.folder_error = None;
+        let was_away = self.folder_error.take().is_some();
         let settled: Vec<RuleFiles> =
             folders.into_iter().filter(|files| again.contains_at(files)).collect();
-        self.take_in(settled, &again, unreadable)
+        let mut events = self.take_in(settled, &again, unreadable);
+        if was_away {
+            self.tell_again(&mut events);
+        }
+        events
+    }
+
+    /// Tells of each rule that is loaded, and was not told of just now.
+    fn tell_again(&self, events: &mut Vec<ReloadEvent>) {
+        let loaded = events.iter().filter_map(|event| match event {
+            ReloadEvent::Loaded { rule, .. } => Some(rule.clone()),
+            ReloadEvent::Broken { .. } | ReloadEvent::Removed { .. } => None,
+        });
+        let loaded: BTreeSet<RuleName> = loaded.collect();
+        let book = self.book();
+        // Of those that are not checked yet it is told when they are.
+        let others = book.rules().iter().filter(|rule| rule.unchecked().is_none());
+        let others = others.filter(|rule| !loaded.contains(&rule.name));
+        events.extend(others.map(|rule| loaded_event(rule)));
     }
 
     fn folder_failed(&mut self, error: &io::Error) -> Vec<ReloadEvent> {
@@ -300,10 +335,12 @@ impl Reloader {
             present.binary_search_by(|files| files.name.as_str().cmp(name)).is_ok()
                 || unreadable.iter().any(|diagnostic| diagnostic.rule == name)
         };
+        // Also one that never was a rule, but had been told of as broken.
+        let told = self.diagnostics.keys().filter_map(|name| name.parse().ok());
+        let mut gone: BTreeSet<RuleName> = rules.keys().cloned().chain(told).collect();
+        gone.retain(|name| !is_there(name.as_str()));
         self.seen.retain(|name, _| is_there(name));
         self.diagnostics.retain(|name, _| is_there(name));
-        let gone: Vec<RuleName> =
-            rules.keys().filter(|name| !is_there(name.as_str())).cloned().collect();
         gone.into_iter()
             .map(|rule| {
                 rules.remove(&rule);
@@ -335,8 +372,7 @@ impl Reloader {
 
     fn tell_of(&mut self, rule: &Rule) -> ReloadEvent {
         self.diagnostics.insert(rule.name.to_string(), rule.warnings.clone());
-        let (name, version) = (rule.name.clone(), rule.version().clone());
-        ReloadEvent::Loaded { rule: name, version, mode: rule.manifest.mode }
+        loaded_event(rule)
     }
 
     fn broken(
@@ -356,6 +392,11 @@ impl Reloader {
         let kept = kept.map(|(_, rule)| rule.version().clone());
         ReloadEvent::Broken { rule: name.to_owned(), error, kept }
     }
+}
+
+fn loaded_event(rule: &Rule) -> ReloadEvent {
+    let (name, version) = (rule.name.clone(), rule.version().clone());
+    ReloadEvent::Loaded { rule: name, version, mode: rule.manifest.mode }
 }
 
 fn by_name(book: &RuleBook) -> BTreeMap<RuleName, Arc<Rule>> {

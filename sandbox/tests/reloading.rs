@@ -115,7 +115,7 @@ fn a_broken_rule_keeps_its_last_good_version_and_stops_no_other() {
     write(dir.path(), "one", "First, mended", GOOD);
     fs::remove_dir_all(dir.path().join("two")).unwrap();
     fs::remove_dir_all(dir.path().join("three")).unwrap();
-    assert_eq!(told(&reloader.poll()), ["removed two", "loaded one shadow"]);
+    assert_eq!(told(&reloader.poll()), ["removed three", "removed two", "loaded one shadow"]);
     assert_ne!(reloader.book().get(&name).unwrap().version(), &first);
     // A reader that began with the older book keeps it.
     assert_eq!(book.rules().len(), 2);
@@ -138,10 +138,20 @@ fn a_rule_without_its_files_is_broken_and_a_vanished_folder_removes_nothing() {
     assert_eq!(events.len(), 1, "{events:?}");
     assert!(events[0].starts_with("broken * kept=false failed to read the rules folder"));
     assert!(reloader.poll().is_empty(), "told once");
+    assert!(reloader.trouble().unwrap().starts_with("failed to read the rules folder"));
     assert_eq!(reloader.book().rules().len(), 1);
     fs::rename(dir.path().join("elsewhere"), &rules).unwrap();
+    write(&rules, "two", "Second", GOOD);
+    assert_eq!(
+        told(&reloader.poll()),
+        ["loaded two shadow", "loaded one shadow"],
+        "and once again"
+    );
     assert!(reloader.poll().is_empty());
-    assert_eq!(reloader.book().rules().len(), 1);
+    assert_eq!(reloader.trouble().unwrap(), "1 cannot be loaded: empty");
+    fs::remove_dir(rules.join("empty")).unwrap();
+    assert_eq!(told(&reloader.poll()), ["removed empty"]);
+    assert_eq!(reloader.trouble(), None);
 }
 
 #[tokio::test]

@@ -68,9 +68,10 @@ pub enum Body {
     EngineStarted { version: String, mode: EngineMode, config: Hash },
     /// The engine stopped in order.
     EngineStopped {},
-    /// A rule was loaded, or loaded anew.
+    /// A rule was loaded, or loaded anew; also each one when their folder can be read again.
     RuleLoaded { rule: RuleName, version: RuleVersion, mode: Mode },
-    /// A rule cannot be loaded. `kept` is the version that goes on, if any.
+    /// A rule cannot be loaded. `kept` is the version that goes on, if any. `rule` is `*` where the folder
+    /// of all rules cannot be read, or nobody reads it any more; all that were loaded go on then.
     RuleBroken { rule: String, error: String, kept: Option<RuleVersion> },
     /// A rule's folder is gone.
     RuleRemoved { rule: RuleName },

@@ -15,6 +15,8 @@ use crate::{Key, Message, PartOf, Posted, Text, Voice, words};
 
 /// Unreadable deliveries of one source within this time share a message.
 const SHARED_FOR: SignedDuration = SignedDuration::from_mins(60);
+/// What all rules are called where their folder cannot be read.
+const FOLDER: &str = "*";
 /// Rules remembered as broken; more than a library has.
 const BROKEN_MAX: usize = 1_000;
 /// Of an error's text.
@@ -76,6 +78,9 @@ impl NoticeBook {
                     self.broken.pop_first();
                 }
                 let goes_on = match kept {
+                    None if rule == FOLDER => l
+                        .pick("이미 읽은 규칙은 그대로 동작", "what was loaded before goes on")
+                        .to_owned(),
                     Some(version) => say!(
                         l,
                         "마지막 정상 버전 {version} 계속 사용",
@@ -96,18 +101,27 @@ impl NoticeBook {
                 )
             }
             Body::RuleLoaded { rule, version, mode } => {
-                if self.broken.remove(rule.as_str()).is_none() {
+                // It was read, so the folder can be.
+                let folder = self.broken.remove(FOLDER).is_some();
+                let own = self.broken.remove(rule.as_str()).is_some();
+                if !own && !folder {
                     return Notice::Silent;
                 }
                 let mode = words::mode(voice, *mode);
                 let text =
                     say!(l, "버전 {version} · 모드 {mode}", "version {version} · mode {mode}");
+                let headline = if own {
+                    l.pick("🧩 규칙 복구됨", "🧩 The rule is loaded again")
+                } else {
+                    l.pick("🧩 규칙을 다시 읽음", "🧩 The rules can be read again")
+                };
                 (
-                    l.pick("🧩 규칙 복구됨", "🧩 The rule is loaded again").to_owned(),
+                    headline.to_owned(),
                     vec![Text::new().code(rule.as_str()).words(" · ").words(text)],
                 )
             }
             Body::RuleRemoved { rule } => {
+                self.broken.remove(FOLDER);
                 self.broken.remove(rule.as_str());
                 (
                     l.pick("🧩 규칙 삭제됨", "🧩 A rule is gone").to_owned(),

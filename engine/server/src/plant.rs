@@ -156,7 +156,7 @@ impl Plant {
         fetching.take_from(config, health.queues(queues), (&journal, &clock))?;
         let end = End::default();
         dispatching.parts.spawn(dispatch(dispatcher, dispatching.stop.clone(), end.clone()));
-        let keeping = rules.keep(base, deciding.stop.clone());
+        let keeping = rules.keep(base, health.readiness.clone(), deciding.stop.clone());
         deciding.parts.spawn(keeping.map(Ok));
         let (rest, settle) = ((Arc::clone(&clock), journal.head()), settle(&health.metrics, quiet));
         let giving_back = memory::give_back(rest, settle, deciding.stop.clone());

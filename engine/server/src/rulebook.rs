@@ -11,6 +11,7 @@ use untoil_actions::Catalogue;
 use untoil_clock::Clock;
 use untoil_dispatcher::{Book, Modes};
 use untoil_guard::Policy;
+use untoil_health::{Part, Readiness};
 use untoil_intake::{Decoders, Enrichment};
 use untoil_journal::{Batch, Journal};
 use untoil_model::{Actor, Body, Draft, Mode};
@@ -99,13 +100,16 @@ impl Loaded {
         }
     }
 
-    /// Checks what was left for later, then keeps the book up to date, and journals what changes,
-    /// until `stop`.
+    /// Checks what was left for later, then keeps the book up to date, journals what changes, and says
+    /// in `readiness` what cannot be loaded, until `stop`. What was loaded before goes on, so that takes no
+    /// instance out of the load balancer.
     pub(crate) async fn keep(
         mut self,
         (journal, clock, actor): (Arc<dyn Journal>, Arc<dyn Clock>, Actor),
+        readiness: Readiness,
         stop: CancellationToken,
     ) {
+        let mut trouble = None;
         let mut events = std::mem::take(&mut self.events);
         let mut left = Left::ToCheck;
         loop {
@@ -128,10 +132,16 @@ impl Loaded {
                 Ok((loaded, news, next)) => {
                     (self, left) = (loaded, next);
                     events.extend(news);
+                    let now = self.reloader.trouble();
+                    if now != trouble {
+                        trouble = now;
+                        say(&readiness, trouble.as_deref());
+                    }
                 }
                 Err(bug) => {
                     tracing::error!(%bug, "rules are no longer reloaded until the next start");
                     let error = "a bug ended the reloading of rules; restart untoil".to_owned();
+                    say(&readiness, Some(&error));
                     let rule = "*".to_owned();
                     events.push(ReloadEvent::Broken { rule, error, kept: None });
                     tell(&*journal, (&*clock, &actor), &mut events).await;
@@ -155,6 +165,13 @@ impl Loaded {
                 (self, events, Left::Nothing)
             }
         }
+    }
+}
+
+fn say(readiness: &Readiness, trouble: Option<&str>) {
+    match trouble {
+        None => readiness.ok(Part::Rules),
+        Some(why) => readiness.degraded(Part::Rules, why),
     }
 }
 

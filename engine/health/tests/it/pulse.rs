@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 use tokio::sync::watch;
-use untoil_health::{Observer as _, Part, Pulse, RuleWatch, State, Telling};
+use untoil_health::{Part, Pulse, State, Telling};
 use untoil_journal::{
     AppendError, Batch, Journal, JournalError, MemoryJournal, Put, RawEntry, Receipt,
 };
@@ -187,21 +187,6 @@ async fn a_delivery_that_comes_again_after_the_store_hung_is_timed_from_then() {
     let scrape = Scrape::read(&scene.metrics.text());
     let took = scrape.value("untoil_delivery_decided_seconds_sum", &[("source", "generic")]);
     assert_eq!(took, Some(2.0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_rule_that_cannot_be_loaded_is_told_until_it_can() {
-    let (scene, _, _, _) = living();
-    let watched = RuleWatch::new(scene.readiness.clone());
-    let broken = json!({ "rule_broken": { "rule": "disk-full", "error": "x", "kept": null } });
-    let loaded = json!({ "rule_loaded": {
-        "rule": "disk-full", "version": "0123456789abcdef", "mode": "auto" } });
-    for (body, state) in [(broken, State::Degraded), (loaded, State::Ok)] {
-        scene.write(None, &[body]).await;
-        watched.wrote(&scene.journal.latest(&Stream::All, 1).await.unwrap());
-        assert_eq!(scene.readiness.state(Part::Rules), state);
-        assert!(scene.readiness.is_ready());
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -532,6 +532,11 @@ fn notices() -> Vec<Draft> {
         error: error.into(),
         kept: Some("3f2a9c0d11e84b77".parse().unwrap()),
     };
+    let folder = Body::RuleBroken {
+        rule: "*".into(),
+        error: "failed to read the rules folder: Too many open files".into(),
+        kept: None,
+    };
     let loaded = Body::RuleLoaded { rule, version: "77aa".parse().unwrap(), mode: Mode::Shadow };
     let started =
         |mode| Body::EngineStarted { version: "0.1.0".into(), mode, config: Hash::GENESIS };
@@ -545,8 +550,13 @@ fn notices() -> Vec<Draft> {
         loaded.clone(),
         broken("rule.yaml:4:3: unknown key `moed`"),
         broken("rule.yaml:4:3: unknown key `moed`"),
-        loaded,
+        loaded.clone(),
         started(EngineMode::DryRun),
+        folder.clone(),
+        folder.clone(),
+        loaded.clone(),
+        loaded,
+        folder,
         started(EngineMode::Live),
         Body::Paused { scope: scope.clone(), reason: reason.clone() },
         Body::Resumed { scope, reason },

@@ -16,7 +16,7 @@ use untoil_clock::Clock;
 use untoil_guard::GATES;
 use untoil_health::{
     AskFlows, DeadMan, DeadManConfig, EntryLog, HEARTBEAT, Metrics, Observer, Part, Pulse,
-    Readiness, RuleWatch, State, Telling, Tracer, TracerConfig, Watched,
+    Readiness, State, Telling, Tracer, TracerConfig, Watched,
 };
 use untoil_intake::{Queue, Secret, SourceAuth};
 use untoil_journal::Journal;
@@ -101,8 +101,7 @@ impl Health {
 
     /// The journal, watched.
     pub(crate) fn watch(&self, journal: Arc<dyn Journal>) -> Arc<dyn Journal> {
-        let rules = RuleWatch::new(self.readiness.clone());
-        let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::new(EntryLog), Arc::new(rules)];
+        let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::new(EntryLog)];
         observers.extend(self.tracer.clone().map(|tracer| tracer as _));
         observers.extend(self.deadman.clone().map(|deadman| deadman as _));
         let base = (journal, Arc::clone(&self.clock));
