@@ -19,13 +19,25 @@ use crate::commands::{archive, store};
 use crate::config::Config;
 use crate::front::Front;
 use crate::health::Sight;
+use crate::health::log::{LIFE, LogFormat};
 use crate::out;
 use crate::plant::{Parts, Plant};
 use crate::ports::{Requests, ThreadWords};
 use crate::rulebook::Loaded;
 
-/// `serve`.
+/// `serve`. Where the log is for programs, all that is said on standard error is of its form.
 pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    match (serve(config).await, config.log.format) {
+        (Err(error), LogFormat::Json) => {
+            let error = format!("{error:#}");
+            tracing::error!(target: LIFE, error, "untoil cannot serve");
+            Ok(ExitCode::FAILURE)
+        }
+        (ended, LogFormat::Json | LogFormat::Text) => ended,
+    }
+}
+
+async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     // Before anything: a signal that comes early must end the start, and not halfway through a write.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -33,17 +45,18 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     // What is dropped here has taken no delivery, and the journal is as after a crash: whole.
     let mut plant = tokio::select! {
         plant = start(config) => plant?,
-        _ = terminate.recv() => return Ok(ended_early()),
-        _ = interrupt.recv() => return Ok(ended_early()),
+        _ = terminate.recv() => return Ok(ended_early(config)),
+        _ = interrupt.recv() => return Ok(ended_early(config)),
     };
-    out::complain(&format!(
+    let listens = format!(
         "untoil {} listens on http://{} in {} mode; rules from `{}`, journal in {}",
         env!("CARGO_PKG_VERSION"),
         plant.address,
         config.mode.as_str(),
         config.rules.display(),
         store::place(config),
-    ));
+    );
+    tell(config, &listens);
     let failed = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
@@ -65,9 +78,16 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn ended_early() -> ExitCode {
-    out::complain("untoil was told to stop before it had started; no delivery was taken");
+fn ended_early(config: &Config) -> ExitCode {
+    tell(config, "untoil was told to stop before it had started; no delivery was taken");
     ExitCode::SUCCESS
+}
+
+fn tell(config: &Config, what: &str) {
+    match config.log.format {
+        LogFormat::Text => out::complain(what),
+        LogFormat::Json => tracing::info!(target: LIFE, "{what}"),
+    }
 }
 
 /// Listens, then opens the journal and loads the rules, side by side, and starts everything.

@@ -20,6 +20,9 @@ use super::repeats::Repeats;
 /// again, for each connection, what the journal says of the database.
 const OF_OTHERS: &str = "deadpool.postgres=error";
 
+/// What is said whatever the filter: that the service listens, and why it has ended.
+pub(crate) const LIFE: &str = "untoil::life";
+
 /// How to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -47,8 +50,8 @@ pub(crate) fn start(filter: &str, format: LogFormat, instance: &str) {
 
 fn filtered(filter: &str) -> EnvFilter {
     // Of two about the same target the later holds.
-    EnvFilter::try_new(format!("{OF_OTHERS},{filter}"))
-        .unwrap_or_else(|_| EnvFilter::new(format!("{OF_OTHERS},warn")))
+    EnvFilter::try_new(format!("{OF_OTHERS},{LIFE}=info,{filter}"))
+        .unwrap_or_else(|_| EnvFilter::new(format!("{OF_OTHERS},{LIFE}=info,warn")))
 }
 
 /// One line an event, but for those that say again what was said.

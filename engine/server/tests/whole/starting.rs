@@ -97,3 +97,22 @@ async fn an_address_that_is_taken_ends_the_second_service_before_it_opens_the_jo
     first.terminate().await;
     assert_eq!(first.ended().await, 0);
 }
+
+#[tokio::test]
+async fn a_service_that_cannot_start_says_why_in_the_form_of_its_log() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for format in ["json", "text"] {
+        let mut untoil = Untoil::towards(free_port());
+        untoil.set("UNTOIL_LISTEN", &address);
+        untoil.set("UNTOIL_LOG__FORMAT", format);
+        untoil.set("UNTOIL_LOG", "off");
+        untoil.begin();
+        assert_eq!(untoil.ended().await, 1);
+        let said = untoil.said("stderr");
+        assert!(said.contains(&address), "{said}");
+        let lines: Result<Vec<serde_json::Value>, _> =
+            said.lines().map(serde_json::from_str).collect();
+        assert_eq!(lines.is_ok(), format == "json", "{said}");
+    }
+}
