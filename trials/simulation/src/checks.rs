@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use untoil_guard::Policy;
 use untoil_journal::{Journal, MemoryJournal, load};
 use untoil_model::{
-    Body, DeliveryId, EngineMode, Entry, Incident, IncidentId, Mode, Plan, Reason, RuleName, RunId,
-    Seq, Stream, Work,
+    Body, DeliveryId, EngineMode, Entry, Incident, IncidentId, Mode, Plan, Reason, RuleName,
+    RuleVersion, RunId, Seq, Stream, Work,
 };
 use untoil_world::{Call, Effect};
 
@@ -41,6 +41,8 @@ pub(crate) struct Outcome {
     /// Senders and people that are still at it.
     pub(crate) posting: usize,
     pub(crate) modes: BTreeMap<RuleName, Mode>,
+    /// The versions of the rules' other texts.
+    pub(crate) others: BTreeSet<RuleVersion>,
     pub(crate) policy: Policy,
     pub(crate) mode: EngineMode,
     /// Whether clocks were so wrong that an alarm's words may have been put out of order.
@@ -49,11 +51,12 @@ pub(crate) struct Outcome {
 
 /// Everything that is wrong.
 pub(crate) fn all(outcome: &Outcome) -> Vec<String> {
-    let checks: [fn(&Outcome) -> Vec<String>; 17] = [
+    let checks: [fn(&Outcome) -> Vec<String>; 18] = [
         decisions::accepted_is_kept,
         decisions::kept_is_decided_once,
         decisions::one_incident_at_a_time,
         decisions::told_once,
+        decisions::planned_by_one_text,
         decisions::written_by_its_holder,
         calls::nothing_takes_effect_twice,
         calls::no_call_without_authority,

@@ -21,6 +21,7 @@ use crate::journal::FarJournal;
 use crate::mutation::Mutation;
 use crate::network::{Line, Network};
 use crate::ports::Ports;
+use crate::rules::Stale;
 use crate::switch::{Power, Switch};
 use crate::trace::Trace;
 use crate::weather::Weather;
@@ -158,7 +159,11 @@ fn tools(
     let catalogue = Arc::clone(&common.catalogue);
     let base = (Arc::clone(&journal), Arc::clone(&clock), actor.clone());
     let runner = Runner::new(base, Arc::clone(&guard), Arc::clone(&catalogue), ports.eyes(), hands);
-    let rules: Arc<dyn Rules> = Arc::new(common.book.clone());
+    let rules: Arc<dyn Rules> = if common.mutation == Some(Mutation::MixesTexts) {
+        Arc::new(Stale(common.book.clone()))
+    } else {
+        Arc::new(common.book.clone())
+    };
     let (decoders, eyes) = (Arc::default(), ports.eyes());
     Tools { journal, roster, clock, actor, decoders, rules, catalogue, guard, eyes, runner }
 }

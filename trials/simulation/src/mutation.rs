@@ -24,11 +24,13 @@ pub enum Mutation {
     CallsTwice,
     /// Whatever a rule's mode is, it acts.
     ActsInShadow,
+    /// That a rule has changed while it was asked is not noticed.
+    MixesTexts,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::IgnoresHolding,
         Self::IgnoresExpects,
         Self::EndlessTenure,
@@ -38,6 +40,7 @@ impl Mutation {
         Self::LosesWords,
         Self::CallsTwice,
         Self::ActsInShadow,
+        Self::MixesTexts,
     ];
 
     /// Breaks what is written.
@@ -53,7 +56,8 @@ impl Mutation {
             | Self::TrustsMemory
             | Self::LosesWords
             | Self::CallsTwice
-            | Self::ActsInShadow => {}
+            | Self::ActsInShadow
+            | Self::MixesTexts => {}
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Plays one seed: chaos first, then calm, and a look at what came of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use untoil_clock::{Clock, VirtualClock};
 use untoil_journal::{Verified, verify};
-use untoil_model::{Hash, Mode};
+use untoil_model::{Hash, Mode, RuleVersion};
 use untoil_world::World;
 
 use crate::bodies::{self, Says, Voice};
@@ -20,7 +21,7 @@ use crate::instance::{Common, Instance};
 use crate::mutation::Mutation;
 use crate::network::Network;
 use crate::plot::{Happening, Plot};
-use crate::rules::Library;
+use crate::rules::{Library, Shelf};
 use crate::scenery::{self, AGENT, MOUNT, QUEUE};
 use crate::street::Street;
 use crate::trace::{Trace, Wanted};
@@ -79,6 +80,9 @@ struct Stage {
     common: Arc<Common>,
     street: Arc<Street>,
     world: World,
+    shelf: Shelf,
+    /// The versions of the rules' other texts.
+    others: BTreeSet<RuleVersion>,
     instances: Vec<Option<Instance>>,
     /// How many have been started in each place.
     started: Vec<u32>,
@@ -113,6 +117,7 @@ impl Stage {
                 *mode = Mode::Auto;
             }
         }
+        let ((book, shelf), others) = (library.book(modes), library.others());
         let common = Arc::new(Common {
             clock: Arc::clone(&clock),
             disk: Arc::clone(&disk),
@@ -122,7 +127,7 @@ impl Stage {
             channel: Arc::new(Channel::default()),
             trace: Arc::clone(&trace),
             deaths: Arc::new(Notify::new()),
-            book: library.book(modes),
+            book,
             catalogue: library.catalogue,
             policy: plot.policy.clone(),
             mode: plot.mode,
@@ -137,6 +142,8 @@ impl Stage {
             common,
             street: Arc::new(Street::new(clock, disk, trace)),
             world,
+            shelf,
+            others,
             instances: (0..n).map(|_| None).collect(),
             started: vec![0; n],
             restarts: vec![Some(Duration::ZERO); n],
@@ -372,6 +379,7 @@ impl Stage {
             Happening::Answer => {
                 self.senders.spawn(Arc::clone(&self.street).answer(self.dice.fork()));
             }
+            Happening::Reload => self.shelf.reload(),
             Happening::Pause(scope, time) => {
                 let pausing = Arc::clone(&self.street).pause(scope, time, self.dice.fork());
                 self.senders.spawn(pausing);
@@ -446,6 +454,7 @@ impl Stage {
             said: self.common.channel.said(),
             posting: self.senders.len(),
             modes: self.plot.modes.clone(),
+            others: self.others.clone(),
             policy: self.plot.policy.clone(),
             mode: self.plot.mode,
             is_wild: self.plot.is_wild,

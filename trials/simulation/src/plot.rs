@@ -18,6 +18,8 @@ const INSTANCES_MAX: u64 = 3;
 const CHAOS_SECS: (u64, u64) = (200, 800);
 /// A clock that is this wrong is still believed by the engine (two minutes, less what messages take).
 const SKEW_SECS: u64 = 55;
+/// Between two loads of rules at most: a rule is read for and asked within seconds.
+const RELOADED_EVERY_SECS: u64 = 20;
 /// A clock that nobody looks after.
 const WILD_SKEW_SECS: u64 = 1_800;
 
@@ -56,6 +58,8 @@ pub(crate) enum Happening {
     Answer,
     /// A person pauses something for a while.
     Pause(Scope, Duration),
+    /// The other text of every rule is loaded.
+    Reload,
 }
 
 /// A whole seed.
@@ -198,6 +202,13 @@ impl Plot {
                 _ => Scope::Target(dice.pick(&targets).parse().expect("it is a target")),
             };
             self.add(dice, Happening::Pause(scope, dice.secs(10, 900)));
+        }
+        if dice.chance(300) {
+            let mut at = dice.secs(0, RELOADED_EVERY_SECS);
+            while at < self.chaos {
+                self.happenings.push((at, Happening::Reload));
+                at += dice.secs(1, RELOADED_EVERY_SECS);
+            }
         }
     }
 }

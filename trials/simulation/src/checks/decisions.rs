@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use untoil_model::{Actor, AlarmKey, Body, DeliveryId, IncidentId};
+use untoil_model::{Actor, AlarmKey, Body, DeliveryId, IncidentId, RunKind};
 
 use super::Outcome;
+use crate::rules::OTHER;
 
 /// Who was answered 202 finds its delivery in the journal.
 pub(super) fn accepted_is_kept(outcome: &Outcome) -> Vec<String> {
@@ -93,6 +94,20 @@ pub(super) fn told_once(outcome: &Outcome) -> Vec<String> {
             wrong.push(format!("entry {} tells {once} a second time", entry.seq));
         }
         seen.insert(once);
+    }
+    wrong
+}
+
+/// A plan has the version, and so the bounds, of the text that was asked for it.
+pub(super) fn planned_by_one_text(outcome: &Outcome) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for entry in &outcome.entries {
+        let Body::Planned { run, part, plan, printed } = &entry.body else { continue };
+        let other = outcome.others.contains(&plan.version);
+        if plan.kind == RunKind::Remedy && other != printed.iter().any(|line| line == OTHER) {
+            let version = plan.version.as_str();
+            wrong.push(format!("plan {part} of {run} is {version}'s, and another text's"));
+        }
     }
     wrong
 }
