@@ -489,6 +489,7 @@ mod tests {
         let now = book::read_folder(dir.path(), name).unwrap().0.digest();
         assert!(seen == Some(("disk".to_owned(), now)), "it was opened again");
     }
+
     #[test]
     fn what_could_not_be_read_before_it_was_checked_is_loaded_when_it_can_be_read_again() {
         let dir = tempfile::tempdir().unwrap();
