@@ -54,7 +54,14 @@ fn main() -> ExitCode {
         Err(e) => Err(anyhow::anyhow!("the runtime could not be started: {e}")),
     };
     match ended {
-        Ok(code) => code,
+        Ok(code) => match out::lost() {
+            None => code,
+            // A program would take the half of an answer for the whole.
+            Some(why) => {
+                out::complain(&format!("untoil: not everything could be printed: {why}"));
+                ExitCode::FAILURE
+            }
+        },
         Err(error) => {
             out::complain(&format!("untoil: {error:#}"));
             ExitCode::FAILURE

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -232,4 +233,27 @@ async fn a_policy_that_changes_while_it_runs_is_warned_of() {
     untoil.start().await;
     fs::write(untoil.path("rules/policy.yaml"), "rest: 1s\n").unwrap();
     eventually("the log warns", || untoil.said("stderr").contains("`policy.yaml`")).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn half_an_answer_is_no_answer_unless_its_reader_went_away() {
+    let mut untoil = Untoil::towards(1);
+    untoil.start().await;
+    for command in [&["audit", "list"][..], &["audit", "verify"], &["iam"]] {
+        let told = async |to: Stdio| {
+            let mut command = untoil.command(command);
+            let child = command.stdout(to).stderr(Stdio::piped()).spawn().unwrap();
+            crate::service::Said::from(child.wait_with_output().await.unwrap())
+        };
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let said = told(full.into()).await;
+        assert_eq!(said.status, 1, "{command:?}: {said:?}");
+        assert!(said.err.contains("not everything could be printed"), "{said:?}");
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let said = told(writer.into()).await;
+        assert_eq!(said.status, 0, "{command:?}: {said:?}");
+    }
 }

@@ -91,7 +91,7 @@ impl Untoil {
         fs::write(to.join("rule.rhai"), script).unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_untoil"));
         command.args(arguments).env_clear().envs(self.environment.iter().cloned());
         command.current_dir(self.folder.path()).stdin(Stdio::null()).kill_on_drop(true);
