@@ -235,10 +235,13 @@ impl Config {
             None => String::new(),
         };
         let name = path.map_or_else(String::new, |path| path.display().to_string());
-        Self::read(&text, &overrides()?).with_context(|| match name.as_str() {
+        let config = Self::read(&text, &overrides()?).with_context(|| match name.as_str() {
             "" => "in the environment".to_owned(),
             name => format!("in `{name}`"),
-        })
+        })?;
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        refuse_misspelt(&config, names).context("in the environment")?;
+        Ok(config)
     }
 
     pub(crate) fn read(text: &str, overrides: &[(String, String)]) -> anyhow::Result<Self> {
@@ -328,38 +331,47 @@ pub(crate) fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> anyhow::Result
     serde_yaml::from_str_with_options(text, options).map_err(|e| anyhow::anyhow!("{e}"))
 }
 
+/// Variables of ours that are no keys of the configuration.
+const OTHERS: [&str; 4] = ["UNTOIL_CONFIG", "UNTOIL_LOG", "UNTOIL_USER", "UNTOIL_URL"];
+
+/// The keys, as variables have them: `LISTEN`, `DRAIN_OPEN`.
+fn keys() -> Vec<String> {
+    let default = serde_json::to_value(Config::default());
+    let default = default.expect("a configuration is a table of texts, numbers and tables");
+    default.as_object().into_iter().flatten().map(|(key, _)| key.to_ascii_uppercase()).collect()
+}
+
+/// Refuses a variable that is called nearly as one that overrides a key, and is not one that the
+/// configuration takes a secret from: whoever set it believes that it holds.
+fn refuse_misspelt(config: &Config, names: impl Iterator<Item = String>) -> anyhow::Result<()> {
+    let (keys, secrets) = (keys(), serde_json::to_string(config)?);
+    for name in names.filter(|name| !OTHERS.contains(&name.as_str())) {
+        let Some(key) = name.strip_prefix("UNTOIL_") else { continue };
+        let first = key.split("__").next().unwrap_or_default();
+        let typos = if first.len() > 5 { 2 } else { 1 };
+        let meant = keys.iter().min_by_key(|key| strsim::osa_distance(key, first));
+        let meant = meant.filter(|meant| (1..=typos).contains(&strsim::osa_distance(meant, first)));
+        let is_secret = secrets.contains(&format!("{name:?}"));
+        if let Some(meant) = meant.filter(|_| !is_secret) {
+            bail!(
+                "`{name}` is set, and no key of the configuration is called so; \
+                 did you mean `UNTOIL_{meant}`?"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// The variables that override a key: `UNTOIL_LISTEN`, `UNTOIL_SLACK__CHANNEL`.
 fn overrides() -> anyhow::Result<Vec<(String, String)>> {
-    /// Variables of ours that are no keys of the configuration.
-    const OTHERS: [&str; 4] = ["UNTOIL_CONFIG", "UNTOIL_LOG", "UNTOIL_USER", "UNTOIL_URL"];
-    let keys = [
-        "LISTEN",
-        "MODE",
-        "INSTANCE",
-        "DATA",
-        "STORE",
-        "RETENTION",
-        "RULES",
-        "DRAIN",
-        "DRAIN_OPEN",
-        "BODY_BYTES_MAX",
-        "SOURCES",
-        "QUEUES",
-        "AWS_RATES",
-        "SLACK",
-        "HTTP_HOSTS",
-        "ADMIN",
-        "LOG",
-        "OTLP",
-        "DEADMAN",
-    ];
+    let keys = keys();
     // What is no text concerns us only under a name of ours.
     let named =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
     let ours = named.filter(|(name, _)| {
         let key = name.strip_prefix("UNTOIL_").unwrap_or_default();
         let first = key.split("__").next().unwrap_or_default();
-        keys.contains(&first) && !OTHERS.contains(&name.as_str())
+        keys.iter().any(|key| key == first) && !OTHERS.contains(&name.as_str())
     });
     let texts = ours.map(|(name, value)| match value.into_string() {
         Ok(value) => Ok((name, value)),
@@ -424,6 +436,38 @@ pub(crate) fn env(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_key_can_be_overridden_and_one_that_is_nearly_called_so_is_refused() {
+        assert!(keys().contains(&"PROXIES".to_owned()) && keys().contains(&"ADMIN".to_owned()));
+        let config = "admin: { env: UNTOIL_ADMNI }\n";
+        let config = Config::read(config, &[]).unwrap();
+        let told = |name: &str| {
+            refuse_misspelt(&config, std::iter::once(name.to_owned())).map_err(|e| e.to_string())
+        };
+        for (name, meant) in [
+            ("UNTOIL_MODEE", "`UNTOIL_MODE`"),
+            ("UNTOIL_PROXIS", "`UNTOIL_PROXIES`"),
+            ("UNTOIL_SLAKC__CHANNEL", "`UNTOIL_SLACK`"),
+            ("UNTOIL_BODY_BYTE_MAX", "`UNTOIL_BODY_BYTES_MAX`"),
+        ] {
+            let told = told(name).unwrap_err();
+            assert!(told.contains(name) && told.contains(meant), "{told}");
+        }
+        for fine in [
+            "UNTOIL_MODE",
+            "UNTOIL_SLACK__CHANNEL",
+            "UNTOIL_ADMNI",
+            "UNTOIL_ADMIN_TOKEN",
+            "UNTOIL_LOG",
+            "UNTOIL_URL",
+            "UNTOIL_ROLE",
+            "UNTOIL_KEY",
+            "MODEE",
+        ] {
+            assert_eq!(told(fine), Ok(()), "{fine}");
+        }
+    }
 
     #[test]
     fn without_a_file_everything_is_safe() {
