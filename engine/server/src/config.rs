@@ -405,6 +405,11 @@ fn overridden(
     for (n, (name, value)) in overrides.iter().enumerate() {
         if but != Some(n) {
             set(&mut tree, name, value)?;
+            // It is one of them: a variable that names one takes the place of another.
+            let kind = name.strip_prefix("UNTOIL_STORE__").and_then(|path| path.split("__").next());
+            if let (Some(kind), Some(Value::Object(store))) = (kind, tree.get_mut("store")) {
+                store.retain(|other, _| other.eq_ignore_ascii_case(kind));
+            }
         }
     }
     Ok(tree)
@@ -436,6 +441,20 @@ pub(crate) fn env(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_that_names_one_kind_of_store_takes_the_place_of_the_other() {
+        let set = |text: &str, name: &str, value: &str| {
+            let config = Config::read(text, &[(name.to_owned(), value.to_owned())]).unwrap();
+            serde_json::to_value(&config.store).unwrap()
+        };
+        let url = ("UNTOIL_STORE__POSTGRES__URL", r#"{"env":"DATABASE_URL"}"#);
+        assert_eq!(set("", url.0, url.1)["postgres"]["url"]["env"], "DATABASE_URL");
+        let text = "store: { postgres: { url: { env: A }, schema: ops } }\n";
+        let both = &set(text, url.0, url.1)["postgres"];
+        assert_eq!((&both["url"]["env"], &both["schema"]), (&"DATABASE_URL".into(), &"ops".into()));
+        assert_eq!(set(text, "UNTOIL_STORE__SQLITE", "{}"), serde_json::json!({ "sqlite": {} }));
+    }
 
     #[test]
     fn every_key_can_be_overridden_and_one_that_is_nearly_called_so_is_refused() {
