@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 /// A text that is not an identifier of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a {kind}: {why}")]
+#[error("`{text}` is no {kind}: {why}")]
 pub struct IdError {
     kind: &'static str,
     text: String,
@@ -282,7 +282,7 @@ mod tests {
         }
         assert!("Z".repeat(27).parse::<IncidentId>().is_err());
         let error = serde_json::from_str::<RunId>("\"01j\"").unwrap_err().to_string();
-        assert!(error.starts_with("`01j` is not a run: "), "{error}");
+        assert!(error.starts_with("`01j` is no run: "), "{error}");
         let error = serde_json::from_str::<RunId>("1").unwrap_err().to_string();
         assert!(error.starts_with("invalid type: integer `1`, expected a string"), "{error}");
     }

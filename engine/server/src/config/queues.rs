@@ -212,7 +212,7 @@ mod tests {
             queues:
               - url: https://sqs.ap-northeast-2.amazonaws.com/123456789012/untoil
                 source: 'a b'
-            => in `queues`, entry 1: `a b` is not a source: use 1 to 40 of a-z, 0-9, `-`, `_`
+            => in `queues`, entry 1: `a b` is no source: use 1 to 40 of a-z, 0-9, `-`, `_`
 
             queues:
               - url: https://sqs.ap-northeast-2.amazonaws.com/123456789012/untoil
