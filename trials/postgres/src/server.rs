@@ -1,8 +1,10 @@
 //! One server process with its data, and what can happen to it.
 
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -236,10 +238,43 @@ fn signal(name: &str, to: &[u32]) {
     drop(kill.stderr(Stdio::null()).status());
 }
 
-/// A port of loopback that nobody listens on just now.
+/// Ports that systems give to nobody by themselves (Linux from 32,768, others from 49,152), so that who is
+/// killed and started again finds its port free.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// A port of loopback that nobody listens on just now, and that this program has not been given before.
 ///
 /// # Errors
 /// When there is none.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Programs that run at the same time look in places of their own.
+    let place = std::process::id().wrapping_mul(97);
+    for _ in PORTS {
+        let n = place.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let n = n % u32::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(n).expect("it is less than there are ports");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("every port from {} to {} is taken", PORTS.start, PORTS.end - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_port_is_given_twice_and_none_that_is_taken() {
+        let taken: Vec<_> = (0..50)
+            .map(|_| TcpListener::bind(("127.0.0.1", free_port().unwrap())).unwrap())
+            .collect();
+        let mut given: Vec<u16> = (0..50).map(|_| free_port().unwrap()).collect();
+        given.extend(taken.iter().map(|one| one.local_addr().unwrap().port()));
+        assert!(given.iter().all(|port| PORTS.contains(port)));
+        given.sort_unstable();
+        given.dedup();
+        assert_eq!(given.len(), 100);
+    }
 }

@@ -1,7 +1,7 @@
 //! Starts a stand-in of AWS as a process of its own, and ends it with the test.
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -75,5 +75,5 @@ async fn start(mut command: Command, port: u16, install: &str) -> Option<StandIn
 
 /// A port that nobody listens on.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    untoil_postgres::free_port().unwrap()
 }
